@@ -1,0 +1,33 @@
+"""Ctrl-C and a batch system's SIGTERM end training after the current step, with everything saved."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import lightning
+
+
+class StopOnSignal(lightning.Callback):
+    """Save `last.ckpt` in `directory` and leave with exit code 130 (SIGINT) or 143 (SIGTERM)."""
+
+    def __init__(self, directory: str) -> None:
+        self.path = Path(directory) / "last.ckpt"
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, *_: Any) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._receive)
+
+    def _receive(self, number: int, _: Any) -> None:
+        self.received = number
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        if self.received is not None:
+            trainer.save_checkpoint(self.path)
+            print(f"\nstopped after step {trainer.global_step}; go on with the same command and ckpt_path=last")
+            raise SystemExit(128 + self.received)
+
+    def on_train_end(self, *_: Any) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""From raw files to batches: readers, splits, references and the datamodule."""

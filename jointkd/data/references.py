@@ -1,0 +1,88 @@
+"""Zeros of energy: per-element references, and the shift that gives teacher and reference data a common zero."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jointkd.errors import DataError
+from jointkd.frame import Frame, composition, elements_of
+from jointkd.labels.records import TeacherIdentity, TeacherLabels
+
+
+@dataclass(frozen=True)
+class References:
+    """Energy that each atom of an element carries before anything is learned; `origin` says where it is from."""
+
+    energies: dict[int, float]  # eV by atomic number
+    origin: str
+
+    def of(self, numbers: np.ndarray) -> np.ndarray:
+        """[N] eV for atomic numbers [N]. Raises DataError for an element without a reference."""
+        missing = sorted({int(z) for z in numbers} - self.energies.keys())
+        if missing:
+            raise DataError(
+                f"there is no reference energy for atomic number {missing[0]} ({self.origin})",
+                "add it to data.reference_energies, or leave such structures out",
+            )
+        return np.array([self.energies[int(z)] for z in numbers])
+
+
+def least_squares(frames: list[Frame]) -> References:
+    """References that explain most of the total energies of `frames`; where compositions leave them open, the
+    smallest ones (minimal norm)."""
+    elements = elements_of(frames)
+    totals = np.array([frame.energy for frame in frames], dtype=float)
+    solution = np.linalg.lstsq(composition(frames, elements), totals, rcond=None)[0]
+    return References(dict(zip(elements, solution.tolist(), strict=True)), "least squares on the training split")
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """A shift per element that brings a teacher's energies onto the zero of the reference data.
+
+    Target of atom i: a_i + e^T(z_i) - e(z_i) - s(z_i), with the teacher's atomic energy a_i above its free atom
+    e^T, the data's reference e and the shift s. Its sum is the reference total above Σ e, up to the teacher's error.
+    """
+
+    teacher: dict[int, float]  # e^T, eV by atomic number
+    references: References
+    shift: dict[int, float]  # s, eV by atomic number
+    residual_before: float  # root mean square over the training split, eV/atom
+    residual_after: float
+
+    def targets(self, frame: Frame, labels: TeacherLabels) -> np.ndarray:
+        """[N] eV: what the student's atomic energies should be."""
+        free = np.array([self.teacher[int(z)] for z in frame.numbers])
+        shift = np.array([self.shift.get(int(z), 0.0) for z in frame.numbers])
+        return labels.atomic_energies + free - self.references.of(frame.numbers) - shift
+
+    def __str__(self) -> str:
+        from ase.data import chemical_symbols
+
+        shifts = ", ".join(f"{chemical_symbols[z]} {1e3 * s:+.1f}" for z, s in self.shift.items())
+        return (
+            f"teacher energies aligned to the reference data: residual {1e3 * self.residual_before:.2f} → "
+            f"{1e3 * self.residual_after:.2f} meV/atom rms; shift in meV per atom: {shifts}"
+        )
+
+
+def align(
+    frames: list[Frame], labels: dict[str, TeacherLabels], teacher: TeacherIdentity, references: References
+) -> Alignment:
+    """Fit the shift per element between the teacher's totals and the frames' reference totals by least squares.
+
+    frames: of the training split, with energies. Compositions that do not tell elements apart get the smallest
+    shifts that fit (minimal norm).
+    """
+    elements = elements_of(frames)
+    counts = composition(frames, elements)
+    atoms = counts.sum(1)
+    difference = np.array([labels[frame.key].energy - float(frame.energy or 0.0) for frame in frames])
+    shift = np.linalg.lstsq(counts / atoms[:, None], difference / atoms, rcond=None)[0]
+    return Alignment(
+        teacher=teacher.free_atom_energies,
+        references=references,
+        shift=dict(zip(elements, shift.tolist(), strict=True)),
+        residual_before=float(np.sqrt(np.mean((difference / atoms) ** 2))),
+        residual_after=float(np.sqrt(np.mean(((difference - counts @ shift) / atoms) ** 2))),
+    )

@@ -1,0 +1,16 @@
+"""python -m jointkd.evaluate run=outputs/…: the test metrics of a finished run."""
+
+from omegaconf import DictConfig
+
+from jointkd.command import command
+
+
+@command("evaluate")
+def main(config: DictConfig) -> None:
+    from jointkd.workflow import evaluate
+
+    evaluate(config)
+
+
+if __name__ == "__main__":
+    main()

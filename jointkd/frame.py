@@ -1,0 +1,47 @@
+"""A structure as it is read and labelled: numpy arrays in float64, no neighbours, no batch."""
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+RESOLUTION = 1e-6  # Å; positions closer than that are the same structure to the content key
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Atoms with reference labels, where there are any."""
+
+    numbers: np.ndarray  # [N] int64
+    positions: np.ndarray  # [N, 3] Å
+    cell: np.ndarray = field(default_factory=lambda: np.zeros((3, 3)))  # [3, 3] Å, rows are lattice vectors
+    pbc: np.ndarray = field(default_factory=lambda: np.zeros(3, dtype=bool))  # [3]
+    energy: float | None = None  # eV, total
+    forces: np.ndarray | None = None  # [N, 3] eV/Å
+    group: str = ""  # molecule, material or trajectory
+    split: str | None = None  # where the file itself says it belongs
+    source: str = ""  # where it was read, for messages
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @cached_property
+    def key(self) -> str:
+        """Content hash of elements, positions, cell and periodicity; order of atoms counts, labels do not."""
+        digest = hashlib.sha256()
+        digest.update(np.asarray(self.numbers, dtype="<i8").tobytes())
+        for lengths in (self.positions, np.where(self.pbc[:, None], self.cell, 0.0)):
+            digest.update(np.rint(np.asarray(lengths) / RESOLUTION).astype("<i8").tobytes())
+        digest.update(np.asarray(self.pbc, dtype="u1").tobytes())
+        return digest.hexdigest()[:32]
+
+
+def composition(frames: list[Frame], elements: list[int]) -> np.ndarray:
+    """[frames, elements] how many atoms of each element each frame has."""
+    return np.array([[np.count_nonzero(frame.numbers == z) for z in elements] for frame in frames], dtype=float)
+
+
+def elements_of(frames: list[Frame]) -> list[int]:
+    """The atomic numbers that occur, ascending."""
+    return sorted({int(z) for frame in frames for z in frame.numbers})

@@ -1,0 +1,16 @@
+"""python -m jointkd.label: make the labels of a teacher for a data set; run it as often and as many times as you like."""
+
+from omegaconf import DictConfig
+
+from jointkd.command import command
+
+
+@command("label")
+def main(config: DictConfig) -> None:
+    from jointkd.workflow import label_only
+
+    label_only(config)
+
+
+if __name__ == "__main__":
+    main()

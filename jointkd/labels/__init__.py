@@ -1,0 +1,1 @@
+"""The cache of teacher labels: what a label is, and the store that keeps it."""

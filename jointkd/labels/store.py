@@ -1,0 +1,212 @@
+"""A directory of teacher labels that any number of processes may write, and that a crash cannot spoil.
+
+    manifest.json                    the teacher, its dtype, units and sign; written once, by whoever comes first
+    shards/<sha256>.safetensors      immutable; the name is the checksum of the bytes
+    claims/<chunk>.lock              held by the process that is labelling that chunk, freed when it dies
+
+A shard is written under a temporary name and renamed when it is complete, so whatever is there under its final
+name is whole. It holds, for each structure, the tensors `<key>/energy`, `/atomic_energies`, `/forces`, `/rows` and
+`/row_ids`; rows are read one at a time from the memory-mapped file.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from jointkd.errors import CorruptShard, LabelMismatch, StorageError
+from jointkd.labels.records import SIGN, UNITS, TeacherIdentity, TeacherLabels
+
+FORMAT = 1
+NAME_LENGTH = 32
+
+
+class LabelStore:
+    """Labels of one teacher, by content key. `LabelStore.create` to write, `LabelStore.open` to read."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self.path = path
+        self.teacher = TeacherIdentity.from_json(manifest["teacher"])
+        self.settings: dict[str, Any] = manifest["settings"]
+        self._shard_of: dict[str, Path] = {}
+        self._failed: dict[str, str] = {}
+        self._seen: set[Path] = set()
+        self._open: dict[Path, Any] = {}
+        self.refresh()
+
+    @classmethod
+    def create(cls, path: Path, teacher: TeacherIdentity, settings: dict[str, Any]) -> "LabelStore":
+        """The store at `path`, made if it is not there; `settings` says which rows are labelled.
+
+        Raises LabelMismatch where the store at `path` is of another teacher, dtype or choice of rows.
+        """
+        manifest = {
+            "format": FORMAT,
+            "teacher": teacher.to_json(),
+            "units": UNITS,
+            "sign": SIGN,
+            "settings": settings,
+        }
+        file = path / "manifest.json"
+        with storage(path):
+            for folder in ("shards", "claims"):
+                (path / folder).mkdir(parents=True, exist_ok=True)
+            with FileLock(path / "claims" / "manifest.lock"):
+                if not file.exists():
+                    write_whole(file, json.dumps(manifest, indent=2).encode())
+        store = cls.open(path)
+        store.check({**teacher.fingerprint(), **settings})
+        return store
+
+    @classmethod
+    def open(cls, path: Path) -> "LabelStore":
+        """The store at `path`. Raises LabelMismatch where there is none."""
+        file = path / "manifest.json"
+        if not file.exists():
+            raise LabelMismatch(f"there are no labels in {path}", "make them with python -m jointkd.label …")
+        try:
+            return cls(path, json.loads(file.read_text()))
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise CorruptShard(f"{file} is damaged ({error})", "delete the directory and label again") from error
+
+    def check(self, expected: dict[str, Any]) -> None:
+        """Raises LabelMismatch where teacher, dtype or choice of rows are not those that are expected."""
+        found = {**self.teacher.fingerprint(), **self.settings}
+        for name, value in expected.items():
+            if found.get(name) != value:
+                raise LabelMismatch(
+                    f"the labels in {self.path} were made with {name}={found.get(name)}, not {value}",
+                    "name another directory with label.path=…, or delete that one",
+                )
+
+    def refresh(self) -> None:
+        """Take notice of shards that other processes have committed since."""
+        for shard in sorted((self.path / "shards").glob("*.safetensors")):
+            if shard not in self._seen:
+                header = self._handle(shard).metadata() or {}
+                self._shard_of.update(dict.fromkeys(json.loads(header["keys"]), shard))
+                self._failed.update(json.loads(header["failed"]))
+                self._seen.add(shard)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._shard_of
+
+    def __len__(self) -> int:
+        return len(self._shard_of)
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Structures that the teacher could not label, with the reason."""
+        return self._failed
+
+    def keys(self) -> set[str]:
+        return set(self._shard_of)
+
+    @contextmanager
+    def claim(self, chunk: str) -> Iterator[bool]:
+        """Whether this process may label `chunk` now; a claim ends with the process, however that dies."""
+        with storage(self.path), ExitStack() as held:
+            try:
+                held.enter_context(FileLock(self.path / "claims" / f"{chunk}.lock", timeout=0))
+                mine = True
+            except Timeout:
+                mine = False
+            yield mine
+
+    def append(self, labels: dict[str, TeacherLabels], failed: dict[str, str] | None = None) -> Path:
+        """Commit labels as one shard. Raises StorageError where the disk refuses; nothing is left then."""
+        tensors = {}
+        for key, label in labels.items():
+            tensors[f"{key}/energy"] = np.array([label.energy], dtype=np.float64)
+            tensors[f"{key}/atomic_energies"] = label.atomic_energies
+            tensors[f"{key}/forces"] = label.forces
+            tensors[f"{key}/rows"] = label.hessian_rows
+            tensors[f"{key}/row_ids"] = label.row_ids
+        header = {"keys": json.dumps(list(labels)), "failed": json.dumps(failed or {})}
+        content = save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, header)
+        shard = self.path / "shards" / f"{hashlib.sha256(content).hexdigest()[:NAME_LENGTH]}.safetensors"
+        with storage(self.path):
+            write_whole(shard, content)
+        self.refresh()
+        return shard
+
+    def read(self, key: str, rows: bool = True) -> TeacherLabels:
+        """The labels of one structure; without `rows` its Hessian rows are not touched (K = 0)."""
+        handle = self._handle(self._shard_of[key])
+        hessian = handle.get_tensor(f"{key}/rows") if rows else np.zeros((0, 0, 3))
+        return TeacherLabels(
+            energy=float(handle.get_tensor(f"{key}/energy")[0]),
+            atomic_energies=handle.get_tensor(f"{key}/atomic_energies"),
+            forces=handle.get_tensor(f"{key}/forces"),
+            hessian_rows=hessian,
+            row_ids=handle.get_tensor(f"{key}/row_ids"),
+        )
+
+    def read_rows(self, key: str, chosen: np.ndarray) -> np.ndarray:
+        """[len(chosen), N, 3] eV/Å²: the chosen ones of a structure's K rows, without reading the others."""
+        rows = self._handle(self._shard_of[key]).get_slice(f"{key}/rows")
+        return np.stack([rows[int(k)] for k in chosen])
+
+    def verify(self) -> None:
+        """Recompute every shard's checksum. Raises CorruptShard that names the first bad one."""
+        for shard in sorted(self._seen):
+            with shard.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest()[:NAME_LENGTH] != shard.stem:
+                    raise damaged(shard, "its checksum does not match its name")
+
+    def content_hash(self) -> str:
+        """One hash of every label, whatever the shards they lie in."""
+        digest = hashlib.sha256()
+        for key in sorted(self._shard_of):
+            label = self.read(key)
+            digest.update(key.encode())
+            digest.update(np.float64(label.energy).tobytes())
+            for array in (label.atomic_energies, label.forces, label.hessian_rows, label.row_ids):
+                digest.update(array.tobytes())
+        return digest.hexdigest()
+
+    def _handle(self, shard: Path) -> Any:
+        if shard not in self._open:
+            try:
+                self._open[shard] = safe_open(shard, framework="numpy")
+            except (SafetensorError, OSError) as error:
+                raise damaged(shard, str(error)) from error
+        return self._open[shard]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": {}}
+
+
+def damaged(shard: Path, reason: str) -> CorruptShard:
+    return CorruptShard(f"the labels in {shard} are damaged ({reason})", "delete that file and run the command again")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is either complete under its name or not there, also after a power cut."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def storage(path: Path) -> Iterator[None]:
+    """Turn what the operating system says of a disk into a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        remedy = "free some space or name another disk with label.path=…, then run the command again"
+        raise StorageError(f"{path} cannot be written ({error.strerror or error})", remedy) from error

@@ -1,0 +1,108 @@
+"""The LightningModule: a student, the joint objective, its optimiser, and the metrics of the paper's tables."""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from jointkd.errors import DivergedError
+from jointkd.objective.derivatives import predict
+from jointkd.objective.terms import Term, weighted_sum
+from jointkd.structure import Prediction, atoms_per_structure, total_energy
+
+METRICS = {
+    "energy_mae_meV_per_atom": "mean over structures of |Ê - E| / N",
+    "force_mae_meV_per_A": "mean over force components of |F̂ - F|",
+    "atomic_energy_mae_meV": "mean over atoms of |Ê_i - E_i of the teacher|",
+    "hessian_row_mae_eV_per_A2": "mean over entries of the sampled rows of |Ĥ - H of the teacher|",
+}
+MONITOR = "val/force_mae_meV_per_A"
+HEAVIEST_ELEMENT = 118
+
+
+class DistillationModule(lightning.LightningModule):
+    """Trains a student. terms: named, weighted parts of the loss; those of weight zero are not computed.
+
+    optimizer: parameters → optimiser; scheduler: optimiser → scheduler, stepped after every validation with the
+    validation force MAE if it is ReduceLROnPlateau, else after every epoch.
+    """
+
+    def __init__(
+        self,
+        student: torch.nn.Module,
+        terms: dict[str, Term],
+        optimizer: Callable[..., torch.optim.Optimizer],
+        scheduler: Callable[..., Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.terms = {name: term for name, term in terms.items() if term.weight > 0}
+        self.rows = max((term.rows for term in self.terms.values()), default=0)
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.register_buffer("reference_energies", torch.zeros(HEAVIEST_ELEMENT + 1, dtype=torch.float64))
+        self.metrics = torch.nn.ModuleDict(
+            {stage: torch.nn.ModuleDict({name: MeanMetric() for name in METRICS}) for stage in ("val", "test")}
+        )
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any term needs a teacher's labels."""
+        return any(term.teacher for term in self.terms.values())
+
+    def set_references(self, energies: dict[int, float]) -> None:
+        """Keep the per-element energies (eV) that predictions are relative to, for whoever uses the student."""
+        for number, energy in energies.items():
+            self.reference_energies[number] = energy
+
+    def training_step(self, batch: Any, _: int) -> Tensor:
+        prediction = predict(self.student, batch, batch.row_ids if self.rows else None)
+        shares = {name: term(prediction, batch) for name, term in self.terms.items()}
+        loss, means = weighted_sum(self.terms, shares)
+        self.log_dict({f"train/{name}": value for name, value in means.items()}, batch_size=batch.num_graphs)
+        value = sum(self.terms[name].weight * mean for name, mean in means.items())
+        self.log("train/loss", value, prog_bar=True, batch_size=batch.num_graphs)
+        return loss
+
+    def validation_step(self, batch: Any, _: int) -> None:
+        self._measure("val", batch, predict(self.student, batch))
+
+    def on_validation_epoch_end(self) -> None:
+        error = self.metrics["val"]["force_mae_meV_per_A"].compute()  # type: ignore[index]
+        if not torch.isfinite(error):
+            raise DivergedError(
+                f"training diverged: the validation force error is {error:.0f} after step {self.global_step}",
+                "lower optimizer.lr or weights.hessian, and look at the data's energies and forces",
+            )
+
+    def test_step(self, batch: Any, _: int) -> None:
+        rows = batch.row_ids if "row_ids" in batch else None
+        self._measure("test", batch, predict(self.student, batch, rows))
+
+    def _measure(self, stage: str, batch: Any, prediction: Prediction) -> None:
+        assert prediction.forces is not None
+        energy = (total_energy(prediction.atomic_energies, batch) - batch.energy) / atoms_per_structure(batch)
+        errors = {
+            "energy_mae_meV_per_atom": 1e3 * energy,
+            "force_mae_meV_per_A": 1e3 * (prediction.forces - batch.forces),
+        }
+        if "teacher_atomic_energies" in batch:
+            errors["atomic_energy_mae_meV"] = 1e3 * (prediction.atomic_energies - batch.teacher_atomic_energies)
+        if prediction.hessian_rows is not None:
+            errors["hessian_row_mae_eV_per_A2"] = prediction.hessian_rows - batch.hessian_rows
+        for name, error in errors.items():
+            metric = self.metrics[stage][name]  # type: ignore[index]
+            metric.update(error.abs())
+            self.log(f"{stage}/{name}", metric, prog_bar=stage == "val", batch_size=batch.num_graphs)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer(self.student.parameters())
+        if self.make_scheduler is None:
+            return optimizer
+        scheduler = self.make_scheduler(optimizer)
+        every = self.trainer.check_val_every_n_epoch or 1
+        plateau = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+        config = {"scheduler": scheduler, "interval": "epoch", "frequency": every if plateau else 1}
+        return {"optimizer": optimizer, "lr_scheduler": {**config, "monitor": MONITOR}}

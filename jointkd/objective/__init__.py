@@ -1,0 +1,1 @@
+"""The joint objective: a prediction and a batch make one scalar."""

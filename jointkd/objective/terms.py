@@ -1,0 +1,99 @@
+"""The four terms of the joint objective (the paper, eq. 2, 4 and 20).
+
+A term takes a prediction and a batch to (sum, count); `Objective` divides the one by the other over all ranks.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from jointkd.objective.norms import norm as norm_named
+from jointkd.structure import Prediction, atoms_per_structure, total_energy
+
+
+class Share(NamedTuple):
+    """What one batch adds to a mean."""
+
+    total: Tensor  # scalar
+    count: Tensor  # scalar
+
+
+class Term(ABC):
+    """One weighted part of the loss. `teacher`: it needs labels; `rows`: Hessian rows per structure and step."""
+
+    teacher = False
+    rows = 0
+
+    def __init__(self, weight: float, norm: str) -> None:
+        self.weight = weight
+        self.norm = norm_named(norm)
+
+    def __call__(self, prediction: Prediction, batch: Any) -> Share:
+        """The sum of the norms of all differences, and how many they are."""
+        values = self.norm(self.difference(prediction, batch))
+        return Share(values.sum(), values.new_tensor(float(values.numel())))
+
+    @abstractmethod
+    def difference(self, prediction: Prediction, batch: Any) -> Tensor:
+        """[..., D]: what is measured, D components at a time."""
+
+
+class Energy(Term):
+    """Mean over structures of |Ê - E| / N, in eV per atom."""
+
+    def difference(self, prediction: Prediction, batch: Any) -> Tensor:
+        error = total_energy(prediction.atomic_energies, batch) - batch.energy
+        return (error / atoms_per_structure(batch))[:, None]
+
+
+class Forces(Term):
+    """Mean over atoms of ‖F̂ - F‖, in eV/Å."""
+
+    def difference(self, prediction: Prediction, batch: Any) -> Tensor:
+        assert prediction.forces is not None
+        return prediction.forces - batch.forces
+
+
+class AtomicEnergy(Term):
+    """Mean over atoms of |Ê_i - E_i of the teacher|, in eV."""
+
+    teacher = True
+
+    def difference(self, prediction: Prediction, batch: Any) -> Tensor:
+        return (prediction.atomic_energies - batch.teacher_atomic_energies)[:, None]
+
+
+class Hessian(Term):
+    """Mean over the atoms of the batch and the sampled rows of the norm of an atom's part of a row, in eV/Å²."""
+
+    teacher = True
+
+    def __init__(self, weight: float, norm: str, rows: int) -> None:
+        super().__init__(weight, norm)
+        self.rows = rows
+
+    def difference(self, prediction: Prediction, batch: Any) -> Tensor:
+        assert prediction.hessian_rows is not None
+        return prediction.hessian_rows - batch.hessian_rows
+
+
+def weighted_sum(terms: dict[str, Term], shares: dict[str, Share]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss to differentiate on this rank, and each term's mean over all ranks.
+
+    DDP averages gradients over ranks; dividing the local sum by the global count and multiplying by the number of
+    ranks makes that average the gradient of the global mean, also where ranks hold uneven batches.
+    """
+    counts = torch.stack([share.count for share in shares.values()])
+    totals = torch.stack([share.total for share in shares.values()])
+    ranks = 1
+    global_totals = totals.detach()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        ranks = torch.distributed.get_world_size()
+        both = torch.stack([counts, global_totals])
+        torch.distributed.all_reduce(both)
+        counts, global_totals = both
+    weights = totals.new_tensor([terms[name].weight for name in shares])
+    loss = ranks * (weights * totals / counts).sum()
+    return loss, dict(zip(shares, global_totals / counts, strict=True))

@@ -1,0 +1,16 @@
+"""python -m jointkd.report runs=outputs/…: a table, a picture and a summary of many runs by method."""
+
+from omegaconf import DictConfig
+
+from jointkd.command import command
+
+
+@command("report")
+def main(config: DictConfig) -> None:
+    from jointkd.comparison import report
+
+    report(config)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The two values that everything exchanges: a structure (one, or a batch of many) and a prediction.
+
+Fields of a `Structure`; in a batch of B structures N and E count all atoms and edges:
+
+    atomic_numbers         [N]        int64
+    positions              [N, 3]     Å
+    cell                   [B, 3, 3]  Å, rows are lattice vectors, zero where not periodic
+    pbc                    [B, 3]     bool
+    edge_index             [2, E]     source atom, target atom; every pair within the cutoff, both directions
+    edge_shift             [E, 3]     Å, so that the edge's vector is positions[source] + shift - positions[target]
+    energy                 [B]        eV, reference total minus the per-element reference energies
+    forces                 [N, 3]     eV/Å, reference
+    key, group             str        content hash; what a split must not cut (molecule, material, trajectory)
+
+and, where a teacher's labels were joined:
+
+    teacher_atomic_energies  [N]        eV, on the zero of `energy`
+    hessian_rows             [N, S, 3]  eV/Å², +∂²E/∂R∂R, row s of the atom's structure
+    row_ids                  [B, S]     3 * atom + axis of each row, atom counted within its structure
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch, Data
+
+
+class Structure(Data):
+    """Atoms in space with their neighbours and, where known, their reference energy and forces."""
+
+
+class Prediction(NamedTuple):
+    """What a student says of a batch. `forces` None: conservative, to be had as -∂E/∂R."""
+
+    atomic_energies: Tensor  # [N] eV
+    forces: Tensor | None = None  # [N, 3] eV/Å
+    hessian_rows: Tensor | None = None  # [N, S, 3] eV/Å²
+
+
+def collate(structures: list[Structure], dtype: torch.dtype = torch.float32) -> Any:
+    """One batch of many structures, its floating-point fields in `dtype`."""
+    batch = Batch.from_data_list(structures)
+    return batch.apply(lambda field: field.to(dtype) if field.is_floating_point() else field)
+
+
+def total_energy(atomic_energies: Tensor, batch: Any) -> Tensor:
+    """Sums of atomic energies. atomic_energies [N] → [B] eV. Source: the paper, eq. 1."""
+    sums = atomic_energies.new_zeros(batch.ptr.numel() - 1)
+    return sums.index_add(0, batch.batch, atomic_energies)
+
+
+def atoms_per_structure(batch: Any) -> Tensor:
+    """[B] atoms of each structure of a batch."""
+    return batch.ptr.diff()

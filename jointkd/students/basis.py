@@ -1,0 +1,45 @@
+"""Functions of a distance, and of a vector's length, that may be differentiated as often as training needs."""
+
+import torch
+from torch import Tensor, nn
+
+
+class PolynomialEnvelope(nn.Module):
+    """u(x) = 1 + a xᵖ + b xᵖ⁺¹ + c xᵖ⁺², zero with its first two derivatives at x = 1. Source: DimeNet, eq. 8."""
+
+    def __init__(self, exponent: int = 5) -> None:
+        super().__init__()
+        self.exponent = exponent
+
+    def forward(self, x: Tensor) -> Tensor:
+        p = self.exponent
+        polynomial = 1 + x**p * (-(p + 1) * (p + 2) / 2 + x * (p * (p + 2) - x * p * (p + 1) / 2))
+        return torch.where(x < 1, polynomial, torch.zeros_like(x))
+
+
+class GaussianBasis(nn.Module):
+    """`count` Gaussians evenly spaced over x in [0, 1], each as wide as their spacing. x [E] → [E, count]."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.coefficient = -0.5 * (count - 1) ** 2
+        self.register_buffer("offset", torch.linspace(0, 1, count), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.exp(self.coefficient * (x[:, None] - self.offset) ** 2)
+
+
+def length(vectors: Tensor, dim: int, softening: float = 0.0) -> Tensor:
+    """√(v² + softening²) along `dim`. Without softening all derivatives are zero, not NaN, where v = 0."""
+    square = (vectors**2).sum(dim) + softening**2
+    if softening:
+        return square.sqrt()
+    zero = square == 0
+    return torch.where(zero, square, torch.where(zero, torch.ones_like(square), square).sqrt())
+
+
+class ScaledSiLU(nn.Module):
+    """SiLU(x) / 0.6, which keeps the variance of its input. Source: GemNet."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.silu(x) / 0.6

@@ -1,0 +1,150 @@
+"""PaiNN (Schütt, Unke and Gastegger, ICML 2021), in the form that the paper distils into.
+
+Scalars s [N, F] and vectors v [3, N, F] live on atoms (axes first: products with [N, F] then run over one block). Each layer is a message (eq. 7, 8), which gathers over
+neighbours through a filter of the distance, and an update (eq. 9, 10), which mixes the two on each atom.
+Normalisation, scaled activation and the 1/√ factors follow the Open Catalyst implementation, whose weights load.
+"""
+
+import itertools
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from jointkd.structure import Prediction
+from jointkd.students.basis import GaussianBasis, PolynomialEnvelope, ScaledSiLU, length
+
+SOFTENING = 0.1  # in the units of the features, which are of order one
+
+
+class Message(nn.Module):
+    """Δs_i and v_i + Δv_i from all neighbours j of i; v None is zero. Source: PaiNN, eq. 7 and 8."""
+
+    def __init__(self, width: int, radial: int) -> None:
+        super().__init__()
+        self.width = width
+        self.norm = nn.LayerNorm(width)
+        self.context = nn.Sequential(nn.Linear(width, width), ScaledSiLU(), nn.Linear(width, 3 * width))
+        self.filter = nn.Linear(radial, 3 * width)
+
+    def forward(
+        self, s: Tensor, v: Tensor | None, radial: Tensor, bias_scale: Tensor, direction: Tensor, edges: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        source, target = edges
+        weight = radial @ self.filter.weight.T + bias_scale * self.filter.bias
+        scalar, gate, radiate = (weight * self.context(self.norm(s)).index_select(0, source)).split(self.width, dim=-1)
+        vector = (radiate / math.sqrt(self.width)) * direction.T[:, :, None]
+        if v is not None:
+            vector = vector + (gate / math.sqrt(3 * self.width)) * v.index_select(1, source)
+        delta_s = torch.zeros_like(s).index_add(0, target, scalar)
+        delta_v = s.new_zeros(3, *s.shape).index_add(1, target, vector)
+        return delta_s, delta_v if v is None else v + delta_v
+
+
+class Update(nn.Module):
+    """Δs_i, Δv_i from the atom's own s_i, v_i. Source: PaiNN, eq. 9 and 10."""
+
+    def __init__(self, width: int, softening: float) -> None:
+        super().__init__()
+        self.width = width
+        self.softening = softening
+        self.mix = nn.Linear(width, 2 * width, bias=False)
+        self.context = nn.Sequential(nn.Linear(2 * width, width), ScaledSiLU(), nn.Linear(width, 3 * width))
+
+    def forward(self, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        u, w = self.mix(v).split(self.width, dim=-1)
+        product = (u * w).sum(0) / math.sqrt(self.width)
+        add, scale, gate = self.context(torch.cat([s, length(w, 0, self.softening)], dim=-1)).split(self.width, dim=-1)
+        return (add + scale * product) / math.sqrt(2), gate * u
+
+
+class GatedBlock(nn.Module):
+    """Gated equivariant block that narrows s and v from `width` to `out`. Source: PaiNN, fig. 3."""
+
+    def __init__(self, width: int, out: int, softening: float) -> None:
+        super().__init__()
+        self.out = out
+        self.softening = softening
+        self.to_norm = nn.Linear(width, width, bias=False)
+        self.to_vector = nn.Linear(width, out, bias=False)
+        self.gate = nn.Sequential(nn.Linear(2 * width, width), ScaledSiLU(), nn.Linear(width, 2 * out))
+        self.activation = ScaledSiLU()
+
+    def forward(self, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        norms = length(self.to_norm(v), 0, self.softening)
+        s, gate = self.gate(torch.cat([s, norms], dim=-1)).split(self.out, dim=-1)
+        return self.activation(s), gate * self.to_vector(v)
+
+
+class PaiNN(nn.Module):
+    """Polarisable atom interaction network: energies of atoms, and forces from a head or as a gradient.
+
+    width: features per atom; layers: message-update pairs; radial: Gaussians; cutoff: Å; conservative: forces
+    are -∂E/∂R rather than a head's output; elements: highest atomic number known; smooth: the filter's bias
+    fades with the envelope and lengths of features are softened, so that nothing jumps at the cutoff and nothing
+    kinks where a feature vanishes by symmetry (False: as the reference implementation, for its weights).
+    """
+
+    def __init__(
+        self,
+        width: int = 128,
+        layers: int = 4,
+        radial: int = 128,
+        cutoff: float = 12.0,
+        conservative: bool = False,
+        elements: int = 83,
+        smooth: bool = True,
+    ) -> None:
+        super().__init__()
+        self.cutoff = cutoff
+        self.conservative = conservative
+        self.smooth = smooth
+        self.embedding = nn.Embedding(elements, width)
+        self.basis = GaussianBasis(radial)
+        self.envelope = PolynomialEnvelope()
+        self.messages = nn.ModuleList(Message(width, radial) for _ in range(layers))
+        self.updates = nn.ModuleList(Update(width, SOFTENING if smooth else 1e-4) for _ in range(layers))
+        self.register_buffer("scales", torch.ones(layers))
+        self.energy_head = nn.Sequential(nn.Linear(width, width // 2), ScaledSiLU(), nn.Linear(width // 2, 1))
+        self.force_head = None
+        if not conservative:
+            softening = SOFTENING if smooth else 0.0
+            widths = (width, width // 2, 1)
+            self.force_head = nn.ModuleList(GatedBlock(*pair, softening) for pair in itertools.pairwise(widths))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform embedding of unit variance, Glorot weights, zero biases."""
+        nn.init.uniform_(self.embedding.weight, -math.sqrt(3), math.sqrt(3))
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, positions: Tensor, structure: Any) -> Prediction:
+        """positions [N, 3] Å → atomic energies [N] eV and, with a force head, forces [N, 3] eV/Å."""
+        source, target = structure.edge_index
+        vectors = positions[source] - positions[target] + structure.edge_shift
+        distances = length(vectors, 1)
+        direction = vectors / distances[:, None]
+        x = distances / self.cutoff
+        envelope = self.envelope(x)[:, None]
+        radial = envelope * self.basis(x)
+        bias_scale = envelope if self.smooth else torch.ones_like(envelope)
+
+        s = self.embedding(structure.atomic_numbers - 1)
+        v = None
+        for message, update, scale in zip(self.messages, self.updates, self.scales, strict=True):
+            delta_s, v = message(s, v, radial, bias_scale, direction, structure.edge_index)
+            s = (s + delta_s) / math.sqrt(2)
+            delta_s, delta_v = update(s, v)
+            s, v = scale * (s + delta_s), v + delta_v
+
+        atomic_energies = self.energy_head(s)[:, 0]
+        if self.force_head is None:
+            return Prediction(atomic_energies)
+        for block in self.force_head:
+            s, v = block(s, v)
+        return Prediction(atomic_energies, forces=v[:, :, 0].T)

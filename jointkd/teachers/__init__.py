@@ -1,0 +1,1 @@
+"""Teachers: what makes labels. Needed while labelling only; training reads the cached labels."""

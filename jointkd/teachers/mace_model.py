@@ -1,0 +1,66 @@
+"""MACE modules written as plain weights and plain hyperparameters instead of a pickle.
+
+A model is a directory of two files: `model.json` (architecture, elements, free-atom energies, and what a model
+card says) and `weights.safetensors`. Source: Batatia et al., NeurIPS 2022; mace-torch builds the module.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+BLOCK = "RealAgnosticResidualInteractionBlock"
+
+
+def build(card: dict[str, Any]) -> torch.nn.Module:
+    """A ScaleShiftMACE in the default dtype from a model card; its weights are random."""
+    import mace  # noqa: F401  (before e3nn: it makes e3nn's constants loadable)
+    from e3nn.o3 import Irreps
+    from mace.modules import ScaleShiftMACE, interaction_classes
+
+    shape = card["architecture"]
+    energies = card["free_atom_energies"]
+    return ScaleShiftMACE(
+        r_max=shape["r_max"],
+        num_bessel=shape["num_bessel"],
+        num_polynomial_cutoff=shape["num_polynomial_cutoff"],
+        max_ell=shape["max_ell"],
+        interaction_cls=interaction_classes[BLOCK],
+        interaction_cls_first=interaction_classes[BLOCK],
+        num_interactions=shape["num_interactions"],
+        num_elements=len(energies),
+        hidden_irreps=Irreps(shape["hidden_irreps"]),
+        MLP_irreps=Irreps(shape["mlp_irreps"]),
+        atomic_energies=torch.tensor(list(energies.values()), dtype=torch.float64).numpy(),
+        avg_num_neighbors=shape["avg_num_neighbors"],
+        atomic_numbers=[int(number) for number in energies],
+        correlation=shape["correlation"],
+        gate=torch.nn.functional.silu,
+        radial_MLP=shape["radial_mlp"],
+        atomic_inter_scale=shape["scale"],
+        atomic_inter_shift=shape["shift"],
+    )
+
+
+def save(model: torch.nn.Module, card: dict[str, Any], directory: Path) -> None:
+    """Write `model.json` and `weights.safetensors` (parameters only, float32) to a directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.detach().float().contiguous() for name, value in model.named_parameters()}
+    save_file(weights, directory / "weights.safetensors")
+    (directory / "model.json").write_text(json.dumps(card, indent=2) + "\n")
+
+
+def load(directory: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """The model of a directory in the default dtype, and its card."""
+    card = json.loads((directory / "model.json").read_text())
+    model = build(card)
+    weights = load_file(directory / "weights.safetensors")
+    parameters = dict(model.named_parameters())
+    if parameters.keys() != weights.keys():
+        raise ValueError(f"{directory} does not hold the weights that its model.json describes")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(weights[name])
+    return model, card

@@ -1,0 +1,215 @@
+"""The way from a configuration to labels, a trained student and its test metrics."""
+
+import json
+import logging
+import subprocess
+import sys
+import time
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from jointkd.data.datamodule import DistillationData
+from jointkd.errors import ConfigError, DataError, LabelMismatch
+from jointkd.labelling import done, label
+from jointkd.labels.records import choose_rows
+from jointkd.labels.store import LabelStore
+from jointkd.module import DistillationModule
+from jointkd.teachers.base import sha256_of
+
+log = logging.getLogger(__name__)
+
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # structures are cached in memory
+warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+warnings.filterwarnings("ignore", message=".*isinstance.*LeafSpec.*")
+
+
+def train(config: DictConfig) -> dict[str, float]:
+    """Label, fit and test; everything is written to the run's folder. Returns the test metrics."""
+    started = time.time()
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    module, data = build(config, directory)
+    store = join_labels(config, module, data)
+    module.set_references(data.references.energies if data.references else {})
+    trainer = make_trainer(config, directory)
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint(config, directory))
+    if trainer.is_global_zero:
+        write_provenance(config, directory, data, store)
+    load_averaged(module, Path(trainer.checkpoint_callback.best_model_path))
+    (metrics,) = trainer.test(module, datamodule=data, verbose=False)
+    if trainer.is_global_zero:
+        summary = {
+            "method": config.method.name,
+            "student": config.student_name,
+            "teacher": config.teacher.name,
+            "data": data.name,
+            "seed": config.seed,
+            "parameters": sum(p.numel() for p in module.student.parameters()),
+            "steps": trainer.global_step,
+            "test": {name.removeprefix("test/"): value for name, value in metrics.items()},
+            "started": started,
+            "ended": time.time(),
+        }
+        (directory / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+        log.info("%s", table(summary["test"]))
+        log.info("written to %s", directory)
+    return dict(metrics)
+
+
+def label_only(config: DictConfig) -> None:
+    """Make the labels that a training run with the same configuration would need."""
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    _, data = build(config, directory)
+    store = make_labels(config, data)
+    log.info("%d structures are labelled, %d failed (%s)", len(store), len(store.failed), store.path)
+
+
+def evaluate(config: DictConfig) -> dict[str, float]:
+    """Test a finished run again, from its own configuration and checkpoint."""
+    directory = Path(config.run)
+    file = directory / "config.yaml"
+    if not file.exists():
+        raise DataError(f"run={config.run} holds no finished run", "give the folder of a run, as training printed it")
+    original = OmegaConf.load(file)
+    assert isinstance(original, DictConfig)
+    path = directory / "checkpoints" / f"{config.checkpoint}.ckpt"
+    if not path.exists():
+        raise ConfigError(f"checkpoint={config.checkpoint} is not in {directory}", "choose best or last")
+    module, data = build(original, directory)
+    join_labels(original, module, data)
+    load_averaged(module, path)
+    trainer = instantiate(original.trainer, logger=False, enable_checkpointing=False, devices=1, strategy="auto")
+    (metrics,) = trainer.test(module, datamodule=data, verbose=False)
+    log.info("%s", table({name.removeprefix("test/"): value for name, value in metrics.items()}))
+    return dict(metrics)
+
+
+def build(config: DictConfig, directory: Path) -> tuple[DistillationModule, DistillationData]:
+    """The student with its objective, and the data with its splits; seeds everything."""
+    lightning.seed_everything(config.seed, workers=True, verbose=False)
+    module = DistillationModule(
+        student=instantiate(config.student),
+        terms={name: instantiate(term) for name, term in config.method.terms.items()},
+        optimizer=instantiate(config.optimizer),
+        scheduler=instantiate(config.scheduler),
+    )
+    data = instantiate(config.data)
+    data.prepare_run(directory, module.student.cutoff, torch.float32)
+    return module, data
+
+
+def join_labels(config: DictConfig, module: DistillationModule, data: DistillationData) -> LabelStore | None:
+    """Label what is missing and give the labels to the data; without a teacher, check that none is needed."""
+    store = None
+    if "_target_" in config.teacher:
+        store = make_labels(config, data)
+        data.join(store, module.rows, int(config.label.eval_rows))
+    elif module.needs_teacher or data.reference == "teacher":
+        raise ConfigError(f"method={config.method.name} needs a teacher", "choose one with teacher=…, or method=none")
+    data.check_references()
+    return store
+
+
+def make_labels(config: DictConfig, data: DistillationData) -> LabelStore:
+    """The store of the configured labels, complete. The teacher is loaded only where labels are missing."""
+    if "_target_" not in config.teacher:
+        raise ConfigError("teacher=none makes no labels", "choose a teacher with teacher=…")
+    wanted = {"train": config.label.rows, "test": config.label.eval_rows}
+    if data.reference == "teacher":
+        wanted["val"] = 0
+    frames = {frame.key: frame for split in wanted for frame in data.frames[split]}
+    row_ids = {
+        frame.key: choose_rows(frame.key, len(frame), rows, config.label.seed)
+        for split, rows in wanted.items()
+        for frame in data.frames[split]
+    }
+    settings = {"rows": config.label.rows, "eval_rows": config.label.eval_rows, "row_seed": config.label.seed}
+    path = Path(config.label.path)
+    if (path / "manifest.json").exists():
+        store = LabelStore.open(path)
+        store.check({**expected_teacher(config.teacher), **settings})
+        if len(store) and not frames.keys() & store.keys():
+            raise LabelMismatch(
+                f"the labels in {path} are of other structures than data={data.name}",
+                "name another directory with label.path=…, or delete that one",
+            )
+        if all(done(store, frame) for frame in frames.values()):
+            return store
+    teacher = instantiate(config.teacher)
+    about = teacher.identity
+    log.info("teacher %s (%s), licence: %s", about.name, about.level_of_theory, about.licence or "unknown")
+    store = LabelStore.create(path, about, settings)
+    label(list(frames.values()), row_ids, teacher, store, config.label.shard_size)
+    return store
+
+
+def expected_teacher(teacher: DictConfig) -> dict[str, str]:
+    """What is known of a teacher without loading it."""
+    known = {"name": teacher.name, "dtype": teacher.dtype}
+    if "checkpoint" in teacher and (file := Path(teacher.checkpoint).expanduser()).exists():
+        known["checkpoint"] = sha256_of(file)
+    return known
+
+
+def make_trainer(config: DictConfig, directory: Path) -> lightning.Trainer:
+    callbacks = [instantiate(callback) for callback in config.callbacks.values()]
+    loggers = [instantiate(logger) for logger in config.logger.values()]
+    return instantiate(
+        config.trainer,
+        callbacks=callbacks,
+        logger=loggers,
+        default_root_dir=str(directory),
+        enable_progress_bar=sys.stderr.isatty(),
+    )
+
+
+def checkpoint(config: DictConfig, directory: Path) -> str | None:
+    """The checkpoint to go on from. Raises ConfigError where there is none."""
+    if config.ckpt_path is None:
+        return None
+    path = directory / "checkpoints" / "last.ckpt" if config.ckpt_path == "last" else Path(config.ckpt_path)
+    if not path.exists():
+        raise ConfigError(f"ckpt_path={config.ckpt_path}: there is no {path}", "leave ckpt_path out to begin anew")
+    return str(path)
+
+
+def load_averaged(module: DistillationModule, path: Path) -> None:
+    """Load a checkpoint's averaged weights. (`ckpt_path` of a trainer that averages loads the raw ones.)"""
+    module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+
+
+def write_provenance(
+    config: DictConfig, directory: Path, data: DistillationData, store: LabelStore | None
+) -> None:
+    """Save the effective configuration, versions, git revision, and hashes of data and labels beside the run."""
+    (directory / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+    provenance: dict[str, Any] = {
+        "git": git_revision(),
+        "versions": {package: version(package) for package in ("jointkd", "torch", "lightning", "torch-geometric")},
+        "data": data.hashes(),
+        "teacher": store.teacher.to_json() if store else None,
+    }
+    (directory / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
+
+
+def git_revision() -> str | None:
+    """The revision of the source, with `+` where it was changed; None outside a git checkout."""
+    here = Path(__file__).parent
+    asked = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def table(metrics: dict[str, float]) -> str:
+    """Test metrics as aligned lines."""
+    return "\n".join(["test", *(f"  {name:<28}{value:10.3f}" for name, value in metrics.items())])
