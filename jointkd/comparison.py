@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from jointkd.errors import DataError
 
 matplotlib.use("Agg")
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot
 
 log = logging.getLogger(__name__)
 
@@ -43,15 +43,23 @@ def report(config: DictConfig) -> None:
 
 
 def read_runs(root: Path) -> Runs:
-    """Summaries of the finished runs below `root` by method. Raises DataError where there is none."""
-    found: Runs = defaultdict(list)
+    """Summaries of the finished runs below `root` by method, and by data, teacher and student where those differ.
+
+    Raises DataError where there is none.
+    """
+    runs = []
     for file in sorted(root.rglob("summary.json")):
         values = json.loads(file.read_text())
         if "method" in values:
-            found[values["method"]].append({**values, "folder": file.parent})
-    if not found:
+            runs.append({**values, "folder": file.parent})
+    if not runs:
         raise DataError(f"runs={root} holds no finished runs", "give a folder that training wrote")
-    return dict(sorted(found.items(), key=lambda item: ORDER.index(item[0]) if item[0] in ORDER else len(ORDER)))
+    settings = ("data", "teacher", "student")
+    differing = [name for name in settings if len({run[name] for run in runs}) > 1]
+    found: Runs = defaultdict(list)
+    for run in sorted(runs, key=lambda run: ORDER.index(run["method"]) if run["method"] in ORDER else len(ORDER)):
+        found[" ".join([*(run[name] for name in differing), run["method"]])].append(run)
+    return dict(found)
 
 
 def summarise(runs: Runs) -> dict[str, Any]:
@@ -78,9 +86,13 @@ def table(summary: dict[str, Any]) -> str:
     lines = ["| method | " + " | ".join(TITLES[name].replace("\n", ", ") for name in names) + " |"]
     lines.append("|---" * (len(names) + 1) + "|")
     for method, metrics in summary["methods"].items():
-        cells = [f"{metrics[name]['mean']:.3g} ± {metrics[name]['std']:.2g}" if name in metrics else "–" for name in names]
+        cells = [cell(metrics[name], len(summary["seeds"])) if name in metrics else "–" for name in names]
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def cell(value: dict[str, float], seeds: int) -> str:
+    return f"{value['mean']:.3g}" + (f" ± {value['std']:.2g}" if seeds > 1 else "")
 
 
 def picture(runs: Runs, summary: dict[str, Any], path: Path) -> None:
@@ -94,7 +106,8 @@ def picture(runs: Runs, summary: dict[str, Any], path: Path) -> None:
     for column, name in enumerate(["energy_mae_meV_per_atom", "force_mae_meV_per_A"]):
         curves(figure.add_subplot(grid[1, 3 * column : 3 * column + 3]), name, runs)
     seeds = ", ".join(map(str, summary["seeds"]))
-    figure.suptitle(f"Test errors after equal training (mean and standard deviation over seeds {seeds})")
+    note = f"mean and standard deviation over seeds {seeds}" if len(summary["seeds"]) > 1 else f"seed {seeds}"
+    figure.suptitle(f"Test errors after equal training ({note})")
     figure.savefig(path, dpi=140)
     pyplot.close(figure)
 
@@ -105,7 +118,7 @@ def bars(axis: Any, name: str, summary: dict[str, Any]) -> None:
         list(values),
         [value["mean"] for value in values.values()],
         yerr=[value["std"] for value in values.values()],
-        color=[COLOURS.get(method, "#555555") for method in values],
+        color=[COLOURS.get(method.split()[-1], "#555555") for method in values],
         capsize=3,
     )
     axis.bar_label(drawn, fmt="%.3g", padding=2)
@@ -119,7 +132,7 @@ def curves(axis: Any, name: str, runs: Runs) -> None:
         for number, run in enumerate(group):
             steps, values = history(run["folder"] / "metrics" / "metrics.csv", f"val/{name}")
             label = method if number == 0 else None
-            axis.plot(steps, values, color=COLOURS.get(method, "#555555"), label=label, alpha=0.8)
+            axis.plot(steps, values, color=COLOURS.get(method.split()[-1], "#555555"), label=label, alpha=0.8)
     axis.set_yscale("log")
     axis.set_xlabel("step")
     axis.set_ylabel("validation " + TITLES[name].replace("\n", ", "))
@@ -129,6 +142,8 @@ def curves(axis: Any, name: str, runs: Runs) -> None:
 
 def history(file: Path, name: str) -> tuple[list[int], list[float]]:
     """One logged quantity over training steps."""
+    if not file.exists():
+        return [], []
     with file.open() as opened:
         rows = [row for row in csv.DictReader(opened) if row.get(name)]
     return [int(row["step"]) for row in rows], [float(row[name]) for row in rows]

@@ -9,7 +9,7 @@ import numpy as np
 RESOLUTION = 1e-6  # Å; positions closer than that are the same structure to the content key
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # two frames are compared by their keys
 class Frame:
     """Atoms with reference labels, where there are any."""
 

@@ -1,4 +1,4 @@
-"""python -m jointkd.label: make the labels of a teacher for a data set; run it as often and as many times as you like."""
+"""python -m jointkd.label: make a teacher's labels for a data set; run it as often and as many times as you like."""
 
 from omegaconf import DictConfig
 

@@ -1,6 +1,7 @@
 """Label what is not labelled yet: any number of processes may run this at once, and be killed at any moment."""
 
 import hashlib
+import logging
 import time
 from collections.abc import Iterator
 
@@ -11,6 +12,8 @@ from jointkd.frame import Frame
 from jointkd.labels.records import TeacherLabels
 from jointkd.labels.store import LabelStore
 from jointkd.teachers.base import Teacher, check_elements
+
+log = logging.getLogger(__name__)
 
 RowIds = dict[str, np.ndarray]  # key of a structure → [K] rows it gets
 
@@ -24,25 +27,51 @@ def label(frames: list[Frame], row_ids: RowIds, teacher: Teacher, store: LabelSt
     """
     check_elements(frames, teacher.identity)
     chunks = [frames[start : start + shard_size] for start in range(0, len(frames), shard_size)]
-    rows_left = sum(len(row_ids[frame.key]) for frame in frames if not done(store, frame))
-    progress = tqdm(total=rows_left, desc=f"labels of {teacher.identity.name}", unit="row", disable=None)
-    while waiting := [chunk for chunk in chunks if not all(done(store, frame) for frame in chunk)]:
-        claimed = 0
-        for chunk in waiting:
-            with store.claim(name_of(chunk)) as mine:
-                if not mine:
-                    continue
-                claimed += 1
-                store.refresh()
-                missing = [frame for frame in chunk if not done(store, frame)]
-                if missing:
-                    commit(missing, row_ids, teacher, store, progress)
-        if not claimed:
-            wait_for_others(store)
-    progress.close()
+    with Progress(frames, store, teacher.identity.name) as progress:
+        while waiting := [chunk for chunk in chunks if not all(done(store, frame) for frame in chunk)]:
+            claimed = 0
+            for chunk in waiting:
+                with store.claim(name_of(chunk)) as mine:
+                    if not mine:
+                        continue
+                    claimed += 1
+                    store.refresh()
+                    missing = [frame for frame in chunk if not done(store, frame)]
+                    if missing:
+                        commit(missing, row_ids, teacher, store)
+                        progress.show()
+            if not claimed:
+                wait_for_others(store)
+                progress.show()
 
 
-def commit(frames: list[Frame], row_ids: RowIds, teacher: Teacher, store: LabelStore, progress: tqdm) -> None:
+class Progress:
+    """How much all processes have labelled together: a bar on a terminal, else a line for every tenth."""
+
+    def __init__(self, frames: list[Frame], store: LabelStore, name: str) -> None:
+        self.frames, self.store, self.name = frames, store, name
+        self.bar = tqdm(total=len(frames), initial=self.done(), desc=f"labels of {name}", disable=None)
+        self.tenths = 10 * self.done() // max(1, len(frames))
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def done(self) -> int:
+        return sum(done(self.store, frame) for frame in self.frames)
+
+    def show(self) -> None:
+        finished = self.done()
+        self.bar.update(finished - self.bar.n)
+        tenths = 10 * finished // len(self.frames)
+        if self.bar.disable and tenths > self.tenths:
+            log.info("labels of %s: %d of %d structures", self.name, finished, len(self.frames))
+            self.tenths = tenths
+
+
+def commit(frames: list[Frame], row_ids: RowIds, teacher: Teacher, store: LabelStore) -> None:
     """Label frames and write them as one shard."""
     labels: dict[str, TeacherLabels] = {}
     failed: dict[str, str] = {}
@@ -53,7 +82,7 @@ def commit(frames: list[Frame], row_ids: RowIds, teacher: Teacher, store: LabelS
                 labels[frame.key] = labelled
             else:
                 failed[frame.key] = "the teacher's labels are not finite"
-        progress.update(sum(len(ids) for ids in chosen))
+                log.warning("%s: %s", frame.source or frame.key, failed[frame.key])
     store.append(labels, failed)
 
 

@@ -1,5 +1,6 @@
 """The LightningModule: a student, the joint objective, its optimiser, and the metrics of the paper's tables."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -26,8 +27,8 @@ HEAVIEST_ELEMENT = 118
 class DistillationModule(lightning.LightningModule):
     """Trains a student. terms: named, weighted parts of the loss; those of weight zero are not computed.
 
-    optimizer: parameters → optimiser; scheduler: optimiser → scheduler, stepped after every validation with the
-    validation force MAE if it is ReduceLROnPlateau, else after every epoch.
+    optimizer: parameters → optimiser; scheduler: optimiser → scheduler, stepped with the force MAE after every
+    validation if it is ReduceLROnPlateau, else after every epoch.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class DistillationModule(lightning.LightningModule):
         for number, energy in energies.items():
             self.reference_energies[number] = energy
 
-    def training_step(self, batch: Any, _: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         prediction = predict(self.student, batch, batch.row_ids if self.rows else None)
         shares = {name: term(prediction, batch) for name, term in self.terms.items()}
         loss, means = weighted_sum(self.terms, shares)
@@ -66,7 +67,7 @@ class DistillationModule(lightning.LightningModule):
         self.log("train/loss", value, prog_bar=True, batch_size=batch.num_graphs)
         return loss
 
-    def validation_step(self, batch: Any, _: int) -> None:
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._measure("val", batch, predict(self.student, batch))
 
     def on_validation_epoch_end(self) -> None:
@@ -76,8 +77,11 @@ class DistillationModule(lightning.LightningModule):
                 f"training diverged: the validation force error is {error:.0f} after step {self.global_step}",
                 "lower optimizer.lr or weights.hessian, and look at the data's energies and forces",
             )
+        scheduler = self.lr_schedulers() if self.trainer.training else None
+        if is_plateau(scheduler):
+            scheduler.step(error)
 
-    def test_step(self, batch: Any, _: int) -> None:
+    def test_step(self, batch: Any, batch_idx: int) -> None:
         rows = batch.row_ids if "row_ids" in batch else None
         self._measure("test", batch, predict(self.student, batch, rows))
 
@@ -102,7 +106,12 @@ class DistillationModule(lightning.LightningModule):
         if self.make_scheduler is None:
             return optimizer
         scheduler = self.make_scheduler(optimizer)
-        every = self.trainer.check_val_every_n_epoch or 1
-        plateau = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
-        config = {"scheduler": scheduler, "interval": "epoch", "frequency": every if plateau else 1}
-        return {"optimizer": optimizer, "lr_scheduler": {**config, "monitor": MONITOR}}
+        config = {"scheduler": scheduler, "interval": "epoch", "monitor": MONITOR}
+        if is_plateau(scheduler):
+            # Lightning leaves out a plateau scheduler in the epoch in which training was resumed: we step it.
+            config["frequency"] = sys.maxsize
+        return {"optimizer": optimizer, "lr_scheduler": config}
+
+
+def is_plateau(scheduler: Any) -> bool:
+    return isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)

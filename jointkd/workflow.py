@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from jointkd.data.datamodule import DistillationData
 from jointkd.errors import ConfigError, DataError, LabelMismatch
-from jointkd.labelling import done, label
+from jointkd.frame import elements_of
+from jointkd.labelling import RowIds, done, label
 from jointkd.labels.records import choose_rows
 from jointkd.labels.store import LabelStore
 from jointkd.module import DistillationModule
@@ -40,10 +41,16 @@ def train(config: DictConfig) -> dict[str, float]:
     store = join_labels(config, module, data)
     module.set_references(data.references.energies if data.references else {})
     trainer = make_trainer(config, directory)
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint(config, directory))
     if trainer.is_global_zero:
         write_provenance(config, directory, data, store)
-    load_averaged(module, Path(trainer.checkpoint_callback.best_model_path))
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint(config, directory))
+    if best := trainer.checkpoint_callback.best_model_path:
+        load_averaged(module, Path(best))
+    else:
+        log.warning(
+            "no validation ran, so the last weights are tested (trainer.check_val_every_n_epoch is larger than "
+            "trainer.max_epochs)"
+        )
     (metrics,) = trainer.test(module, datamodule=data, verbose=False)
     if trainer.is_global_zero:
         summary = {
@@ -95,14 +102,23 @@ def evaluate(config: DictConfig) -> dict[str, float]:
 def build(config: DictConfig, directory: Path) -> tuple[DistillationModule, DistillationData]:
     """The student with its objective, and the data with its splits; seeds everything."""
     lightning.seed_everything(config.seed, workers=True, verbose=False)
+    if config.schedule not in config.schedulers:
+        known = ", ".join(config.schedulers)
+        raise ConfigError(f"schedule={config.schedule!r} is not known", f"choose one of {known}")
     module = DistillationModule(
         student=instantiate(config.student),
         terms={name: instantiate(term) for name, term in config.method.terms.items()},
         optimizer=instantiate(config.optimizer),
-        scheduler=instantiate(config.scheduler),
+        scheduler=instantiate(config.schedulers[config.schedule]),
     )
     data = instantiate(config.data)
     data.prepare_run(directory, module.student.cutoff, torch.float32)
+    heaviest = max(elements_of([frame for frames in data.frames.values() for frame in frames]))
+    if heaviest > module.student.elements:
+        raise ConfigError(
+            f"the data have atomic number {heaviest} and the student knows {module.student.elements} elements",
+            f"set student.elements={heaviest}",
+        )
     return module, data
 
 
@@ -141,6 +157,7 @@ def make_labels(config: DictConfig, data: DistillationData) -> LabelStore:
                 f"the labels in {path} are of other structures than data={data.name}",
                 "name another directory with label.path=…, or delete that one",
             )
+        check_rows(store, row_ids)
         if all(done(store, frame) for frame in frames.values()):
             return store
     teacher = instantiate(config.teacher)
@@ -151,9 +168,19 @@ def make_labels(config: DictConfig, data: DistillationData) -> LabelStore:
     return store
 
 
-def expected_teacher(teacher: DictConfig) -> dict[str, str]:
+def check_rows(store: LabelStore, row_ids: RowIds) -> None:
+    """Raises LabelMismatch for structures that were labelled with fewer rows, as when they changed the split."""
+    short = [key for key, ids in row_ids.items() if key in store and store.row_count(key) < len(ids)]
+    if short:
+        raise LabelMismatch(
+            f"{len(short)} structures have fewer Hessian rows in {store.path} than are asked for now",
+            "name another directory with label.path=…, or delete that one",
+        )
+
+
+def expected_teacher(teacher: DictConfig) -> dict[str, str | None]:
     """What is known of a teacher without loading it."""
-    known = {"name": teacher.name, "dtype": teacher.dtype}
+    known = {"name": teacher.name, "dtype": teacher.dtype, "head": teacher.get("head")}
     if "checkpoint" in teacher and (file := Path(teacher.checkpoint).expanduser()).exists():
         known["checkpoint"] = sha256_of(file)
     return known
@@ -186,9 +213,7 @@ def load_averaged(module: DistillationModule, path: Path) -> None:
     module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
 
 
-def write_provenance(
-    config: DictConfig, directory: Path, data: DistillationData, store: LabelStore | None
-) -> None:
+def write_provenance(config: DictConfig, directory: Path, data: DistillationData, store: LabelStore | None) -> None:
     """Save the effective configuration, versions, git revision, and hashes of data and labels beside the run."""
     (directory / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
     provenance: dict[str, Any] = {

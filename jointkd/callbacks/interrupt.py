@@ -23,10 +23,12 @@ class StopOnSignal(lightning.Callback):
         self.received = number
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        if self.received is not None:
+        # ranks may get the signal in different steps, but must save in the same one
+        if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
             trainer.save_checkpoint(self.path)
-            print(f"\nstopped after step {trainer.global_step}; go on with the same command and ckpt_path=last")
-            raise SystemExit(128 + self.received)
+            if trainer.is_global_zero:
+                print(f"\nstopped after step {trainer.global_step}; go on with the same command and ckpt_path=last")
+            raise SystemExit(128 + (self.received or signal.SIGTERM))
 
     def on_train_end(self, *_: Any) -> None:
         for number, handler in self._before.items():

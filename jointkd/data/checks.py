@@ -7,16 +7,19 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.data import covalent_radii
 from ase.io import write
-from scipy.spatial import cKDTree
 
 from jointkd.errors import DataError
 from jointkd.frame import Frame
+from jointkd.neighbors import neighbors
 
 log = logging.getLogger(__name__)
 
 CLOSEST = 0.3  # Å; no two nuclei of a real structure are that close
-TYPICAL = (0.6, 4.0)  # Å; where the median distance to the nearest atom lies in any real molecule or crystal
+FARTHEST = 6.0  # Å; nearest atoms of any bonded solid are closer, also where bohr were taken for Å
+PLAUSIBLE = (0.6, 1.6)  # median distance of nearest atoms over the sum of their covalent radii: 0.8 to 1.2 in truth
+NOBLE_GASES = (2, 10, 18, 36, 54, 86)
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def screen(frames: list[Frame], max_force: float) -> tuple[list[Frame], list[Rej
 
 def fault(frame: Frame, max_force: float) -> str | None:
     """Why a frame is not usable, or None."""
-    if not np.isfinite(frame.positions).all():
+    if not (np.isfinite(frame.positions).all() and np.isfinite(frame.cell).all()):
         return "positions are not finite"
     if frame.energy is not None and not np.isfinite(frame.energy):
         return "the energy is not finite"
@@ -67,28 +70,34 @@ def fault(frame: Frame, max_force: float) -> str | None:
             return "forces are not finite"
         if np.abs(frame.forces).max() > max_force:
             return f"a force is larger than data.max_force={max_force:g} eV/Å"
-    if len(frame) > 1 and nearest(frame).min() < CLOSEST:
+    if neighbors(frame.positions, frame.cell, frame.pbc, CLOSEST)[0].numel():
         return f"two atoms are closer than {CLOSEST} Å"
     return None
 
 
-def nearest(frame: Frame) -> np.ndarray:
-    """[N] Å to the nearest other atom within the cell."""
-    return cKDTree(frame.positions).query(frame.positions, k=2)[0][:, 1]
+def check_distances(frames: list[Frame], most: int = 10) -> None:
+    """Raises DataError where nearest atoms are not about as far apart as their covalent radii say.
 
-
-def check_distances(frames: list[Frame]) -> None:
-    """Raises DataError where atoms lie at distances that no unit but a wrong one explains."""
-    molecules = [frame for frame in frames[:50] if len(frame) > 1 and np.isfinite(frame.positions).all()]
-    if not molecules:
-        return
-    median = float(np.median(np.concatenate([nearest(frame) for frame in molecules])))
-    low, high = TYPICAL
-    if not low < median < high and not (molecules[0].pbc.any() and median > high):
+    In the wrong unit of length they are about half (bohr for Å), twice, or a tenth as far.
+    """
+    chosen = [frame for frame in frames[:: max(1, len(frames) // most)] if np.isfinite(frame.positions).all()]
+    ratios = np.concatenate([bond_ratios(frame) for frame in chosen] or [np.ones(0)])
+    if len(ratios) and not PLAUSIBLE[0] < np.median(ratios) < PLAUSIBLE[1]:
         raise DataError(
-            f"the nearest atoms in {frames[0].source} are {median:.3g} Å apart (median)",
+            f"atoms in {chosen[0].source} and others are {np.median(ratios):.2g} times as far apart as bonded ones",
             "set data.units.length to the unit of the file",
         )
+
+
+def bond_ratios(frame: Frame) -> np.ndarray:
+    """Of each atom that could be bonded: the distance to its nearest atom in units of the sum of covalent radii."""
+    edges, shift = neighbors(frame.positions, frame.cell, frame.pbc, FARTHEST)
+    source, target = edges.numpy()
+    distances = np.linalg.norm(frame.positions[source] + shift.numpy() - frame.positions[target], axis=1)
+    radii = covalent_radii[frame.numbers]
+    ratios = np.full(len(frame), np.inf)
+    np.minimum.at(ratios, target, distances / (radii[source] + radii[target]))
+    return ratios[np.isfinite(ratios) & ~np.isin(frame.numbers, NOBLE_GASES)]
 
 
 def quarantine(rejected: list[Rejected], directory: Path) -> Path | None:

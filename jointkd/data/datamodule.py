@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import lightning
 import torch
@@ -18,7 +17,7 @@ from jointkd.data.dataset import Distillation, EpochBatches, ResumableLoader, St
 from jointkd.data.references import References, align, least_squares
 from jointkd.data.splits import SPLITS, Split
 from jointkd.errors import ConfigError, DataError, LabelMismatch
-from jointkd.frame import Frame
+from jointkd.frame import Frame, elements_of
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.labels.store import LabelStore
 from jointkd.structure import collate
@@ -32,7 +31,8 @@ class DistillationData(lightning.LightningDataModule):
     """Structures with reference labels and, once `join` was called, with a teacher's.
 
     read: gives frames and free-atom energies; reference: `data` (labels of the file) or `teacher`;
-    reference_energies: eV by chemical symbol, or None to take those of the file, else a least-squares fit;
+    reference_energies: eV by chemical symbol; `fit` for a least-squares fit to the training split; None to take the
+    isolated atoms of the file, else the fit;
     batch_size: structures per step over all ranks; workers: processes that load.
     """
 
@@ -42,7 +42,7 @@ class DistillationData(lightning.LightningDataModule):
         read: Reader,
         split: Split,
         reference: str = "data",
-        reference_energies: dict[str, float] | None = None,
+        reference_energies: dict[str, float] | str | None = None,
         max_force: float = 50.0,
         batch_size: int = 4,
         workers: int = 0,
@@ -51,6 +51,8 @@ class DistillationData(lightning.LightningDataModule):
         super().__init__()
         if reference not in ("data", "teacher"):
             raise ConfigError(f"data.reference={reference!r} is not known", "choose data or teacher")
+        if batch_size < 1:
+            raise ConfigError(f"data.batch_size={batch_size} is no number of structures", "give at least 1")
         self.name = name
         self.reference = reference
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
@@ -71,20 +73,31 @@ class DistillationData(lightning.LightningDataModule):
         log.info("data %s: %s", self.name, counts)
         if self.reference == "data":
             self.references = self._find_references()
+            for frame in self._everything():
+                self.references.of(frame.numbers)
             energies = ", ".join(f"{chemical_symbols[z]} {e:.3f}" for z, e in self.references.energies.items())
             log.info("reference energies in eV (%s): %s", self.references.origin, energies)
 
     def _find_references(self) -> References:
-        if self._chosen is not None:
-            unknown = [symbol for symbol in self._chosen if symbol not in atomic_numbers]
-            if unknown:
-                raise ConfigError(f"data.reference_energies has {unknown[0]!r}", "name elements as H, C, Si, …")
-            energies = {atomic_numbers[symbol]: float(energy) for symbol, energy in self._chosen.items()}
-            return References(energies, "data.reference_energies")
-        present = {int(z) for frames in self.frames.values() for frame in frames for z in frame.numbers}
-        if present <= self._isolated.keys():
-            return References({z: self._isolated[z] for z in sorted(present)}, "isolated atoms of the data")
-        return least_squares(self.frames["train"])
+        if any(frame.energy is None or frame.forces is None for frame in self._everything()):
+            raise DataError(
+                f"the structures of data={self.name} have no reference energies and forces",
+                "give data.energy_key and data.forces_key, or set data.reference=teacher",
+            )
+        present = elements_of(self._everything())
+        if self._chosen is None and self._isolated.keys() >= set(present):
+            return References({z: self._isolated[z] for z in present}, "isolated atoms of the data")
+        if self._chosen is None or self._chosen == "fit":
+            return least_squares(self.frames["train"])
+        if isinstance(self._chosen, str):
+            raise ConfigError(f"data.reference_energies={self._chosen}", "give fit, or energies in eV as {H: -13.6, …}")
+        for symbol, energy in self._chosen.items():
+            if symbol not in atomic_numbers or not isinstance(energy, int | float):
+                raise ConfigError(f"data.reference_energies has {symbol}: {energy}", "give eV by H, C, Si, …")
+        return References({atomic_numbers[symbol]: e for symbol, e in self._chosen.items()}, "data.reference_energies")
+
+    def _everything(self) -> list[Frame]:
+        return [frame for frames in self.frames.values() for frame in frames]
 
     def join(self, store: LabelStore, train_rows: int, eval_rows: int) -> None:
         """Take a teacher's labels: for each training step `train_rows` Hessian rows, `eval_rows` for the test.
@@ -117,6 +130,12 @@ class DistillationData(lightning.LightningDataModule):
         frames = [frame for frame in self.frames[split] if frame.key not in store.failed]
         if len(frames) < len(self.frames[split]):
             log.warning("%d structures of %s have no usable labels", len(self.frames[split]) - len(frames), split)
+        if not frames:
+            raise LabelMismatch(
+                f"{store.teacher.name} could label no structure of the {split} split of data={self.name} "
+                f"({next(iter(store.failed.values()))})",
+                "look at the structures, or take another teacher",
+            )
         missing = sum(frame.key not in store for frame in frames)
         if missing:
             raise LabelMismatch(
@@ -161,12 +180,13 @@ class DistillationData(lightning.LightningDataModule):
     def _loader(self, split: str, shuffle: bool) -> ResumableLoader:
         assert self.references is not None
         rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        if self.batch_size < ranks:
-            raise ConfigError(
-                f"data.batch_size={self.batch_size} is smaller than the {ranks} processes that share it",
-                "raise data.batch_size",
-            )
         frames = self.frames[split]
+        if min(self.batch_size, len(frames)) < ranks:
+            raise ConfigError(
+                f"{ranks} processes cannot share the {len(frames)} structures of the {split} split in batches of "
+                f"data.batch_size={self.batch_size}",
+                "raise data.batch_size, give more structures, or lower trainer.devices",
+            )
         dataset = StructureDataset(frames, self.cutoff, self.references, self.teacher[split], self.seed)
         size = self.batch_size if shuffle else max(self.batch_size, 8)
         batches = EpochBatches(len(frames), size, self.seed, shuffle, rank, ranks)
@@ -174,6 +194,7 @@ class DistillationData(lightning.LightningDataModule):
 
 
 def from_file(
+    name: str,
     path: str | None,
     energy_key: str | None,
     forces_key: str | None,
@@ -181,8 +202,17 @@ def from_file(
     group_key: str | None,
     split_key: str | None,
     format: str | None,
-    **options: Any,
+    split: Split,
+    reference: str,
+    reference_energies: dict[str, float] | str | None,
+    max_force: float,
+    batch_size: int,
+    workers: int,
+    seed: int,
 ) -> DistillationData:
-    """The data module of one file that ASE reads; see `extxyz.read` and `DistillationData`."""
+    """The data module of one file that ASE reads; see `extxyz.read` and `DistillationData`.
+
+    Every option is named here, with its type, because options are checked against it.
+    """
     source = partial(extxyz.read, path, energy_key, forces_key, units, group_key, split_key, format)
-    return DistillationData(read=source, **options)
+    return DistillationData(name, source, split, reference, reference_energies, max_force, batch_size, workers, seed)

@@ -89,7 +89,8 @@ class EpochBatches(Sampler[list[Item]]):
     """Batches of (epoch, number), shuffled by seed and epoch; `size` counts over all ranks.
 
     Each rank takes every `ranks`-th entry of a batch, so what one step sees does not depend on the number of ranks.
-    A last batch too small to give every rank an entry is left out.
+    A last batch too small to give every rank an entry is left out of training, where ranks must step together. Without
+    shuffling every epoch is the same and nothing is left out: the last ranks may have a batch less.
     """
 
     def __init__(self, length: int, size: int, seed: int, shuffle: bool, rank: int = 0, ranks: int = 1) -> None:
@@ -97,10 +98,11 @@ class EpochBatches(Sampler[list[Item]]):
         self.rank, self.ranks = rank, ranks
         self.epoch = 0
         self.start = 0
+        self.sampler = self  # Lightning tells the epoch to the sampler of a batch sampler
 
     def __len__(self) -> int:
         whole, rest = divmod(self.length, self.size)
-        return whole + (rest >= self.ranks)
+        return whole + (rest >= self.ranks if self.shuffle else rest > self.rank)
 
     def __iter__(self) -> Iterator[list[Item]]:
         order = np.arange(self.length)
@@ -113,7 +115,7 @@ class EpochBatches(Sampler[list[Item]]):
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
-        self.epoch = epoch
+        self.epoch = epoch if self.shuffle else 0
 
 
 class ResumableLoader(DataLoader[Any]):
@@ -142,4 +144,4 @@ class ResumableLoader(DataLoader[Any]):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.batches.epoch = state["epoch"]
-        self.batches.start = state["done"] % len(self.batches)
+        self.batches.start = self.done = state["done"] % len(self.batches)

@@ -30,7 +30,8 @@ def read(
 
     Keys name entries of a frame's properties; None says that the file holds no such label. Forces are in
     energy / length of `units`. Isolated atoms are frames of one atom with `config_type=IsolatedAtom`.
-    Raises DataError for a missing file, for one that ASE cannot read, and for frames without the labels named.
+    Raises DataError for a missing file, for one that ASE cannot read, and for frames without the labels named;
+    ConfigError for an unknown unit.
     """
     if path is None:
         raise DataError("data.path is not set", "give the file with your structures: data.path=FILE")
@@ -44,11 +45,11 @@ def read(
     isolated: dict[int, float] = {}
     for number, atoms in enumerate(parsed(file, format)):
         source = f"{file.name} frame {number}"
-        energy = value(atoms, energy_key, "energy", source)
-        forces = value(atoms, forces_key, "forces", source)
+        energy = value(atoms, energy_key, "energy", (), source)
         if energy is not None and len(atoms) == 1 and atoms.info.get("config_type") == ISOLATED:
             isolated[int(atoms.numbers[0])] = float(energy) * energy_unit
             continue
+        forces = value(atoms, forces_key, "forces", (len(atoms), 3), source)
         frames.append(
             Frame(
                 numbers=atoms.numbers.astype(np.int64),
@@ -56,7 +57,7 @@ def read(
                 cell=atoms.cell.array * length_unit,
                 pbc=np.array(atoms.pbc),
                 energy=None if energy is None else float(energy) * energy_unit,
-                forces=None if forces is None else np.asarray(forces, dtype=float) * (energy_unit / length_unit),
+                forces=None if forces is None else forces * (energy_unit / length_unit),
                 group=str(atoms.info[group_key]) if group_key and group_key in atoms.info else "",
                 split=str(atoms.info[split_key]) if split_key and split_key in atoms.info else None,
                 source=source,
@@ -80,21 +81,22 @@ def parsed(file: Path, format: str | None) -> Any:
             number += 1
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{file} cannot be read after {number} frames ({reason})", "repair it or set data.format") from (
-            error
-        )
+        raise DataError(
+            f"{file} cannot be read after {number} frames ({reason})", "repair it or set data.format"
+        ) from (error)
 
 
-def value(atoms: Atoms, key: str | None, label: str, source: str) -> Any:
-    """The label stored under `key`: a result, an info entry or an array. Raises DataError where it is missing."""
+def value(atoms: Atoms, key: str | None, label: str, shape: tuple[int, ...], source: str) -> np.ndarray | None:
+    """The label stored under `key`: a result, an info entry or an array. Raises DataError where there is none."""
     if key is None:
         return None
     results = atoms.calc.results if atoms.calc is not None else {}
-    for place in (results, atoms.info, atoms.arrays):
-        if key in place:
-            return place[key]
-    present = sorted({*results, *atoms.info, *atoms.arrays} - {"numbers", "positions"})
-    raise DataError(
-        f"{source} has no {label} under data.{label}_key={key} (it has {', '.join(present) or 'nothing'})",
-        f"set data.{label}_key to the right name, or data.reference=teacher if there are no labels",
-    )
+    entries = {**atoms.arrays, **atoms.info, **results}
+    remedy = f"set data.{label}_key to the right name, or data.reference=teacher if there are no labels"
+    if key not in entries:
+        present = ", ".join(sorted(entries.keys() - {"numbers", "positions"})) or "nothing"
+        raise DataError(f"{source} has no {label} under data.{label}_key={key} (it has {present})", remedy)
+    try:
+        return np.asarray(entries[key], dtype=float).reshape(shape)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{source} has no {label} under data.{label}_key={key} but {entries[key]!r}", remedy) from error

@@ -6,7 +6,13 @@ from ase import units
 
 from jointkd.errors import ConfigError
 
-ENERGY = {"eV": 1.0, "meV": 1e-3, "hartree": units.Hartree, "kcal/mol": units.kcal / units.mol, "kJ/mol": units.kJ / units.mol}
+ENERGY = {
+    "eV": 1.0,
+    "meV": 1e-3,
+    "hartree": units.Hartree,
+    "kcal/mol": units.kcal / units.mol,
+    "kJ/mol": units.kJ / units.mol,
+}
 LENGTH = {"angstrom": 1.0, "bohr": units.Bohr, "nm": 10.0}
 
 

@@ -33,13 +33,14 @@ class TeacherIdentity:
     dtype: str
     elements: tuple[int, ...]
     free_atom_energies: dict[int, float]  # eV by atomic number, to be added to atomic_energies
+    head: str | None = None  # which output of a model that has several
     licence: str = ""
     level_of_theory: str = ""
     citation: str = ""
     versions: dict[str, str] = field(default_factory=dict)
 
-    def fingerprint(self) -> dict[str, str]:
-        return {"name": self.name, "checkpoint": self.checkpoint, "dtype": self.dtype}
+    def fingerprint(self) -> dict[str, str | None]:
+        return {"name": self.name, "checkpoint": self.checkpoint, "dtype": self.dtype, "head": self.head}
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -12,8 +12,9 @@ name is whole. It holds, for each structure, the tensors `<key>/energy`, `/atomi
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +26,22 @@ from safetensors.numpy import save
 from jointkd.errors import CorruptShard, LabelMismatch, StorageError
 from jointkd.labels.records import SIGN, UNITS, TeacherIdentity, TeacherLabels
 
-FORMAT = 1
+WRITTEN = {"format": 1, "units": UNITS, "sign": SIGN}  # how this version writes labels, and all that it reads
 NAME_LENGTH = 32
+ABANDONED = 3600  # s; no living process takes that long to write a shard
 
 
 class LabelStore:
     """Labels of one teacher, by content key. `LabelStore.create` to write, `LabelStore.open` to read."""
 
-    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, path: Path, teacher: TeacherIdentity, settings: dict[str, Any]) -> None:
         self.path = path
-        self.teacher = TeacherIdentity.from_json(manifest["teacher"])
-        self.settings: dict[str, Any] = manifest["settings"]
+        self.teacher = teacher
+        self.settings = settings
         self._shard_of: dict[str, Path] = {}
         self._failed: dict[str, str] = {}
         self._seen: set[Path] = set()
         self._open: dict[Path, Any] = {}
-        self.refresh()
 
     @classmethod
     def create(cls, path: Path, teacher: TeacherIdentity, settings: dict[str, Any]) -> "LabelStore":
@@ -48,13 +49,7 @@ class LabelStore:
 
         Raises LabelMismatch where the store at `path` is of another teacher, dtype or choice of rows.
         """
-        manifest = {
-            "format": FORMAT,
-            "teacher": teacher.to_json(),
-            "units": UNITS,
-            "sign": SIGN,
-            "settings": settings,
-        }
+        manifest = {**WRITTEN, "teacher": teacher.to_json(), "settings": settings}
         file = path / "manifest.json"
         with storage(path):
             for folder in ("shards", "claims"):
@@ -62,20 +57,30 @@ class LabelStore:
             with FileLock(path / "claims" / "manifest.lock"):
                 if not file.exists():
                     write_whole(file, json.dumps(manifest, indent=2).encode())
+            remove_leftovers(path / "shards")
         store = cls.open(path)
         store.check({**teacher.fingerprint(), **settings})
         return store
 
     @classmethod
     def open(cls, path: Path) -> "LabelStore":
-        """The store at `path`. Raises LabelMismatch where there is none."""
+        """The store at `path`. Raises LabelMismatch where there is none, CorruptShard for a damaged file."""
         file = path / "manifest.json"
         if not file.exists():
             raise LabelMismatch(f"there are no labels in {path}", "make them with python -m jointkd.label …")
         try:
-            return cls(path, json.loads(file.read_text()))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            manifest = json.loads(file.read_bytes())
+            store = cls(path, TeacherIdentity.from_json(manifest["teacher"]), dict(manifest["settings"]))
+            found = {name: manifest[name] for name in WRITTEN}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CorruptShard(f"{file} is damaged ({error})", "delete the directory and label again") from error
+        if found != WRITTEN:
+            raise LabelMismatch(
+                f"{file} says {found}, and this version of jointkd reads {WRITTEN}",
+                "label again into another directory with label.path=…",
+            )
+        store.refresh()
+        return store
 
     def check(self, expected: dict[str, Any]) -> None:
         """Raises LabelMismatch where teacher, dtype or choice of rows are not those that are expected."""
@@ -91,9 +96,13 @@ class LabelStore:
         """Take notice of shards that other processes have committed since."""
         for shard in sorted((self.path / "shards").glob("*.safetensors")):
             if shard not in self._seen:
-                header = self._handle(shard).metadata() or {}
-                self._shard_of.update(dict.fromkeys(json.loads(header["keys"]), shard))
-                self._failed.update(json.loads(header["failed"]))
+                header = self._handle(shard).metadata()
+                try:
+                    keys, failed = json.loads(header["keys"]), json.loads(header["failed"])
+                except (ValueError, KeyError, TypeError) as error:
+                    raise damaged(shard, "its header is not one of labels") from error
+                self._shard_of.update(dict.fromkeys(keys, shard))
+                self._failed.update(failed)
                 self._seen.add(shard)
 
     def __contains__(self, key: str) -> bool:
@@ -113,13 +122,13 @@ class LabelStore:
     @contextmanager
     def claim(self, chunk: str) -> Iterator[bool]:
         """Whether this process may label `chunk` now; a claim ends with the process, however that dies."""
-        with storage(self.path), ExitStack() as held:
-            try:
-                held.enter_context(FileLock(self.path / "claims" / f"{chunk}.lock", timeout=0))
-                mine = True
-            except Timeout:
-                mine = False
-            yield mine
+        lock = FileLock(self.path / "claims" / f"{chunk}.lock", timeout=0)
+        with storage(self.path), suppress(Timeout):
+            lock.acquire()
+        try:
+            yield lock.is_locked
+        finally:
+            lock.release()
 
     def append(self, labels: dict[str, TeacherLabels], failed: dict[str, str] | None = None) -> Path:
         """Commit labels as one shard. Raises StorageError where the disk refuses; nothing is left then."""
@@ -149,6 +158,10 @@ class LabelStore:
             hessian_rows=hessian,
             row_ids=handle.get_tensor(f"{key}/row_ids"),
         )
+
+    def row_count(self, key: str) -> int:
+        """How many Hessian rows a structure has."""
+        return int(self._handle(self._shard_of[key]).get_slice(f"{key}/row_ids").get_shape()[0])
 
     def read_rows(self, key: str, chosen: np.ndarray) -> np.ndarray:
         """[len(chosen), N, 3] eV/Å²: the chosen ones of a structure's K rows, without reading the others."""
@@ -200,6 +213,14 @@ def write_whole(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes had half written. By age: a process of another machine cannot be asked."""
+    for temporary in folder.glob(".*.tmp"):
+        with suppress(FileNotFoundError):
+            if time.time() - temporary.stat().st_mtime > ABANDONED:
+                temporary.unlink()
 
 
 @contextmanager

@@ -11,11 +11,13 @@ from jointkd.structure import Prediction
 class Student(Protocol):
     """What every student is: positions [N, 3] Å and a batch in, a `Prediction` out.
 
-    A conservative student leaves `forces` None, and they are its energy's negative gradient.
+    A conservative student leaves `forces` None, and they are its energy's negative gradient. cutoff: Å, of its
+    neighbours; elements: the highest atomic number it knows.
     """
 
     conservative: bool
     cutoff: float
+    elements: int
 
     def __call__(self, positions: Tensor, structure: Any) -> Prediction: ...
 

@@ -1,6 +1,6 @@
 """The four terms of the joint objective (the paper, eq. 2, 4 and 20).
 
-A term takes a prediction and a batch to (sum, count); `Objective` divides the one by the other over all ranks.
+A term takes a prediction and a batch to (sum, count); `weighted_sum` divides the one by the other over all ranks.
 """
 
 from abc import ABC, abstractmethod

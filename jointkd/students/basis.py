@@ -1,4 +1,4 @@
-"""Functions of a distance, and of a vector's length, that may be differentiated as often as training needs."""
+"""Radial functions and layers that may be differentiated as often as training needs."""
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,25 @@ def length(vectors: Tensor, dim: int, softening: float = 0.0) -> Tensor:
     if softening:
         return square.sqrt()
     zero = square == 0
-    return torch.where(zero, square, torch.where(zero, torch.ones_like(square), square).sqrt())
+    return torch.where(zero, torch.zeros_like(square), torch.where(zero, torch.ones_like(square), square).sqrt())
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation of [..., width] that may be differentiated three times.
+
+    torch's own is not used: the third derivative of `torch.nn.functional.layer_norm` is wrong (torch 2.13, CPU),
+    and the gradient of a Hessian loss needs it for a conservative student.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean(-1, keepdim=True)
+        variance = centred.square().mean(-1, keepdim=True)
+        return centred * torch.rsqrt(variance + 1e-5) * self.weight + self.bias
 
 
 class ScaledSiLU(nn.Module):

@@ -1,7 +1,8 @@
 """PaiNN (Schütt, Unke and Gastegger, ICML 2021), in the form that the paper distils into.
 
-Scalars s [N, F] and vectors v [3, N, F] live on atoms (axes first: products with [N, F] then run over one block). Each layer is a message (eq. 7, 8), which gathers over
-neighbours through a filter of the distance, and an update (eq. 9, 10), which mixes the two on each atom.
+Scalars s [N, F] and vectors v [3, N, F] live on atoms (axes first: products with [N, F] then run over one block).
+Each layer is a message (eq. 7, 8), which gathers over neighbours through a filter of the distance, and an update
+(eq. 9, 10), which mixes the two on each atom.
 Normalisation, scaled activation and the 1/√ factors follow the Open Catalyst implementation, whose weights load.
 """
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from jointkd.structure import Prediction
-from jointkd.students.basis import GaussianBasis, PolynomialEnvelope, ScaledSiLU, length
+from jointkd.students.basis import GaussianBasis, LayerNorm, PolynomialEnvelope, ScaledSiLU, length
 
 SOFTENING = 0.1  # in the units of the features, which are of order one
 
@@ -24,7 +25,7 @@ class Message(nn.Module):
     def __init__(self, width: int, radial: int) -> None:
         super().__init__()
         self.width = width
-        self.norm = nn.LayerNorm(width)
+        self.norm = LayerNorm(width)
         self.context = nn.Sequential(nn.Linear(width, width), ScaledSiLU(), nn.Linear(width, 3 * width))
         self.filter = nn.Linear(radial, 3 * width)
 
@@ -99,6 +100,7 @@ class PaiNN(nn.Module):
         super().__init__()
         self.cutoff = cutoff
         self.conservative = conservative
+        self.elements = elements
         self.smooth = smooth
         self.embedding = nn.Embedding(elements, width)
         self.basis = GaussianBasis(radial)

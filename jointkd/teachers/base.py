@@ -44,9 +44,7 @@ def hessian_rows(forces: Tensor, positions: Tensor, first: Tensor, row_ids: list
         (rows,) = torch.autograd.grad(forces, positions, cotangent, retain_graph=more)
         for b in active:
             collected[b].append(rows[starts[b] : starts[b + 1]].cpu().numpy())
-    return [
-        np.stack(rows) if rows else np.zeros((0, starts[b + 1] - starts[b], 3)) for b, rows in enumerate(collected)
-    ]
+    return [np.stack(rows) if rows else np.zeros((0, starts[b + 1] - starts[b], 3)) for b, rows in enumerate(collected)]
 
 
 def check_elements(frames: list[Frame], identity: TeacherIdentity) -> None:
@@ -65,7 +63,7 @@ def check_elements(frames: list[Frame], identity: TeacherIdentity) -> None:
 
 def sha256_of(path: Path) -> str:
     """Checksum of a file, or of the files of a directory in the order of their names."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as opened:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import os
 import warnings
 from importlib.metadata import version
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from jointkd.errors import MissingExtra, TeacherError
 from jointkd.frame import Frame
@@ -23,13 +25,14 @@ log = logging.getLogger(__name__)
 class MaceTeacher:
     """A MACE model that labels. batch_atoms: structures are differentiated together up to that many atoms."""
 
-    def __init__(self, module: torch.nn.Module, identity: TeacherIdentity, device: str, batch_atoms: int) -> None:
+    def __init__(self, module: Any, identity: TeacherIdentity, device: str, batch_atoms: int) -> None:
         if hasattr(module, "embedding_readout"):
             raise TeacherError(
                 f"{identity.name} adds an energy that it does not give per atom", "take a model without such a readout"
             )
-        self.dtype = getattr(torch, identity.dtype)
+        self.dtype = {"float32": torch.float32, "float64": torch.float64}[identity.dtype]
         self.module = module.to(device=device, dtype=self.dtype).eval().requires_grad_(False)
+        self.module.atomic_energies_fn.atomic_energies.zero_()  # in float32 they drown the rest; `label` adds them
         self.identity = identity
         self.device = device
         self.batch_atoms = batch_atoms
@@ -39,22 +42,19 @@ class MaceTeacher:
         check_elements(frames, self.identity)
         batch = self._batch(frames)
         output = self.module(batch, training=True, compute_force=True)
-        heads = batch["head"][batch["batch"]]
-        free = self.module.atomic_energies_fn(batch["node_attrs"])[torch.arange(len(heads)), heads].double()
-        atomic = (output["node_energy"].double() - free).detach().cpu().numpy()
-        free_total = free.detach().cpu().numpy()
+        atomic = output["node_energy"].detach().double().cpu().numpy()
         forces = output["forces"].detach().cpu().numpy()
         rows = hessian_rows(output["forces"], batch["positions"], batch["ptr"], row_ids)
         parts = [slice(a, b) for a, b in zip(batch["ptr"][:-1].tolist(), batch["ptr"][1:].tolist(), strict=True)]
         return [
             TeacherLabels(
-                energy=float(atomic[part].sum() + free_total[part].sum()),
+                energy=float(atomic[part].sum() + sum(self.identity.free_atom_energies[int(z)] for z in frame.numbers)),
                 atomic_energies=atomic[part],
                 forces=forces[part],
                 hessian_rows=rows[b],
                 row_ids=row_ids[b],
             )
-            for b, part in enumerate(parts)
+            for b, (frame, part) in enumerate(zip(frames, parts, strict=True))
         ]
 
     def _batch(self, frames: list[Frame]) -> dict[str, torch.Tensor]:
@@ -64,14 +64,12 @@ class MaceTeacher:
         from mace.tools.torch_geometric.batch import Batch
 
         table = AtomicNumberTable(list(self.identity.elements))
-        heads = getattr(self.module, "heads", None)
+        heads = heads_of(self.module)
         graphs = []
         for frame in frames:
             centred = frame.positions - frame.positions.mean(0)  # far from the origin neighbour lists grow huge
             atoms = Atoms(frame.numbers, centred, cell=frame.cell, pbc=frame.pbc)
-            configuration = config_from_atoms(atoms)
-            if heads:
-                configuration.head = heads[0]
+            configuration = config_from_atoms(atoms, head_name=self.identity.head or heads[0])
             with default_dtype(self.dtype):
                 graphs.append(
                     AtomicData.from_config(configuration, table, cutoff=float(self.module.r_max), heads=heads)
@@ -91,7 +89,7 @@ def default_dtype(dtype: torch.dtype) -> Any:
 
 
 def from_checkpoint(
-    checkpoint: str, name: str, dtype: str, device: str | None, batch_atoms: int, **about: str
+    checkpoint: str, name: str, dtype: str, device: str | None, batch_atoms: int, head: str | None = None, **about: str
 ) -> MaceTeacher:
     """A teacher from a `.model` file (a pickle: its author is trusted) or from a directory of plain weights.
 
@@ -105,22 +103,29 @@ def from_checkpoint(
         try:
             with default_dtype(torch.float64):
                 module, card = mace_model.load(path)
-        except (OSError, KeyError, ValueError) as error:
+            about = {field: str(card[field]) for field in ("licence", "level_of_theory", "citation")} | about
+        except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
             raise TeacherError(f"teacher.checkpoint={path} is no plain MACE model ({error})", "copy it anew") from error
-        about = {field: str(card[field]) for field in ("licence", "level_of_theory", "citation")} | about
     else:
         log.info("loading %s: a pickle, which runs its author's code as it loads", path)
         module = load_pickle(path)
-    return teacher(module, name, path, dtype, device, batch_atoms, **about)
+    return teacher(module, path, name, dtype, device, batch_atoms, head, **about)
 
 
 def foundation(
-    family: str, size: str, name: str, dtype: str, device: str | None, batch_atoms: int, **about: str
+    family: str,
+    size: str,
+    name: str,
+    dtype: str,
+    device: str | None,
+    batch_atoms: int,
+    head: str | None = None,
+    **about: str,
 ) -> MaceTeacher:
     """A foundation model that mace-torch knows by name: family `mace_off` or `mace_mp`, without dispersion.
 
-    Taken from mace-torch's cache, or fetched into it. Raises TeacherError for an unknown size, or where it cannot
-    be fetched.
+    Taken from mace-torch's cache, or fetched into it. Raises TeacherError for an unknown size, or where it cannot be
+    fetched, MissingExtra without mace-torch.
     """
     import_mace()
     from mace.calculators import foundations_models
@@ -131,27 +136,37 @@ def foundation(
     }[family]
     if size not in known:
         raise TeacherError(f"teacher.size={size!r} is no {family} model", f"choose one of {', '.join(known)}")
-    fetch = {"mace_off": fetch_off, "mace_mp": foundations_models.download_mace_mp_checkpoint}[family]
+    log.info("%s model %r: from %s, fetched into it where it is not there yet", family, size, cache())
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            path = Path(fetch(size))
+            path = fetch_off(size) if family == "mace_off" else fetch_mp(size)
     except (RuntimeError, OSError) as error:
-        cause = error.__cause__ or error
         raise TeacherError(
-            f"the {family} model {size!r} could not be fetched ({cause})",
+            f"the {family} model {size!r} could not be fetched ({error})",
             f"fetch it elsewhere and give it as teacher=mace teacher.checkpoint=FILE, or put it into {cache()}",
         ) from error
-    return teacher(load_pickle(path), name, path, dtype, device, batch_atoms, **about)
+    return teacher(load_pickle(path), path, name, dtype, device, batch_atoms, head, **about)
 
 
-def fetch_off(size: str) -> str:
-    """The file of a MACE-OFF model in mace-torch's cache, fetched by mace-torch where it is not there yet."""
+def fetch_mp(size: str) -> Path:
+    """The file of a MACE-MP model in mace-torch's cache, fetched where it is not there yet."""
     from mace.calculators import foundations_models
 
-    target = cache() / Path(foundations_models.mace_off_urls[size]).name.split("?")[0]
+    return Path(foundations_models.download_mace_mp_checkpoint(size))
+
+
+def fetch_off(size: str) -> Path:
+    """The file of a MACE-OFF model in mace-torch's cache, fetched where it is not there yet.
+
+    Not by mace-torch's own function, which also loads the model and trusts it.
+    """
+    from mace.calculators import foundations_models
+
+    url = foundations_models.mace_off_urls[size]
+    target = cache() / Path(url).name
     if not target.exists():
-        foundations_models.mace_off(model=size, device="cpu", return_raw_model=True)
-    return str(target)
+        fetch_mp(url).replace(target)
+    return target
 
 
 def cache() -> Path:
@@ -162,21 +177,45 @@ def cache() -> Path:
 
 
 def teacher(
-    module: torch.nn.Module, name: str, path: Path, dtype: str, device: str | None, batch_atoms: int, **about: str
+    module: Any,
+    path: Path,
+    name: str,
+    dtype: str,
+    device: str | None,
+    batch_atoms: int,
+    head: str | None,
+    **about: str,
 ) -> MaceTeacher:
-    """A loaded module and where it came from make a teacher."""
+    """A loaded module and where it came from make a teacher. Raises TeacherError for a head that it does not have."""
+    if dtype not in ("float32", "float64"):
+        raise TeacherError(f"teacher.dtype={dtype} is not a precision of MACE", "choose float64 or float32")
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise TeacherError(f"teacher.device={device} is not here, or not for this torch", "leave out teacher.device")
+    heads = heads_of(module)
+    if head not in heads and (head is not None or len(heads) > 1):
+        raise TeacherError(
+            f"teacher.head={head or 'null'} is no head of {name}", f"choose one with teacher.head=…: {', '.join(heads)}"
+        )
     numbers = [int(z) for z in module.atomic_numbers]
-    energies = module.atomic_energies_fn.atomic_energies.detach().double().reshape(-1, len(numbers))[0]
+    of_heads = module.atomic_energies_fn.atomic_energies.detach().double().reshape(-1, len(numbers))
+    energies = of_heads[heads.index(head) if head else 0]
     identity = TeacherIdentity(
         name=name,
         checkpoint=sha256_of(path),
         dtype=dtype,
         elements=tuple(numbers),
         free_atom_energies=dict(zip(numbers, energies.tolist(), strict=True)),
+        head=head,
         versions={package: version(package) for package in ("torch", "mace-torch", "e3nn")},
         **about,
     )
-    return MaceTeacher(module, identity, device or ("cuda" if torch.cuda.is_available() else "cpu"), batch_atoms)
+    return MaceTeacher(module, identity, device, batch_atoms)
+
+
+def heads_of(module: Any) -> list[str]:
+    """The levels of theory that a model was trained on at once; the oldest models have one without a name."""
+    return list(getattr(module, "heads", None) or ["Default"])
 
 
 def load_pickle(path: Path) -> Any:
@@ -191,14 +230,11 @@ def load_pickle(path: Path) -> Any:
 
 
 def import_mace() -> None:
-    """Import mace-torch (before e3nn, whose constants load only then). Raises MissingExtra where it is absent."""
+    """Import mace-torch in silence (and before e3nn, whose constants load only then). Raises MissingExtra."""
     warnings.filterwarnings("ignore", message=".*TorchScript.*|.*weights_only.*", category=UserWarning)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            import mace  # noqa: F401
+            import mace.calculators  # noqa: F401
     except ImportError as error:
-        raise MissingExtra("mace-torch is not installed, and MACE teachers need it", "pip install 'jointkd[mace]'") from (
-            error
-        )
-
-
+        raise MissingExtra("MACE teachers need mace-torch, which is not here", "pip install 'jointkd[mace]'") from error
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # set by mace-torch: it would trust every later pickle

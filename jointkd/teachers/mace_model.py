@@ -55,11 +55,12 @@ def save(model: torch.nn.Module, card: dict[str, Any], directory: Path) -> None:
 def load(directory: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
     """The model of a directory in the default dtype, and its card."""
     card = json.loads((directory / "model.json").read_text())
-    model = build(card)
     weights = load_file(directory / "weights.safetensors")
+    with torch.random.fork_rng(devices=[]):  # a run's random numbers must not depend on whether it had to label
+        model = build(card)
     parameters = dict(model.named_parameters())
-    if parameters.keys() != weights.keys():
-        raise ValueError(f"{directory} does not hold the weights that its model.json describes")
+    if {name: p.shape for name, p in parameters.items()} != {name: w.shape for name, w in weights.items()}:
+        raise ValueError("weights.safetensors does not hold the weights that model.json describes")
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(weights[name])

@@ -1,0 +1,16 @@
+"""python -m jointkd.bench: time and memory per training step, labelling rates, and start-up."""
+
+from omegaconf import DictConfig
+
+from jointkd.command import command
+
+
+@command("bench")
+def main(config: DictConfig) -> None:
+    from jointkd.benchmarks import bench
+
+    bench(config)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Small data files and frames that many tests share."""
+
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.build import molecule
+from ase.io import write
+
+from jointkd.frame import Frame
+
+FREE = {1: -13.0, 6: -1030.0, 8: -2040.0}  # eV, about what DFT gives a free atom
+NAMES = ("H2O", "CH3OH", "CH4")
+
+
+def molecules(count: int, seed: int = 0) -> list[Atoms]:
+    """Displaced water, methanol and methane, in turn, with smooth made-up energies (eV) and forces (eV/Å)."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for number in range(count):
+        atoms = molecule(NAMES[number % len(NAMES)])
+        moved = rng.normal(scale=0.05, size=atoms.positions.shape)
+        atoms.positions += moved
+        atoms.info["REF_energy"] = float(sum(FREE[z] for z in atoms.numbers) - 4 * len(atoms) + 5 * (moved**2).sum())
+        atoms.info["molecule"] = NAMES[number % len(NAMES)]
+        atoms.arrays["REF_forces"] = -10 * moved
+        found.append(atoms)
+    return found
+
+
+def isolated(energies: dict[int, float] = FREE) -> list[Atoms]:
+    """Free atoms as frames of a file; they have no forces."""
+    return [Atoms([z], info={"REF_energy": energy, "config_type": "IsolatedAtom"}) for z, energy in energies.items()]
+
+
+def saved(path: Path, atoms: list[Atoms]) -> Path:
+    write(path, atoms, format="extxyz")
+    return path
+
+
+def frames(count: int, seed: int = 0) -> list[Frame]:
+    """The molecules as frames."""
+    return [
+        Frame(
+            atoms.numbers.astype(np.int64),
+            atoms.positions,
+            energy=atoms.info["REF_energy"],
+            forces=atoms.arrays["REF_forces"],
+            group=atoms.info["molecule"],
+            source=f"frame {number}",
+        )
+        for number, atoms in enumerate(molecules(count, seed))
+    ]

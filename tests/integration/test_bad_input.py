@@ -1,0 +1,79 @@
+"""A user's mistake ends every command with exit status 1 and one line that says what to do."""
+
+import pytest
+
+from tests.files import molecules, saved
+
+KEYS = ("data=extxyz", "data.energy_key=REF_energy", "data.forces_key=REF_forces", "data.split.by=frame")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["trainer.max_epochz=3"], "did you mean trainer.max_epochs?"),
+        (["-m", "metod=none,joint"], "did you mean method?"),
+        (["method=none,joint"], "add --multirun"),
+        (["data=extxyz"], "data.path is not set"),
+        (["name=${data.nam}"], "Interpolation key 'data.nam' not found"),
+    ],
+)
+def test_an_option_that_does_not_exist_is_refused_before_anything_is_written(command, tmp_path, arguments, said):
+    result = command("train", *arguments)
+    assert result.status == 1
+    assert result.err.count("\n") == 1
+    assert result.err.startswith("ConfigError: ")
+    assert said in result.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["student.width=foo"], "student.width=foo is of the wrong type"),
+        (["data.batch_size=0"], "data.batch_size=0"),
+        (["+trainer.precision=foo"], "trainer: Precision 'foo' is invalid"),
+        (["teacher=none", "method=joint"], "method=joint needs a teacher"),
+        (["teacher=mace", "teacher.checkpoint=missing.model"], "missing.model does not exist"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_one_line(command, tmp_path, arguments, said):
+    saved(tmp_path / "mine.xyz", molecules(30))
+    result = command("train", *KEYS, "data.path=mine.xyz", "teacher=none", "method=none", *arguments)
+    assert result.status == 1
+    assert said in result.err
+    assert result.err.count("\n") == 1
+
+
+def test_a_sweep_goes_on_after_a_job_that_failed_and_ends_with_status_1(command, tmp_path):
+    result = command("train", "-m", "data=extxyz", "data.path=a.xyz,b.xyz", "hydra.sweep.dir=sweep")
+    assert result.status == 1
+    assert "Traceback" not in result.err
+    assert "DataError: data.path=a.xyz does not exist" in result.err
+    assert "DataError: data.path=b.xyz does not exist" in result.err
+
+
+def test_a_bug_of_ours_keeps_its_traceback(command, monkeypatch):
+    def broken(config):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("jointkd.workflow.train", broken)
+    with pytest.raises(KeyError, match=r"a bug"):
+        command("train")
+
+
+@pytest.mark.parametrize(("name", "option"), [("evaluate", "run"), ("report", "runs")])
+def test_a_folder_without_runs_is_refused_and_not_made(command, tmp_path, name, option):
+    result = command(name, f"{option}=nowhere")
+    assert result.status == 1
+    assert result.err.startswith(f"DataError: {option}=nowhere holds no finished run")
+    assert result.err.count("\n") == 1
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_file_without_labels_is_refused_unless_the_teacher_gives_them(command, tmp_path):
+    saved(tmp_path / "mine.xyz", molecules(30))
+    result = command("train", *KEYS, "data.path=mine.xyz", "data.energy_key=null", "data.forces_key=null")
+    assert result.status == 1
+    assert result.err.startswith("DataError: the structures of data=mine have no reference energies and forces")
+    assert "data.reference=teacher" in result.err
+    assert result.err.count("\n") == 1

@@ -1,0 +1,157 @@
+"""Processes that label into one store, and are killed while they do."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from jointkd.labelling import label
+from jointkd.labels.store import LabelStore
+from tests.teachers import IDENTITY, SETTINGS, NumberTeacher, calls_in, frames_of, rows_of
+
+SHARD = 3
+PATIENCE = 60  # s
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Processes that begin with jointkd imported and nothing else."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["jointkd.labelling", __name__])
+    return context
+
+
+def work(path: Path, calls: Path, count: int, seconds: float, shard: int = SHARD) -> None:
+    frames = frames_of(count)
+    store = LabelStore.create(path, IDENTITY, SETTINGS)
+    label(frames, rows_of(frames), NumberTeacher(seconds, calls), store, shard)
+
+
+def hold(path: Path, ready) -> None:
+    with LabelStore.open(path).claim("chunk") as mine:
+        ready.send(mine)
+        time.sleep(PATIENCE)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def keys_on_disk(path: Path) -> list[str]:
+    """The structures of every shard, read from the files themselves."""
+    keys = []
+    for shard in (path / "shards").glob("*.safetensors"):
+        with safe_open(shard, framework="numpy") as file:
+            keys += [name.removesuffix("/energy") for name in file.keys() if name.endswith("/energy")]  # noqa: SIM118
+    return keys
+
+
+@pytest.mark.parametrize(("kills", "count"), [(8, 60), pytest.param(50, 400, marks=pytest.mark.slow)])
+def test_workers_that_are_killed_again_and_again_label_every_structure_exactly_once(tmp_path, processes, kills, count):
+    rng = np.random.default_rng(kills)
+    path, calls = tmp_path / "labels", tmp_path / "calls"
+
+    def start() -> list:
+        workers = [processes.Process(target=work, args=(path, calls, count, 0.004)) for _ in range(2)]
+        for worker in workers:
+            worker.start()
+        return workers
+
+    killed = 0
+    for _ in range(kills):
+        workers = start()
+        enough = len(calls_in(calls)) + rng.integers(1, 12)
+        wait_until(lambda w=workers, n=enough: len(calls_in(calls)) >= n or not any(one.is_alive() for one in w))
+        time.sleep(rng.uniform(0, 0.01))
+        for worker in workers:
+            worker.kill()
+            worker.join()
+            killed += worker.exitcode == -signal.SIGKILL
+    assert killed >= kills
+
+    (path / "shards" / ".half.safetensors.1.tmp").write_bytes(b"half a shard")
+    for worker in (workers := start()):
+        worker.join(PATIENCE)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+
+    assert sorted(keys_on_disk(path)) == sorted(frame.key for frame in frames_of(count))
+    assert len(calls_in(calls)) <= count + 2 * SHARD * kills  # a kill loses no more than what was not yet committed
+    LabelStore.open(path).verify()
+    work(tmp_path / "uninterrupted", tmp_path / "other_calls", count, 0, shard=7)
+    assert LabelStore.open(path).content_hash() == LabelStore.open(tmp_path / "uninterrupted").content_hash()
+
+
+def test_several_workers_share_the_work_and_repeat_none_of_it(tmp_path, processes):
+    workers = [
+        processes.Process(target=work, args=(tmp_path / "labels", tmp_path / "calls", 60, 0.004)) for _ in range(3)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(PATIENCE)
+    assert sorted(calls_in(tmp_path / "calls")) == sorted(frame.key for frame in frames_of(60))
+    assert sorted(keys_on_disk(tmp_path / "labels")) == sorted(frame.key for frame in frames_of(60))
+
+
+def test_a_claim_of_a_killed_process_is_free_again(tmp_path, processes):
+    store = LabelStore.create(tmp_path, IDENTITY, SETTINGS)
+    receiver, sender = processes.Pipe(duplex=False)
+    holder = processes.Process(target=hold, args=(tmp_path, sender))
+    holder.start()
+    assert receiver.recv()
+    with store.claim("chunk") as mine:
+        assert not mine
+    holder.kill()
+    holder.join()
+    with store.claim("chunk") as mine:
+        assert mine
+
+
+def test_a_process_that_finds_everything_claimed_waits_until_it_is_labelled(tmp_path, processes):
+    path, calls, own_calls = tmp_path / "labels", tmp_path / "calls", tmp_path / "own_calls"
+    other = processes.Process(target=work, args=(path, calls, 10, 0.1, 10))
+    other.start()
+    wait_until(lambda: bool(calls_in(calls)))
+    work(path, own_calls, 10, 0, 10)
+    assert len(keys_on_disk(path)) == 10
+    assert not calls_in(own_calls)
+    other.join(PATIENCE)
+
+
+def test_a_process_takes_over_what_a_killed_one_had_claimed(tmp_path, processes):
+    path, calls, own_calls = tmp_path / "labels", tmp_path / "calls", tmp_path / "own_calls"
+    other = processes.Process(target=work, args=(path, calls, 10, 1.0, 10))
+    other.start()
+    wait_until(lambda: bool(calls_in(calls)))
+    heir = processes.Process(target=work, args=(path, own_calls, 10, 0, 10))
+    heir.start()
+    time.sleep(0.2)
+    assert not calls_in(own_calls)
+    other.kill()
+    heir.join(PATIENCE)
+    assert len(calls_in(own_calls)) == len(keys_on_disk(path)) == 10
+
+
+def test_ctrl_c_keeps_what_was_committed_and_the_next_run_repeats_none_of_it(tmp_path, processes):
+    path, calls, later_calls = tmp_path / "labels", tmp_path / "calls", tmp_path / "later_calls"
+    worker = processes.Process(target=work, args=(path, calls, 30, 0.02))
+    worker.start()
+    wait_until(lambda: len(calls_in(calls)) >= 2 * SHARD + 1)
+    os.kill(worker.pid, signal.SIGINT)
+    worker.join(PATIENCE)
+    assert worker.exitcode not in (0, None)
+    committed = keys_on_disk(path)
+    assert 2 * SHARD <= len(committed) < 30
+    work(path, later_calls, 30, 0)
+    assert sorted(keys_on_disk(path)) == sorted(frame.key for frame in frames_of(30))
+    assert not set(calls_in(later_calls)) & set(committed)
+    assert not list((path / "shards").glob(".*"))

@@ -1,0 +1,95 @@
+"""Training that is stopped goes on exactly where it was."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+
+from jointkd.callbacks.interrupt import StopOnSignal
+from tests.toy import toy_data, toy_module
+
+EPOCHS = 3
+
+
+class Interrupt(lightning.Callback):
+    """Send this process a signal in the middle of one step."""
+
+    def __init__(self, step: int, number: int) -> None:
+        self.step, self.number = step, number
+
+    def on_before_backward(self, trainer: lightning.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+def fit(folder: Path, workers: int = 0, extra: lightning.Callback | None = None, ckpt: Path | None = None) -> Any:
+    """Train the toy for three epochs of five steps; returns final raw and averaged weights."""
+    average = EMAWeightAveraging(decay=0.9)
+    callbacks = [
+        *([extra] if extra else []),
+        average,
+        StopOnSignal(str(folder / "checkpoints")),
+        ModelCheckpoint(
+            folder / "checkpoints",
+            monitor="val/force_mae_meV_per_A",
+            filename="best",
+            save_last=True,
+            enable_version_counter=False,
+        ),
+    ]
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_epochs=EPOCHS,
+        callbacks=callbacks,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        gradient_clip_val=10.0,
+        use_distributed_sampler=False,
+        inference_mode=False,
+        default_root_dir=folder,
+    )
+    module = toy_module()
+    trainer.fit(module, datamodule=toy_data(folder, workers=workers), ckpt_path=ckpt, weights_only=False)
+    saved = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == trainer.global_step == EPOCHS * 5
+    return {**saved["current_model_state"], **{f"average.{k}": v for k, v in saved["state_dict"].items()}}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return fit(tmp_path_factory.mktemp("uninterrupted"))
+
+
+STOPS = [(0, signal.SIGINT), (3, signal.SIGTERM), (4, signal.SIGINT), (7, signal.SIGINT), (13, signal.SIGTERM)]
+
+
+@pytest.mark.parametrize(("step", "number"), STOPS)
+def test_a_run_that_is_stopped_after_any_step_ends_with_bit_identical_weights(tmp_path, uninterrupted, step, number):
+    with pytest.raises(SystemExit) as left:
+        fit(tmp_path, extra=Interrupt(step, number))
+    assert left.value.code == 128 + number
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == step + 1
+    resumed = fit(tmp_path, ckpt=last)
+    assert resumed.keys() == uninterrupted.keys()
+    assert all(torch.equal(resumed[name], uninterrupted[name]) for name in uninterrupted)
+
+
+def test_loading_in_other_processes_changes_nothing(tmp_path, uninterrupted):
+    with pytest.raises(SystemExit):
+        fit(tmp_path, workers=1, extra=Interrupt(6, signal.SIGINT))
+    resumed = fit(tmp_path, workers=1, ckpt=tmp_path / "checkpoints" / "last.ckpt")
+    assert all(torch.equal(resumed[name], uninterrupted[name]) for name in uninterrupted)
+
+
+def test_signals_are_handled_as_before_once_training_is_over(tmp_path, uninterrupted):
+    before = signal.getsignal(signal.SIGINT)
+    fit(tmp_path)
+    assert signal.getsignal(signal.SIGINT) is before

@@ -1,0 +1,103 @@
+"""From a command line to finished runs: sweeps, their comparison, testing again, and training without DFT."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from tests.files import isolated, molecules, saved
+
+TINY = (
+    "data=extxyz",
+    "data.path=mine.xyz",
+    "student.width=8",
+    "student.layers=1",
+    "student.radial=4",
+    "student.cutoff=3",
+    "trainer.max_epochs=1",
+    "label.rows=2",
+    "label.eval_rows=2",
+)
+KEYS = ("data.energy_key=REF_energy", "data.forces_key=REF_forces")
+
+
+@pytest.fixture
+def options(tmp_path: Path, tiny_mace: Path) -> tuple[str, ...]:
+    """A run of seconds on a small file with a very small teacher."""
+    saved(tmp_path / "mine.xyz", [*isolated(), *molecules(20)])
+    return (*TINY, "teacher=mace", f"teacher.checkpoint={tiny_mace}")
+
+
+def summary_of(run: Path) -> dict:
+    return json.loads((run / "summary.json").read_text())
+
+
+def test_each_job_of_a_sweep_has_its_own_folder_and_all_are_compared_and_tested_again(command, tmp_path, options):
+    done = command("train", "-m", *options, *KEYS, "method=none,joint", "seed=0,1", "hydra.sweep.dir=sweep")
+    assert done.status == 0, done.err
+    runs = sorted(file.parent for file in (tmp_path / "sweep").rglob("config.yaml") if file.parent.name != ".hydra")
+    assert len(runs) == 4
+    seen = set()
+    for run in runs:
+        config, summary = OmegaConf.load(run / "config.yaml"), summary_of(run)
+        assert (config.method.name, config.seed) == (summary["method"], summary["seed"])
+        assert not OmegaConf.missing_keys(config)
+        seen.add((summary["method"], summary["seed"]))
+        provenance = json.loads((run / "provenance.json").read_text())
+        assert set(provenance["data"]) == {"train", "val", "test"}
+        assert provenance["teacher"]["name"] == "mace"
+        with (run / "metrics" / "metrics.csv").open() as opened:
+            assert any(row.get("val/force_mae_meV_per_A") for row in csv.DictReader(opened))
+    assert seen == {("none", 0), ("none", 1), ("joint", 0), ("joint", 1)}
+    assert len({summary_of(run)["test"]["force_mae_meV_per_A"] for run in runs}) == 4
+
+    reported = command("report", "runs=sweep")
+    assert reported.status == 0, reported.err
+    assert (tmp_path / "sweep" / "comparison.png").stat().st_size > 10_000
+    lines = (tmp_path / "sweep" / "table.md").read_text().splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["none", "joint"]
+    summary = summary_of(tmp_path / "sweep")
+    values = [
+        summary_of(run)["test"]["energy_mae_meV_per_atom"] for run in runs if summary_of(run)["method"] == "joint"
+    ]
+    assert summary["seeds"] == [0, 1]
+    assert summary["methods"]["joint"]["energy_mae_meV_per_atom"]["mean"] == pytest.approx(sum(values) / 2)
+    assert command("report", "runs=sweep").status == 0  # its own summary.json is not taken for a run
+
+    from jointkd.workflow import evaluate
+
+    for run in runs:
+        again = evaluate(OmegaConf.create({"run": str(run), "checkpoint": "best"}))
+        assert {name.removeprefix("test/"): value for name, value in again.items()} == summary_of(run)["test"]
+
+    tested = command("evaluate", f"run={runs[0].relative_to(tmp_path)}")
+    assert tested.status == 0, tested.err
+    assert f"{summary_of(runs[0])['test']['force_mae_meV_per_A']:.3f}" in tested.out
+
+
+def test_without_any_reference_calculation_the_teacher_gives_energies_and_forces(command, tmp_path, options):
+    unlabelled = molecules(20)
+    for atoms in unlabelled:
+        del atoms.info["REF_energy"], atoms.arrays["REF_forces"]
+    saved(tmp_path / "mine.xyz", unlabelled)
+    null = ("data.energy_key=null", "data.forces_key=null")
+
+    done = command("train", *options, *null, "data.reference=teacher")
+    assert done.status == 0, done.err
+    (run,) = [file.parent for file in (tmp_path / "outputs").rglob("summary.json")]
+    assert set(summary_of(run)["test"]) == {
+        "energy_mae_meV_per_atom",
+        "force_mae_meV_per_A",
+        "atomic_energy_mae_meV",
+        "hessian_row_mae_eV_per_A2",
+    }
+
+
+def test_references_from_a_teacher_need_a_teacher(command, tmp_path):
+    saved(tmp_path / "mine.xyz", molecules(20))
+    refused = command("train", *TINY, *KEYS, "data.reference=teacher", "teacher=none", "method=none")
+    assert refused.status == 1
+    assert "needs a teacher" in refused.err
+    assert refused.err.count("\n") == 1

@@ -1,0 +1,314 @@
+import multiprocessing
+import os
+import pickle
+import resource
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from jointkd.errors import CorruptShard, LabelMismatch, StorageError
+from jointkd.labels.records import TeacherLabels, choose_rows
+from jointkd.labels.store import ABANDONED, LabelStore
+from tests.teachers import IDENTITY, SETTINGS, NumberTeacher, frames_of, rows_of
+
+FRAMES = frames_of(6)
+
+
+def labels_of(frames: list, rows: int | str = 4) -> dict[str, TeacherLabels]:
+    ids = rows_of(frames, rows)
+    made = NumberTeacher().label(frames, [ids[frame.key] for frame in frames])
+    return {frame.key: label for frame, label in zip(frames, made, strict=True)}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LabelStore:
+    """A store with one shard of six structures."""
+    store = LabelStore.create(tmp_path / "labels", IDENTITY, SETTINGS)
+    store.append(labels_of(FRAMES), {"bad": "because"})
+    return store
+
+
+def the_shard(store: LabelStore) -> Path:
+    (shard,) = (store.path / "shards").iterdir()
+    return shard
+
+
+def test_labels_come_back_as_they_were_written(store):
+    again = LabelStore.open(store.path)
+    assert again.keys() == {frame.key for frame in FRAMES}
+    assert len(again) == 6
+    assert again.failed == {"bad": "because"}
+    assert again.teacher == IDENTITY
+    assert again.settings == SETTINGS
+    for key, label in labels_of(FRAMES).items():
+        found = again.read(key)
+        assert found.energy == label.energy
+        for name in ("atomic_energies", "forces", "hessian_rows", "row_ids"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(label, name))
+            assert getattr(found, name).dtype == getattr(label, name).dtype
+
+
+def test_the_precision_of_labels_is_kept(tmp_path):
+    store = LabelStore.create(tmp_path, replace(IDENTITY, dtype="float32"), SETTINGS)
+    (key, label), *_ = labels_of(FRAMES).items()
+    store.append({key: replace(label, hessian_rows=label.hessian_rows.astype(np.float32))})
+    assert store.read(key).hessian_rows.dtype == np.float32
+
+
+def test_without_rows_a_label_says_which_there_are_and_leaves_them_on_disk(store):
+    found = store.read(FRAMES[0].key, rows=False)
+    assert len(found.hessian_rows) == 0
+    np.testing.assert_array_equal(found.row_ids, rows_of(FRAMES)[FRAMES[0].key])
+
+
+@pytest.mark.parametrize("rows", ["all", 4, 1])
+def test_chosen_rows_are_slices_of_all_rows(tmp_path, rows):
+    store = LabelStore.create(tmp_path, IDENTITY, SETTINGS)
+    store.append(labels_of(FRAMES, rows))
+    for frame in FRAMES:
+        everything = store.read(frame.key).hessian_rows
+        count = 3 * len(frame) if rows == "all" else min(rows, 3 * len(frame))
+        assert everything.shape == (count, len(frame), 3)
+        chosen = np.random.default_rng(0).choice(count, min(3, count), replace=False)
+        np.testing.assert_array_equal(store.read_rows(frame.key, chosen), everything[chosen])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the kernel does not say what a process has read")
+def test_reading_one_row_leaves_the_others_on_disk(tmp_path):
+    atoms = 1000
+    label = TeacherLabels(
+        0.0, np.zeros(atoms), np.zeros((atoms, 3)), np.ones((3 * atoms, atoms, 3)), np.arange(3 * atoms)
+    )
+    LabelStore.create(tmp_path, IDENTITY, SETTINGS).append({"large": label})  # 72 MB
+    store = LabelStore.open(tmp_path)
+    before = resident_megabytes()
+    assert store.read_rows("large", np.array([1700])).shape == (1, atoms, 3)
+    assert resident_megabytes() - before < 20
+
+
+def resident_megabytes() -> float:
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1000
+
+
+def test_structures_without_any_row_are_stored_like_others(tmp_path):
+    store = LabelStore.create(tmp_path, IDENTITY, SETTINGS)
+    store.append(labels_of(FRAMES, 0))
+    assert store.read(FRAMES[0].key).hessian_rows.shape == (0, len(FRAMES[0]), 3)
+
+
+def test_a_shard_may_hold_nothing_but_failures(tmp_path):
+    LabelStore.create(tmp_path, IDENTITY, SETTINGS).append({}, {"bad": "because"})
+    again = LabelStore.open(tmp_path)
+    assert again.failed == {"bad": "because"}
+    assert len(again) == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "other"), [("name", "another"), ("checkpoint", "1" * 64), ("dtype", "float32"), ("head", "pbe")]
+)
+def test_labels_of_another_teacher_are_refused_by_value_place_and_remedy(store, field, other):
+    with pytest.raises(LabelMismatch) as caught:
+        LabelStore.create(store.path, replace(IDENTITY, **{field: other}), SETTINGS)
+    assert f"{field}={getattr(IDENTITY, field)}, not {other}" in caught.value.problem
+    assert str(store.path) in caught.value.problem
+    assert "label.path=" in caught.value.remedy
+
+
+@pytest.mark.parametrize(("setting", "other"), [("rows", "all"), ("eval_rows", 8), ("row_seed", 1)])
+def test_labels_of_another_choice_of_rows_are_refused(store, setting, other):
+    with pytest.raises(LabelMismatch, match=f"{setting}={SETTINGS[setting]}, not {other}"):
+        LabelStore.create(store.path, IDENTITY, {**SETTINGS, setting: other})
+
+
+def test_the_same_teacher_with_newer_packages_goes_on_in_the_same_store(store):
+    again = LabelStore.create(store.path, replace(IDENTITY, versions={"torch": "99"}), SETTINGS)
+    assert len(again) == 6
+
+
+def test_labels_in_other_units_are_refused(store):
+    manifest = store.path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"eV"', '"hartree"'))
+    with pytest.raises(LabelMismatch, match="hartree"):
+        LabelStore.open(store.path)
+
+
+def test_a_store_that_is_not_there_is_named_with_the_command_that_makes_it(tmp_path):
+    with pytest.raises(LabelMismatch, match=r"no labels in .*nowhere; .*jointkd\.label"):
+        LabelStore.open(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", "[]", '{"teacher": 5, "settings": {}}', "\xff\xfe"])
+def test_a_damaged_manifest_is_named(store, content):
+    (store.path / "manifest.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(CorruptShard, match=r"manifest\.json is damaged"):
+        LabelStore.open(store.path)
+
+
+@pytest.mark.parametrize("left", [0, 5, 100, -1])
+def test_a_truncated_shard_is_named_when_the_store_is_opened(store, left):
+    shard = the_shard(store)
+    shard.write_bytes(shard.read_bytes()[:left])
+    with pytest.raises(CorruptShard, match=shard.name) as caught:
+        LabelStore.open(store.path)
+    assert "delete that file" in caught.value.remedy
+
+
+def test_a_shard_of_something_else_is_named(store):
+    shard = store.path / "shards" / "foreign.safetensors"
+    shard.write_bytes(save({"weight": np.zeros(3)}))
+    with pytest.raises(CorruptShard, match="foreign"):
+        LabelStore.open(store.path)
+
+
+@pytest.mark.parametrize("place", [0.01, 0.5, 0.999])
+def test_one_flipped_bit_is_found_and_its_shard_named(store, place):
+    store.verify()
+    shard = the_shard(store)
+    content = bytearray(shard.read_bytes())
+    content[int(place * len(content))] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(CorruptShard, match=shard.name):
+        LabelStore.open(store.path).verify()
+
+
+def test_after_a_damaged_shard_is_deleted_the_rest_is_usable(store):
+    kept = the_shard(store)
+    other = store.append(labels_of(frames_of(2, seed=1)))
+    other.write_bytes(b"")
+    other.unlink()
+    again = LabelStore.open(kept.parent.parent)
+    again.verify()
+    assert len(again) == 6
+
+
+def fill_the_disk(path: Path, answer) -> None:
+    """Append in a process whose files may not grow beyond 20 kB, as on a disk that is full."""
+    store = LabelStore.create(path, IDENTITY, SETTINGS)
+    store.append(labels_of(FRAMES[:1]))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    try:
+        store.append(labels_of(frames_of(50, seed=2)))
+    except StorageError as error:
+        answer.send(str(error))
+    else:
+        answer.send("it was written")
+
+
+def test_a_full_disk_is_a_storage_error_that_leaves_the_store_as_it_was(tmp_path):
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=fill_the_disk, args=(tmp_path, sender))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    message = receiver.recv()
+    assert message.startswith("StorageError")
+    assert str(tmp_path) in message
+    assert "label.path=" in message
+    assert [path.suffix for path in (tmp_path / "shards").iterdir()] == [".safetensors"]
+    store = LabelStore.open(tmp_path)
+    store.verify()
+    assert store.keys() == {FRAMES[0].key}
+    store.append(labels_of(FRAMES[1:]))
+    assert len(store) == 6
+
+
+def test_a_path_that_cannot_be_a_directory_is_a_storage_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="file"):
+        LabelStore.create(tmp_path / "file" / "labels", IDENTITY, SETTINGS)
+
+
+def test_a_failure_while_a_chunk_is_claimed_is_not_taken_for_one_of_the_disk(store):
+    with pytest.raises(FileNotFoundError), store.claim("chunk"):
+        Path("/nowhere/weights").read_bytes()
+
+
+def test_a_claim_is_held_by_one_and_free_after_it(store):
+    other = LabelStore.open(store.path)
+    with store.claim("chunk") as mine:
+        assert mine
+        with other.claim("chunk") as also_mine:
+            assert not also_mine
+        with other.claim("another chunk") as free:
+            assert free
+    with other.claim("chunk") as mine:
+        assert mine
+
+
+def test_a_store_can_be_sent_to_another_process(store):
+    store.read(FRAMES[0].key)
+    sent = pickle.loads(pickle.dumps(store))
+    assert sent.content_hash() == store.content_hash()
+
+
+def test_a_store_takes_notice_of_what_others_commit(store):
+    reader = LabelStore.open(store.path)
+    more = frames_of(2, seed=1)
+    store.append(labels_of(more))
+    assert more[0].key not in reader
+    reader.refresh()
+    assert more[0].key in reader
+
+
+def test_the_content_hash_depends_on_labels_and_not_on_shards_or_order(tmp_path):
+    labels = labels_of(FRAMES)
+    one = LabelStore.create(tmp_path / "one", IDENTITY, SETTINGS)
+    one.append(labels)
+    many = LabelStore.create(tmp_path / "many", IDENTITY, SETTINGS)
+    for key in reversed(labels):
+        many.append({key: labels[key]})
+    assert many.content_hash() == one.content_hash()
+    key = FRAMES[0].key
+    changed = LabelStore.create(tmp_path / "changed", IDENTITY, SETTINGS)
+    changed.append({**labels, key: replace(labels[key], energy=labels[key].energy + 1e-9)})
+    assert changed.content_hash() != one.content_hash()
+
+
+def test_what_a_killed_process_had_half_written_is_not_read_and_later_removed(store):
+    young, old = (store.path / "shards" / f".{name}.safetensors.1.tmp" for name in ("young", "old"))
+    for file in (young, old):
+        file.write_bytes(b"half a sha")
+    os.utime(old, (0, time.time() - ABANDONED - 1))
+    again = LabelStore.create(store.path, IDENTITY, SETTINGS)
+    again.verify()
+    assert len(again) == 6
+    assert young.exists()
+    assert not old.exists()
+
+
+def test_rows_are_drawn_from_key_and_seed_alone():
+    frames = frames_of(20)
+    forwards = [choose_rows(frame.key, len(frame), 4, seed=3) for frame in frames]
+    backwards = [choose_rows(frame.key, len(frame), 4, seed=3) for frame in reversed(frames)][::-1]
+    for first, second in zip(forwards, backwards, strict=True):
+        np.testing.assert_array_equal(first, second)
+    other_seed = [choose_rows(frame.key, len(frame), 4, seed=4) for frame in frames]
+    assert any(not np.array_equal(a, b) for a, b in zip(forwards, other_seed, strict=True))
+    assert len({tuple(choose_rows(frame.key, 100, 4, seed=3)) for frame in frames}) == 20
+
+
+def test_drawn_rows_are_different_rows_of_the_structure_in_ascending_order():
+    for frame in frames_of(20):
+        rows = choose_rows(frame.key, len(frame), 5, seed=0)
+        assert len(rows) == 5
+        assert (np.diff(rows) > 0).all()
+        assert rows[0] >= 0
+        assert rows[-1] < 3 * len(frame)
+
+
+@pytest.mark.parametrize("rows", ["all", 9, 10])
+def test_a_structure_with_no_more_rows_than_wanted_gets_all(rows):
+    np.testing.assert_array_equal(choose_rows("ab" * 16, 3, rows, seed=0), np.arange(9))
+
+
+def test_every_row_is_drawn_about_equally_often():
+    drawn = np.concatenate([choose_rows(frame.key, 5, 3, seed=0) for frame in frames_of(1000)])
+    counts = np.bincount(drawn, minlength=15)
+    assert (np.abs(counts - 200) < 60).all()  # four standard deviations
