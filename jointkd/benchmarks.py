@@ -89,17 +89,15 @@ def batch_with_rows(data: Any, rows: int) -> Any:
 
 def terms(config: DictConfig, method: str, rows: int) -> dict[str, Term]:
     """The terms of a method with the configured weights."""
-    chosen = config.method.terms
+    chosen: Any = OmegaConf.to_container(config.method.terms, resolve=True)
     names = {"none": ["energy", "forces"], "hessian": ["energy", "forces", "hessian"]}.get(method, list(chosen))
-    options = {name: {**OmegaConf.to_container(chosen[name], resolve=True)} for name in names}
+    options = {name: dict(chosen[name]) for name in names}
     if "hessian" in options:
         options["hessian"]["rows"] = rows
     return {name: instantiate(option) for name, option in options.items()}
 
 
-def stepper(
-    student: torch.nn.Module, optimizer: torch.optim.Optimizer, terms: dict[str, Term], batch: Any
-) -> Callable[[], None]:
+def stepper(student: Any, optimizer: torch.optim.Optimizer, terms: dict[str, Term], batch: Any) -> Callable[[], None]:
     """One training step: prediction, loss, backward, update."""
     rows = max(term.rows for term in terms.values())
 

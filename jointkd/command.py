@@ -64,6 +64,9 @@ def readable_errors(leave: bool = True) -> Iterator[None]:
     """Print a user's mistake as one line on stderr and leave with exit status 1, or raise it as a UserError."""
     try:
         yield
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from what was saved", file=sys.stderr)
+        raise SystemExit(130) from None
     except Exception as error:
         mistake = as_mistake(error)
         if mistake is None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from jointkd.errors import DivergedError
+from jointkd.errors import ConfigError, DivergedError
 from jointkd.objective.derivatives import predict
 from jointkd.objective.terms import Term, weighted_sum
 from jointkd.structure import Prediction, atoms_per_structure, total_energy
@@ -31,6 +31,8 @@ class DistillationModule(lightning.LightningModule):
     validation if it is ReduceLROnPlateau, else after every epoch.
     """
 
+    reference_energies: Tensor  # [119] eV by atomic number
+
     def __init__(
         self,
         student: torch.nn.Module,
@@ -39,10 +41,11 @@ class DistillationModule(lightning.LightningModule):
         scheduler: Callable[..., Any] | None = None,
     ) -> None:
         super().__init__()
-        self.student = student
+        self.student: Any = student  # a `Student`
         self.terms = {name: term for name, term in terms.items() if term.weight > 0}
         self.rows = max((term.rows for term in self.terms.values()), default=0)
-        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.make_optimizer: Callable[..., torch.optim.Optimizer] = optimizer
+        self.make_scheduler = scheduler
         self.register_buffer("reference_energies", torch.zeros(HEAVIEST_ELEMENT + 1, dtype=torch.float64))
         self.metrics = torch.nn.ModuleDict(
             {stage: torch.nn.ModuleDict({name: MeanMetric() for name in METRICS}) for stage in ("val", "test")}
@@ -71,13 +74,14 @@ class DistillationModule(lightning.LightningModule):
         self._measure("val", batch, predict(self.student, batch))
 
     def on_validation_epoch_end(self) -> None:
-        error = self.metrics["val"]["force_mae_meV_per_A"].compute()  # type: ignore[index]
+        metrics: Any = self.metrics["val"]
+        error = metrics["force_mae_meV_per_A"].compute()
         if not torch.isfinite(error):
             raise DivergedError(
                 f"training diverged: the validation force error is {error:.0f} after step {self.global_step}",
                 "lower optimizer.lr or weights.hessian, and look at the data's energies and forces",
             )
-        scheduler = self.lr_schedulers() if self.trainer.training else None
+        scheduler: Any = self.lr_schedulers()
         if is_plateau(scheduler):
             scheduler.step(error)
 
@@ -102,7 +106,10 @@ class DistillationModule(lightning.LightningModule):
             self.log(f"{stage}/{name}", metric, prog_bar=stage == "val", batch_size=batch.num_graphs)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.student.parameters())
+        try:
+            optimizer = self.make_optimizer(self.student.parameters())
+        except ValueError as error:
+            raise ConfigError(f"optimizer: {error}", "see --help for the options") from error
         if self.make_scheduler is None:
             return optimizer
         scheduler = self.make_scheduler(optimizer)

@@ -44,7 +44,8 @@ def train(config: DictConfig) -> dict[str, float]:
     if trainer.is_global_zero:
         write_provenance(config, directory, data, store)
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint(config, directory))
-    if best := trainer.checkpoint_callback.best_model_path:
+    checkpoints: Any = trainer.checkpoint_callback
+    if best := checkpoints.best_model_path:
         load_averaged(module, Path(best))
     else:
         log.warning(
@@ -93,7 +94,14 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     module, data = build(original, directory)
     join_labels(original, module, data)
     load_averaged(module, path)
-    trainer = instantiate(original.trainer, logger=False, enable_checkpointing=False, devices=1, strategy="auto")
+    trainer = instantiate(
+        original.trainer,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=sys.stderr.isatty(),
+        devices=1,
+        strategy="auto",
+    )
     (metrics,) = trainer.test(module, datamodule=data, verbose=False)
     log.info("%s", table({name.removeprefix("test/"): value for name, value in metrics.items()}))
     return dict(metrics)
@@ -127,10 +135,11 @@ def join_labels(config: DictConfig, module: DistillationModule, data: Distillati
     store = None
     if "_target_" in config.teacher:
         store = make_labels(config, data)
-        data.join(store, module.rows, int(config.label.eval_rows))
-    elif module.needs_teacher or data.reference == "teacher":
+        data.join(store, module.rows, config.label.eval_rows)
+    elif data.reference == "teacher":
+        raise ConfigError("data.reference=teacher needs a teacher", "choose one with teacher=…")
+    elif module.needs_teacher:
         raise ConfigError(f"method={config.method.name} needs a teacher", "choose one with teacher=…, or method=none")
-    data.check_references()
     return store
 
 
@@ -138,6 +147,10 @@ def make_labels(config: DictConfig, data: DistillationData) -> LabelStore:
     """The store of the configured labels, complete. The teacher is loaded only where labels are missing."""
     if "_target_" not in config.teacher:
         raise ConfigError("teacher=none makes no labels", "choose a teacher with teacher=…")
+    for name in ("rows", "eval_rows"):
+        rows = config.label[name]
+        if rows != "all" and not (isinstance(rows, int) and rows >= 0):
+            raise ConfigError(f"label.{name}={rows} is no number of Hessian rows", "give a number, or all")
     wanted = {"train": config.label.rows, "test": config.label.eval_rows}
     if data.reference == "teacher":
         wanted["val"] = 0

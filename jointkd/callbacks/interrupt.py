@@ -23,6 +23,13 @@ class StopOnSignal(lightning.Callback):
         self.received = number
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        if not trainer.is_last_batch:  # else the epoch's validation, which may change the learning rate, comes first
+            self._stop(trainer)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        self._stop(trainer)
+
+    def _stop(self, trainer: lightning.Trainer) -> None:
         # ranks may get the signal in different steps, but must save in the same one
         if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
             trainer.save_checkpoint(self.path)

@@ -10,7 +10,7 @@ import argparse
 import multiprocessing
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms, units
@@ -42,7 +42,7 @@ class Trajectory(NamedTuple):
 
 def domain_trajectories() -> list[Trajectory]:
     """Short trajectories at 400 K; no trajectory serves two splits."""
-    plan = [("train", 2, 2), ("val", 1, 3), ("test", 2, 3)]
+    plan = [("train", 1, 2), ("val", 1, 3), ("test", 2, 3)]
     return [
         Trajectory(name, smiles, waters, 400.0, seed, 200, 100, frames, split)
         for number, (name, smiles) in enumerate(DOMAIN.items())
@@ -65,7 +65,7 @@ def teacher_trajectories(count: int = 400, frames: int = 16) -> list[Trajectory]
     return chosen
 
 
-def calculator(multiplicity: int = 1):
+def calculator(multiplicity: int = 1) -> Any:
     from tblite.ase import TBLite
 
     return TBLite(method="GFN2-xTB", multiplicity=multiplicity, verbosity=0)
@@ -84,11 +84,11 @@ def isolated_atoms() -> list[Atoms]:
 def molecule(smiles: str, seed: int) -> Atoms:
     """One conformer of a molecule (RDKit's distance geometry and MMFF)."""
     from rdkit import Chem
-    from rdkit.Chem import AllChem
+    from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
     graph = Chem.AddHs(Chem.MolFromSmiles(smiles))
-    AllChem.EmbedMolecule(graph, randomSeed=seed)
-    AllChem.MMFFOptimizeMolecule(graph)
+    rdDistGeom.EmbedMolecule(graph, randomSeed=seed)
+    rdForceFieldHelpers.MMFFOptimizeMolecule(graph)
     return Atoms([a.GetSymbol() for a in graph.GetAtoms()], graph.GetConformer().GetPositions())
 
 
@@ -110,7 +110,7 @@ def solvated(atoms: Atoms, waters: int, rng: np.random.Generator) -> Atoms:
     return atoms
 
 
-def frozen(atoms: Atoms, **info) -> Atoms:
+def frozen(atoms: Atoms, **info: str) -> Atoms:
     """A copy that holds energy (eV) and forces (eV/Å) as plain results, centred, without velocities."""
     copy = Atoms(atoms.numbers, atoms.positions - atoms.positions.mean(0))
     copy.calc = SinglePointCalculator(copy, energy=atoms.get_potential_energy(), forces=atoms.get_forces())

@@ -38,12 +38,13 @@ def predict(student: Student, batch: Any, row_ids: Tensor | None = None) -> Pred
             gradient, atomic_energies = torch.func.grad(energy, has_aux=True)(positions)
             return -gradient, atomic_energies
         prediction = student(positions, batch)
+        assert prediction.forces is not None
         return prediction.forces, prediction.atomic_energies
 
     if row_ids is None:
         values, atomic_energies = forces(batch.positions)
         return Prediction(atomic_energies, values)
-    values, pullback, atomic_energies = torch.func.vjp(forces, batch.positions, has_aux=True)
+    values, pullback, atomic_energies = torch.func.vjp(forces, batch.positions, has_aux=True)  # type: ignore[misc]
     rows = [pullback(-pick(batch, ids))[0] for ids in row_ids.T]
     return Prediction(atomic_energies, values, torch.stack(rows, dim=1))
 

@@ -16,8 +16,8 @@ from jointkd.structure import Prediction, atoms_per_structure, total_energy
 class Share(NamedTuple):
     """What one batch adds to a mean."""
 
-    total: Tensor  # scalar
-    count: Tensor  # scalar
+    total: Tensor  # scalar, the sum of norms
+    number: Tensor  # scalar, how many they are
 
 
 class Term(ABC):
@@ -85,7 +85,7 @@ def weighted_sum(terms: dict[str, Term], shares: dict[str, Share]) -> tuple[Tens
     DDP averages gradients over ranks; dividing the local sum by the global count and multiplying by the number of
     ranks makes that average the gradient of the global mean, also where ranks hold uneven batches.
     """
-    counts = torch.stack([share.count for share in shares.values()])
+    counts = torch.stack([share.number for share in shares.values()])
     totals = torch.stack([share.total for share in shares.values()])
     ranks = 1
     global_totals = totals.detach()

@@ -20,6 +20,8 @@ class PolynomialEnvelope(nn.Module):
 class GaussianBasis(nn.Module):
     """`count` Gaussians evenly spaced over x in [0, 1], each as wide as their spacing. x [E] → [E, count]."""
 
+    offset: Tensor
+
     def __init__(self, count: int) -> None:
         super().__init__()
         self.coefficient = -0.5 * (count - 1) ** 2

@@ -87,6 +87,8 @@ class PaiNN(nn.Module):
     kinks where a feature vanishes by symmetry (False: as the reference implementation, for its weights).
     """
 
+    scales: Tensor  # [layers]
+
     def __init__(
         self,
         width: int = 128,
@@ -137,7 +139,7 @@ class PaiNN(nn.Module):
         bias_scale = envelope if self.smooth else torch.ones_like(envelope)
 
         s = self.embedding(structure.atomic_numbers - 1)
-        v = None
+        v: Any = None
         for message, update, scale in zip(self.messages, self.updates, self.scales, strict=True):
             delta_s, v = message(s, v, radial, bias_scale, direction, structure.edge_index)
             s = (s + delta_s) / math.sqrt(2)

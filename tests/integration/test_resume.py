@@ -58,6 +58,7 @@ def fit(folder: Path, workers: int = 0, extra: lightning.Callback | None = None,
     module = toy_module()
     trainer.fit(module, datamodule=toy_data(folder, workers=workers), ckpt_path=ckpt, weights_only=False)
     saved = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["optimizer_states"][0]["param_groups"][0]["lr"] < 1e-3  # the plateau scheduler was at work
     assert saved["global_step"] == trainer.global_step == EPOCHS * 5
     return {**saved["current_model_state"], **{f"average.{k}": v for k, v in saved["state_dict"].items()}}
 

@@ -1,0 +1,59 @@
+"""The example that ships: its data, its teacher, and the three methods on it, for a few steps."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jointkd.data import extxyz
+from jointkd.data.splits import Split
+from jointkd.options import PACKAGE
+
+FEW_STEPS = ("trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1", "label.rows=2", "label.eval_rows=1")
+
+
+@pytest.fixture(scope="module")
+def splits():
+    frames, isolated = extxyz.read(str(PACKAGE / "demo" / "conformations.xyz.gz"), group_key="group", split_key="split")
+    assert set(isolated) == {1, 6, 7, 8}
+    return Split(by="file")(frames)
+
+
+def test_no_trajectory_and_no_structure_of_the_example_serves_two_splits(splits):
+    assert {split: len(frames) for split, frames in splits.items()} == {"train": 36, "val": 54, "test": 108}
+    for what in (lambda frame: frame.group, lambda frame: frame.key):
+        seen = [{what(frame) for frame in frames} for frames in splits.values()]
+        assert not seen[0] & seen[1]
+        assert not seen[0] & seen[2]
+        assert not seen[1] & seen[2]
+
+
+def test_the_examples_teacher_deserves_the_name(splits):
+    pytest.importorskip("mace")
+    from jointkd.teachers.mace import from_checkpoint
+
+    teacher = from_checkpoint(str(PACKAGE / "demo" / "teacher"), "demo", "float64", "cpu", 128)
+    frames = splits["test"][::9]
+    errors = []
+    for frame in frames:
+        (labels,) = teacher.label([frame], [np.array([], dtype=int)])
+        errors.append(np.abs(labels.forces - frame.forces).ravel())
+    assert 1e3 * np.concatenate(errors).mean() < 55  # meV/Å; a student without it has twice that and more
+
+
+def test_the_three_methods_run_end_to_end_and_are_compared(command, tmp_path):
+    pytest.importorskip("mace")
+    sweep = command("train", "-m", "experiment=demo", "method=none,hessian,joint", "seed=0", *FEW_STEPS)
+    assert sweep.status == 0, sweep.err
+    reported = command("report", "runs=outputs/demo")
+    assert reported.status == 0, reported.err
+    summary = json.loads((tmp_path / "outputs" / "demo" / "summary.json").read_text())
+    assert list(summary["methods"]) == ["none", "hessian", "joint"]
+    assert summary["seeds"] == [0]
+    assert summary["seconds"] > 0
+    for metrics in summary["methods"].values():
+        for name in ("energy_mae_meV_per_atom", "force_mae_meV_per_A", "hessian_row_mae_eV_per_A2"):
+            assert set(metrics[name]) == {"mean", "std"}
+            assert np.isfinite(metrics[name]["mean"])
+    for name in ("table.md", "comparison.png"):
+        assert (tmp_path / "outputs" / "demo" / name).exists()
