@@ -1,5 +1,6 @@
 """What all commands share: Hydra configuration, one readable line for a user's mistake, exit status 1."""
 
+import errno
 import os
 import re
 import sys
@@ -16,8 +17,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
-from jointkd.errors import ConfigError, UserError
+from jointkd.errors import ConfigError, StorageError, UserError
 from jointkd.options import CONF, PACKAGE, check_overrides, check_values, groups
+
+
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 def run_folder(parent: str, ckpt_path: str | None) -> str:
@@ -84,6 +88,11 @@ def as_mistake(error: Exception) -> UserError | None:
         if isinstance(cause, UserError):
             return cause
         cause = cause.__cause__
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        where = error.filename or "the run's folder"
+        return StorageError(
+            f"{where} cannot be written ({error.strerror})", "free some space, then go on from what is there"
+        )
     if isinstance(error, InstantiationException):
         # What we build raises a UserError for a bad value; what others wrote raises what it likes.
         found = re.search(r"target '(?P<target>[^']*)'.*full_key: (?P<option>\S+)", str(error), re.DOTALL)

@@ -1,5 +1,7 @@
 """A user's mistake ends every command with exit status 1 and one line that says what to do."""
 
+import resource
+
 import pytest
 
 from tests.files import molecules, saved
@@ -77,3 +79,19 @@ def test_a_file_without_labels_is_refused_unless_the_teacher_gives_them(command,
     assert result.err.startswith("DataError: the structures of data=mine have no reference energies and forces")
     assert "data.reference=teacher" in result.err
     assert result.err.count("\n") == 1
+
+
+def test_a_full_disk_during_training_is_one_line_and_leaves_no_half_checkpoint(command, tmp_path):
+    saved(tmp_path / "mine.xyz", molecules(20))
+    options = ("teacher=none", "method=none", "student.width=16", "student.layers=1", "student.radial=4")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))  # any larger file: as on a full disk, the write fails
+    try:
+        result = command("train", *KEYS, "data.path=mine.xyz", *options, "trainer.max_epochs=1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert result.status == 1
+    assert "StorageError" in result.err
+    assert "cannot be written" in result.err
+    assert "Traceback" not in result.err
+    assert not list(tmp_path.rglob("*.ckpt"))
