@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +32,12 @@ def work(path: Path, calls: Path, count: int, seconds: float, shard: int = SHARD
     frames = frames_of(count)
     store = LabelStore.create(path, IDENTITY, SETTINGS)
     label(frames, rows_of(frames), NumberTeacher(seconds, calls), store, shard)
+
+
+def work_in_the_foreground(*arguments: Any) -> None:
+    """`work` that Ctrl-C reaches also where the tests themselves run in the background, which ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    work(*arguments)
 
 
 def hold(path: Path, ready) -> None:
@@ -143,7 +150,7 @@ def test_a_process_takes_over_what_a_killed_one_had_claimed(tmp_path, processes)
 
 def test_ctrl_c_keeps_what_was_committed_and_the_next_run_repeats_none_of_it(tmp_path, processes):
     path, calls, later_calls = tmp_path / "labels", tmp_path / "calls", tmp_path / "later_calls"
-    worker = processes.Process(target=work, args=(path, calls, 30, 0.02))
+    worker = processes.Process(target=work_in_the_foreground, args=(path, calls, 30, 0.02))
     worker.start()
     wait_until(lambda: len(calls_in(calls)) >= 2 * SHARD + 1)
     os.kill(worker.pid, signal.SIGINT)
