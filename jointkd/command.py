@@ -20,7 +20,6 @@ from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 from jointkd.errors import ConfigError, StorageError, UserError
 from jointkd.options import CONF, PACKAGE, check_overrides, check_values, groups
 
-
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
