@@ -110,7 +110,7 @@ class DistillationData(lightning.LightningDataModule):
         train, test = self._labelled("train", store), self._labelled("test", store)
         assert self.references is not None
         labels: dict[str, TeacherLabels] = {frame.key: store.read(frame.key, rows=False) for frame in train}
-        alignment = align(train, labels, store.teacher, self.references)
+        alignment = align(train, labels, self.references)
         if train_rows:
             stored = min(len(labels[frame.key].row_ids) / min(train_rows, 3 * len(frame)) for frame in train)
             if stored < 1:

@@ -6,7 +6,7 @@ import numpy as np
 
 from jointkd.errors import DataError
 from jointkd.frame import Frame, composition, elements_of
-from jointkd.labels.records import TeacherIdentity, TeacherLabels
+from jointkd.labels.records import TeacherLabels
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ def least_squares(frames: list[Frame]) -> References:
 class Alignment:
     """A shift per element that brings a teacher's energies onto the zero of the reference data.
 
-    Target of atom i: a_i + e^T(z_i) - e(z_i) - s(z_i), with the teacher's atomic energy a_i above its free atom
-    e^T, the data's reference e and the shift s. Its sum is the reference total above Σ e, up to the teacher's error.
+    Target of atom i: a_i - s(z_i), with the teacher's atomic energy a_i above its free atom and the shift s. The
+    targets of a structure sum to its reference total above Σ e(z), up to the teacher's error. What the teacher's free
+    atoms and the references e are does not matter, so two levels of theory may differ by any energy per element.
     """
 
-    teacher: dict[int, float]  # e^T, eV by atomic number
     references: References
     shift: dict[int, float]  # s, eV by atomic number
     residual_before: float  # root mean square over the training split, eV/atom
@@ -52,24 +52,21 @@ class Alignment:
 
     def targets(self, frame: Frame, labels: TeacherLabels) -> np.ndarray:
         """[N] eV: what the student's atomic energies should be."""
-        free = np.array([self.teacher[int(z)] for z in frame.numbers])
-        shift = np.array([self.shift.get(int(z), 0.0) for z in frame.numbers])
-        return labels.atomic_energies + free - self.references.of(frame.numbers) - shift
+        return labels.atomic_energies - np.array([self.shift.get(int(z), 0.0) for z in frame.numbers])
 
     def __str__(self) -> str:
         from ase.data import chemical_symbols
 
-        shifts = ", ".join(f"{chemical_symbols[z]} {1e3 * s:+.1f}" for z, s in self.shift.items())
+        shifts = ", ".join(f"{chemical_symbols[z]} {s:+.3f}" for z, s in self.shift.items())
         return (
             f"teacher energies aligned to the reference data: residual {1e3 * self.residual_before:.2f} → "
-            f"{1e3 * self.residual_after:.2f} meV/atom rms; shift in meV per atom: {shifts}"
+            f"{1e3 * self.residual_after:.2f} meV/atom rms; shift in eV per atom: {shifts}"
         )
 
 
-def align(
-    frames: list[Frame], labels: dict[str, TeacherLabels], teacher: TeacherIdentity, references: References
-) -> Alignment:
-    """Fit the shift per element between the teacher's totals and the frames' reference totals by least squares.
+def align(frames: list[Frame], labels: dict[str, TeacherLabels], references: References) -> Alignment:
+    """Fit the shift per element between the teacher's sums of atomic energies and the frames' totals above their
+    references, by least squares per atom.
 
     frames: of the training split, with energies. Compositions that do not tell elements apart get the smallest
     shifts that fit (minimal norm).
@@ -77,12 +74,14 @@ def align(
     elements = elements_of(frames)
     counts = composition(frames, elements)
     atoms = counts.sum(1)
-    difference = np.array([labels[frame.key].energy - float(frame.energy or 0.0) for frame in frames])
-    shift = np.linalg.lstsq(counts / atoms[:, None], difference / atoms, rcond=None)[0]
+    totals = np.array([float(frame.energy or 0.0) for frame in frames])
+    above = totals - np.array([references.of(frame.numbers).sum() for frame in frames])
+    excess = np.array([labels[frame.key].atomic_energies.sum() for frame in frames]) - above
+    before = np.array([labels[frame.key].energy for frame in frames]) - totals
+    shift = np.linalg.lstsq(counts / atoms[:, None], excess / atoms, rcond=None)[0]
     return Alignment(
-        teacher=teacher.free_atom_energies,
         references=references,
         shift=dict(zip(elements, shift.tolist(), strict=True)),
-        residual_before=float(np.sqrt(np.mean((difference / atoms) ** 2))),
-        residual_after=float(np.sqrt(np.mean(((difference - counts @ shift) / atoms) ** 2))),
+        residual_before=float(np.sqrt(np.mean((before / atoms) ** 2))),
+        residual_after=float(np.sqrt(np.mean(((excess - counts @ shift) / atoms) ** 2))),
     )

@@ -10,7 +10,7 @@ from jointkd.data.references import References, align, least_squares
 from jointkd.data.splits import Split
 from jointkd.errors import ConfigError, DataError
 from jointkd.frame import Frame
-from jointkd.labels.records import TeacherIdentity, TeacherLabels
+from jointkd.labels.records import TeacherLabels
 from tests.files import FREE, frames
 
 
@@ -20,10 +20,6 @@ def sums(energies: dict[int, float], frame: Frame) -> float:
 
 def additive(count: int, energies: dict[int, float]) -> list[Frame]:
     return [replace(frame, energy=sums(energies, frame)) for frame in frames(count)]
-
-
-def teacher(free: dict[int, float]) -> TeacherIdentity:
-    return TeacherIdentity("numbers", "0" * 64, "float64", tuple(free), free)
 
 
 def labels_of(some: list[Frame], free: dict[int, float], shift: dict[int, float]) -> dict[str, TeacherLabels]:
@@ -119,9 +115,9 @@ def test_aligned_targets_sum_to_the_reference_totals_whatever_the_zero_of_the_te
     some = frames(12)
     labels = labels_of(some, free, shift)
     references = References(FREE, "test")
-    alignment = align(some, labels, teacher(free), references)
+    alignment = align(some, labels, references)
     assert alignment.residual_after == pytest.approx(0, abs=1e-9)
-    assert alignment.shift == pytest.approx(shift, abs=1e-6)
+    assert alignment.shift == pytest.approx({z: shift[z] + FREE[z] - free[z] for z in FREE}, abs=1e-6)
     for frame in some:
         target = alignment.targets(frame, labels[frame.key]).sum()
         assert target == pytest.approx(frame.energy - sums(FREE, frame), abs=1e-9)
@@ -137,25 +133,34 @@ def test_the_free_atoms_of_the_teacher_do_not_change_the_targets():
             for frame in some
             for key, label in [(frame.key, labels[frame.key])]
         }
-        alignment = align(some, moved, teacher(free), References(FREE, "test"))
+        alignment = align(some, moved, References(FREE, "test"))
         targets.append(np.concatenate([alignment.targets(frame, moved[frame.key]) for frame in some]))
     np.testing.assert_allclose(targets[0], targets[1], atol=1e-9)
 
 
 def test_the_shift_of_one_composition_is_the_smallest_that_fits():
     waters = [frame for frame in frames(12) if len(frame) == 3]
-    alignment = align(waters, labels_of(waters, FREE, {1: 0.0, 8: 3.0}), teacher(FREE), References(FREE, "test"))
+    alignment = align(waters, labels_of(waters, FREE, {1: 0.0, 8: 3.0}), References(FREE, "test"))
     assert alignment.shift == pytest.approx({1: 3.0 * 2 / 5, 8: 3.0 / 5})
     assert alignment.residual_after == pytest.approx(0, abs=1e-9)
+
+
+def test_another_level_of_theory_with_one_composition_leaves_targets_of_the_size_of_chemistry():
+    waters = [replace(frame, energy=frame.energy - 3.0) for frame in additive(12, FREE) if len(frame) == 3]
+    elsewhere = {1: -900.0, 8: 40_000.0}  # the teacher's own free atoms
+    labels = labels_of(waters, elsewhere, {z: elsewhere[z] - FREE[z] for z in elsewhere})
+    targets = np.concatenate([align(waters, labels, least_squares(waters)).targets(f, labels[f.key]) for f in waters])
+    assert np.abs(targets).max() < 10
 
 
 def test_an_error_of_the_teacher_stays_and_both_residuals_are_printed():
     some = frames(12)
     labels = labels_of(some, FREE, {1: 1.0, 6: 1.0, 8: 1.0})
     key = some[0].key
-    labels[key] = replace(labels[key], energy=labels[key].energy + 0.3)
-    alignment = align(some, labels, teacher(FREE), References(FREE, "test"))
+    wrong = labels[key].atomic_energies + 0.3 / len(some[0])
+    labels[key] = replace(labels[key], energy=labels[key].energy + 0.3, atomic_energies=wrong)
+    alignment = align(some, labels, References(FREE, "test"))
     assert alignment.residual_before > 1
     assert 0.001 < alignment.residual_after < 0.1
     assert f"{1e3 * alignment.residual_before:.2f} → {1e3 * alignment.residual_after:.2f} meV/atom" in str(alignment)
-    assert "shift in meV per atom: H +" in str(alignment)
+    assert "shift in eV per atom: H +" in str(alignment)
