@@ -19,9 +19,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from jointkd.data.datamodule import DistillationData
 from jointkd.data.dataset import Distillation
 from jointkd.labelling import batches
 from jointkd.labels.records import choose_rows
+from jointkd.module import DistillationModule
 from jointkd.objective.derivatives import predict
 from jointkd.objective.terms import Term, weighted_sum
 from jointkd.workflow import build, join_labels
@@ -33,6 +35,7 @@ def bench(config: DictConfig) -> None:
     """Measure training steps, labelling and start-up; print a table and write bench.json to the run's folder."""
     torch.set_num_threads(config.bench.threads)
     directory = Path(HydraConfig.get().runtime.output_dir)
+    module, data = build(config, directory)
     results = {
         "machine": {
             "processor": platform.processor() or platform.machine(),
@@ -40,8 +43,8 @@ def bench(config: DictConfig) -> None:
             "threads": config.bench.threads,
             "torch": torch.__version__,
         },
-        "training": training(config, directory),
-        "labelling": labelling(config, directory),
+        "training": training(config, module, data),
+        "labelling": labelling(config, data),
         "help_seconds": start_up(),
     }
     (directory / "bench.json").write_text(json.dumps(results, indent=2) + "\n")
@@ -49,12 +52,11 @@ def bench(config: DictConfig) -> None:
     log.info("written to %s", directory / "bench.json")
 
 
-def training(config: DictConfig, directory: Path) -> dict[str, Any]:
+def training(config: DictConfig, module: DistillationModule, data: DistillationData) -> dict[str, Any]:
     """Median time of a training step by method and number of rows, in turns on the same batch.
 
     `atomic_energy_overhead` is the median over turns of joint / hessian - 1.
     """
-    module, data = build(config, directory)
     join_labels(config, module, data)
     batch = batch_with_rows(data, max(config.bench.rows))
     student = module.student
@@ -131,9 +133,8 @@ def resident(field: str) -> int:
     return int(next(line for line in status.splitlines() if line.startswith(field)).split()[1])
 
 
-def labelling(config: DictConfig, directory: Path) -> dict[str, Any]:
+def labelling(config: DictConfig, data: DistillationData) -> dict[str, Any]:
     """Hessian rows per second of the teacher, and how far memory rises."""
-    _, data = build(config, directory)
     teacher = instantiate(config.teacher)
     frames = data.frames["train"][:8]
     rows = max(1, config.bench.label_rows // len(frames))

@@ -45,7 +45,6 @@ class Alignment:
     atoms and the references e are does not matter, so two levels of theory may differ by any energy per element.
     """
 
-    references: References
     shift: dict[int, float]  # s, eV by atomic number
     residual_before: float  # root mean square over the training split, eV/atom
     residual_after: float
@@ -80,7 +79,6 @@ def align(frames: list[Frame], labels: dict[str, TeacherLabels], references: Ref
     before = np.array([labels[frame.key].energy for frame in frames]) - totals
     shift = np.linalg.lstsq(counts / atoms[:, None], excess / atoms, rcond=None)[0]
     return Alignment(
-        references=references,
         shift=dict(zip(elements, shift.tolist(), strict=True)),
         residual_before=float(np.sqrt(np.mean((before / atoms) ** 2))),
         residual_after=float(np.sqrt(np.mean(((excess - counts @ shift) / atoms) ** 2))),
