@@ -8,6 +8,7 @@ Fields of a `Structure`; in a batch of B structures N and E count all atoms and 
     pbc                    [B, 3]     bool
     edge_index             [2, E]     source atom, target atom; every pair within the cutoff, both directions
     edge_shift             [E, 3]     Å, so that the edge's vector is positions[source] + shift - positions[target]
+    edge_reverse           [E]        position of the edge that goes back
     energy                 [B]        eV, reference total minus the per-element reference energies
     forces                 [N, 3]     eV/Å, reference
     key, group             str        content hash; what a split must not cut (molecule, material, trajectory)
@@ -28,6 +29,10 @@ from torch_geometric.data import Batch, Data
 
 class Structure(Data):
     """Atoms in space with their neighbours and, where known, their reference energy and forces."""
+
+    def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        """What the entries of a field are raised by for each structure before it in a batch."""
+        return self.num_edges if key == "edge_reverse" else super().__inc__(key, value, *args, **kwargs)
 
 
 class Prediction(NamedTuple):

@@ -120,7 +120,7 @@ def build(config: DictConfig, directory: Path) -> tuple[DistillationModule, Dist
         scheduler=instantiate(config.schedulers[config.schedule]),
     )
     data = instantiate(config.data)
-    data.prepare_run(directory, module.student.cutoff, torch.float32)
+    data.prepare_run(directory, module.student.cutoff, torch.float32, module.student.max_neighbors)
     heaviest = max(elements_of([frame for frames in data.frames.values() for frame in frames]))
     if heaviest > module.student.elements:
         raise ConfigError(

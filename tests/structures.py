@@ -28,14 +28,12 @@ MOLECULES = [ETHANOL, WATER, rattled(molecule("CH3CONH2"), 4)]
 
 def structure(atoms: Atoms, cutoff: float = CUTOFF, **fields: Any) -> Structure:
     """A structure with neighbours, in float64."""
-    edge_index, edge_shift = neighbors(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
     return Structure(
         atomic_numbers=torch.from_numpy(atoms.numbers),
         positions=torch.from_numpy(atoms.positions.copy()),
         cell=torch.from_numpy(atoms.cell.array)[None],
         pbc=torch.from_numpy(atoms.pbc)[None],
-        edge_index=edge_index,
-        edge_shift=edge_shift,
+        **neighbors(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)._asdict(),
         num_nodes=len(atoms),
         **fields,
     )

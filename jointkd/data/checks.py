@@ -91,7 +91,7 @@ def check_distances(frames: list[Frame], most: int = 10) -> None:
 
 def bond_ratios(frame: Frame) -> np.ndarray:
     """Of each atom that could be bonded: the distance to its nearest atom in units of the sum of covalent radii."""
-    edges, shift = neighbors(frame.positions, frame.cell, frame.pbc, FARTHEST)
+    edges, shift, _ = neighbors(frame.positions, frame.cell, frame.pbc, FARTHEST)
     source, target = edges.numpy()
     distances = np.linalg.norm(frame.positions[source] + shift.numpy() - frame.positions[target], axis=1)
     radii = covalent_radii[frame.numbers]

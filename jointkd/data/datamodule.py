@@ -64,11 +64,20 @@ class DistillationData(lightning.LightningDataModule):
         self.references: References | None = None
         self.teacher: dict[str, Distillation | None] = dict.fromkeys(SPLITS)
         self.cutoff = 0.0
+        self.max_neighbors: int | None = None
 
-    def prepare_run(self, directory: Path, cutoff: float, dtype: torch.dtype) -> None:
+    def prepare_run(
+        self, directory: Path, cutoff: float, dtype: torch.dtype, max_neighbors: int | None = None
+    ) -> None:
         """Set aside what is not usable, say what there is, and fix what the student needs to know."""
         quarantine(self.rejected, directory)
-        self.cutoff, self.dtype = cutoff, dtype
+        self.cutoff, self.max_neighbors, self.dtype = cutoff, max_neighbors, dtype
+        if max_neighbors is not None:
+            log.warning(
+                "student.max_neighbors=%d: energies will jump where neighbours change rank, and depend on the order of "
+                "atoms; leave it null except to repeat the prior art",
+                max_neighbors,
+            )
         counts = ", ".join(f"{len(frames)} {split}" for split, frames in self.frames.items())
         log.info("data %s: %s", self.name, counts)
         if self.reference == "data":
@@ -182,7 +191,9 @@ class DistillationData(lightning.LightningDataModule):
                 f"data.batch_size={self.batch_size}",
                 "raise data.batch_size, give more structures, or lower trainer.devices",
             )
-        dataset = StructureDataset(frames, self.cutoff, self.references, self.teacher[split], self.seed)
+        dataset = StructureDataset(
+            frames, self.cutoff, self.references, self.teacher[split], self.seed, self.max_neighbors
+        )
         size = self.batch_size if shuffle else max(self.batch_size, 8)
         batches = EpochBatches(len(frames), size, self.seed, shuffle, rank, ranks)
         return ResumableLoader(dataset, batches, partial(collate, dtype=self.dtype), self.workers if shuffle else 0)

@@ -33,10 +33,16 @@ class StructureDataset(Dataset[Structure]):
     """
 
     def __init__(
-        self, frames: list[Frame], cutoff: float, references: References, teacher: Distillation | None, seed: int
+        self,
+        frames: list[Frame],
+        cutoff: float,
+        references: References,
+        teacher: Distillation | None,
+        seed: int,
+        max_neighbors: int | None = None,
     ) -> None:
         self.frames = frames
-        self.cutoff = cutoff
+        self.cutoff, self.max_neighbors = cutoff, max_neighbors
         self.references = references
         self.teacher = teacher
         self.seed = seed
@@ -62,15 +68,13 @@ class StructureDataset(Dataset[Structure]):
         return structure
 
     def _structure(self, frame: Frame) -> Structure:
-        edge_index, edge_shift = neighbors(frame.positions, frame.cell, frame.pbc, self.cutoff)
         references = self.references.of(frame.numbers)
         structure = Structure(
             atomic_numbers=torch.from_numpy(frame.numbers),
             positions=torch.from_numpy(frame.positions),
             cell=torch.from_numpy(frame.cell)[None],
             pbc=torch.from_numpy(frame.pbc)[None],
-            edge_index=edge_index,
-            edge_shift=edge_shift,
+            **neighbors(frame.positions, frame.cell, frame.pbc, self.cutoff, self.max_neighbors)._asdict(),
             key=frame.key,
             group=frame.group,
             num_nodes=len(frame),

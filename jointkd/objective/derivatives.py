@@ -12,12 +12,13 @@ class Student(Protocol):
     """What every student is: positions [N, 3] Å and a batch in, a `Prediction` out.
 
     A conservative student leaves `forces` None, and they are its energy's negative gradient. cutoff: Å, of its
-    neighbours; elements: the highest atomic number it knows.
+    neighbours; elements: the highest atomic number it knows; max_neighbors: of each atom, None for all.
     """
 
     conservative: bool
     cutoff: float
     elements: int
+    max_neighbors: int | None
 
     def __call__(self, positions: Tensor, structure: Any) -> Prediction: ...
 

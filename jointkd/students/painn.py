@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from jointkd.structure import Prediction
-from jointkd.students.basis import GaussianBasis, LayerNorm, PolynomialEnvelope, ScaledSiLU, length
+from jointkd.students.activation import ScaledSiLU
+from jointkd.students.basis import GaussianBasis, LayerNorm, PolynomialEnvelope, length
+from jointkd.students.edges import Graph, product
 
 SOFTENING = 0.1  # in the units of the features, which are of order one
 
@@ -30,17 +32,17 @@ class Message(nn.Module):
         self.filter = nn.Linear(radial, 3 * width)
 
     def forward(
-        self, s: Tensor, v: Tensor | None, radial: Tensor, bias_scale: Tensor, direction: Tensor, edges: Tensor
+        self, s: Tensor, v: Tensor | None, radial: Tensor, direction: Tensor, graph: Graph
     ) -> tuple[Tensor, Tensor]:
-        source, target = edges
-        weight = radial @ self.filter.weight.T + bias_scale * self.filter.bias
-        scalar, gate, radiate = (weight * self.context(self.norm(s)).index_select(0, source)).split(self.width, dim=-1)
-        vector = (radiate / math.sqrt(self.width)) * direction.T[:, :, None]
-        if v is not None:
-            vector = vector + (gate / math.sqrt(3 * self.width)) * v.index_select(1, source)
-        delta_s = torch.zeros_like(s).index_add(0, target, scalar)
-        delta_v = s.new_zeros(3, *s.shape).index_add(1, target, vector)
-        return delta_s, delta_v if v is None else v + delta_v
+        """radial [P, radial + 1], the last one for the bias; direction [3, E, 1]."""
+        weights = torch.cat([self.filter.weight, self.filter.bias[:, None]], dim=1)
+        filters = [(radial @ weight.T)[None] for weight in weights.split(self.width)]
+        scalar, gate, radiate = self.context(self.norm(s)).split(self.width, dim=-1)
+        delta_s = product(graph, pair=filters[0], source=scalar[None])[0]
+        delta_v = product(graph, pair=filters[2], source=radiate[None] / math.sqrt(self.width), edge=direction)
+        if v is None:
+            return delta_s, delta_v
+        return delta_s, v + delta_v + product(graph, pair=filters[1], source=gate * v / math.sqrt(3 * self.width))
 
 
 class Update(nn.Module):
@@ -84,7 +86,8 @@ class PaiNN(nn.Module):
     width: features per atom; layers: message-update pairs; radial: Gaussians; cutoff: Å; conservative: forces
     are -∂E/∂R rather than a head's output; elements: highest atomic number known; smooth: the filter's bias
     fades with the envelope and lengths of features are softened, so that nothing jumps at the cutoff and nothing
-    kinks where a feature vanishes by symmetry (False: as the reference implementation, for its weights).
+    kinks where a feature vanishes by symmetry (False: as the reference implementation, for its weights);
+    max_neighbors: see `neighbors`.
     """
 
     scales: Tensor  # [layers]
@@ -98,9 +101,11 @@ class PaiNN(nn.Module):
         conservative: bool = False,
         elements: int = 83,
         smooth: bool = True,
+        max_neighbors: int | None = None,
     ) -> None:
         super().__init__()
         self.cutoff = cutoff
+        self.max_neighbors = max_neighbors
         self.conservative = conservative
         self.elements = elements
         self.smooth = smooth
@@ -129,19 +134,18 @@ class PaiNN(nn.Module):
 
     def forward(self, positions: Tensor, structure: Any) -> Prediction:
         """positions [N, 3] Å → atomic energies [N] eV and, with a force head, forces [N, 3] eV/Å."""
-        source, target = structure.edge_index
-        vectors = positions[source] - positions[target] + structure.edge_shift
+        graph = Graph.of(structure)
+        vectors = positions.index_select(0, graph.target.source) - positions.index_select(0, graph.target.target) + structure.edge_shift
         distances = length(vectors, 1)
-        direction = vectors / distances[:, None]
-        x = distances / self.cutoff
+        direction = (vectors / distances[:, None]).T[:, :, None]
+        x = distances.index_select(0, graph.first) / self.cutoff
         envelope = self.envelope(x)[:, None]
-        radial = envelope * self.basis(x)
-        bias_scale = envelope if self.smooth else torch.ones_like(envelope)
+        radial = torch.cat([envelope * self.basis(x), envelope if self.smooth else torch.ones_like(envelope)], dim=1)
 
         s = self.embedding(structure.atomic_numbers - 1)
         v: Any = None
         for message, update, scale in zip(self.messages, self.updates, self.scales, strict=True):
-            delta_s, v = message(s, v, radial, bias_scale, direction, structure.edge_index)
+            delta_s, v = message(s, v, radial, direction, graph)
             s = (s + delta_s) / math.sqrt(2)
             delta_s, delta_v = update(s, v)
             s, v = scale * (s + delta_s), v + delta_v

@@ -59,13 +59,11 @@ def test_reference_weights_give_the_reference_outputs(reference, case):
     periodic = expected["cell"] is not None
     cell = expected["cell"].numpy() if periodic else np.zeros((3, 3))
     positions = torch.as_tensor(expected["positions"]).double()
-    edges, shifts = neighbors(positions.numpy(), cell, np.array([periodic] * 3), cutoff)
     atomic_numbers = torch.as_tensor(expected["numbers"]).long()
     structure = Structure(
         atomic_numbers=atomic_numbers,
         positions=positions,
-        edge_index=edges,
-        edge_shift=shifts,
+        **neighbors(positions.numpy(), cell, np.array([periodic] * 3), cutoff)._asdict(),
         num_nodes=len(positions),
     )
     ids = torch.tensor([[3 * int(atom) + int(axis) for atom, axis in expected["row_index"]]])

@@ -1,0 +1,85 @@
+"""GemNet-dT and GemNet-T (Gasteiger, Becker and Günnemann, NeurIPS 2021), as the paper distils into them.
+
+Messages m [E, F] live on directed edges, features h [N, F] on atoms. Each interaction block lets an edge c→a hear
+the other edges b→a that end where it does, through their distances and the angle between them (eq. 8 without
+quadruplets), and passes on to the atoms; an output block after each reads energies off the atoms and, in GemNet-dT,
+forces off the edges. GemNet-T has no force head: its forces are the energy's gradient.
+
+No list of triplets is made: Legendre polynomials of the angle factor into spherical harmonics of the two edges
+(the addition theorem), so each atom sums its edges once and every edge reads from that sum. There is no angle to
+clamp and nothing is singular, also for collinear or coincident directions.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from jointkd.structure import Prediction
+from jointkd.students.basis import GaussianBasis, PolynomialEnvelope, length, spherical_harmonics
+from jointkd.students.gemnet_blocks import Concatenation, Dense, Edges, Interaction, Output
+
+
+class GemNet(nn.Module):
+    """Geometric message passing network: energies of atoms, and forces from a head or as a gradient.
+
+    width: features per atom and edge, all other sizes follow from it as in the paper's table 5; blocks: interaction
+    blocks; radial: Gaussians; spherical: Legendre polynomials of the angle; cutoff: Å; conservative: GemNet-T,
+    forces are -∂E/∂R, else GemNet-dT; elements: highest atomic number known; max_neighbors: see `neighbors`.
+    """
+
+    def __init__(
+        self,
+        width: int = 64,
+        blocks: int = 4,
+        radial: int = 6,
+        spherical: int = 7,
+        cutoff: float = 5.0,
+        conservative: bool = False,
+        elements: int = 83,
+        max_neighbors: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.cutoff = cutoff
+        self.max_neighbors = max_neighbors
+        self.conservative = conservative
+        self.elements = elements
+        self.spherical = spherical
+        narrow = width // 4
+        self.basis = GaussianBasis(radial)
+        self.envelope = PolynomialEnvelope()
+        self.embedding = nn.Embedding(elements, width)
+        nn.init.uniform_(self.embedding.weight, -math.sqrt(3), math.sqrt(3))
+        self.edge_embedding = Concatenation(width, radial)
+        self.radial_triplet = Dense(radial, narrow, activation=False)
+        self.radial_atom = Dense(radial, narrow, activation=False)
+        self.radial_output = Dense(radial, narrow, activation=False)
+        self.circular = Dense(radial, spherical * narrow, activation=False)
+        self.interactions = nn.ModuleList(Interaction(width, spherical) for _ in range(blocks))
+        self.outputs = nn.ModuleList(Output(width, forces=not conservative) for _ in range(blocks + 1))
+
+    def forward(self, positions: Tensor, structure: Any) -> Prediction:
+        """positions [N, 3] Å → atomic energies [N] eV and, for GemNet-dT, forces [N, 3] eV/Å."""
+        source, target = structure.edge_index
+        vectors = positions.index_select(0, source) - positions.index_select(0, target) + structure.edge_shift
+        distances = length(vectors, 1)
+        direction = vectors / distances[:, None]
+        x = distances / self.cutoff
+        radial = self.envelope(x)[:, None] * self.basis(x)
+        edges = Edges.of(structure, spherical_harmonics(direction, self.spherical), self.circular(radial))
+        for_triplet, for_atom, for_output = (
+            project(radial) for project in (self.radial_triplet, self.radial_atom, self.radial_output)
+        )
+
+        h = self.embedding(structure.atomic_numbers - 1)
+        m = self.edge_embedding(h, radial, source, target)
+        atomic_energies, edge_forces = self.outputs[0](h, m, for_output, target)
+        for interaction, output in zip(self.interactions, self.outputs[1:], strict=True):
+            h, m = interaction(h, m, edges, for_triplet, for_atom)
+            more_energy, more_force = output(h, m, for_output, target)
+            atomic_energies = atomic_energies + more_energy
+            edge_forces = None if edge_forces is None else edge_forces + more_force
+        if edge_forces is None:
+            return Prediction(atomic_energies)
+        return Prediction(atomic_energies, torch.zeros_like(positions).index_add(0, target, -edge_forces * direction))
