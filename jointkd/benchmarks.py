@@ -55,7 +55,8 @@ def bench(config: DictConfig) -> None:
 def training(config: DictConfig, module: DistillationModule, data: DistillationData) -> dict[str, Any]:
     """Median time of a training step by method and number of rows, in turns on the same batch.
 
-    `atomic_energy_overhead` is the median over turns of joint / hessian - 1.
+    The kinds of step change their order from turn to turn. `atomic_energy_overhead` is the median over turns of
+    joint / hessian - 1; `matrix_product_ms` is that of one fixed product beside the steps, to compare machines by.
     """
     join_labels(config, module, data)
     batch = batch_with_rows(data, max(config.bench.rows))
@@ -65,21 +66,35 @@ def training(config: DictConfig, module: DistillationModule, data: DistillationD
     for rows in config.bench.rows:
         for method in ("hessian", "joint"):
             kinds[f"{method} s={rows}"] = stepper(student, optimizer, terms(config, method, rows), batch)
-    times: dict[str, list[float]] = {name: [] for name in kinds}
+    left, right = torch.randn(16384, 128), torch.randn(128, 384)
+    everything = {**kinds, "matrix product": lambda: torch.mm(left, right)}
+    times: dict[str, list[float]] = {name: [] for name in everything}
     for turn in range(config.bench.warmup + config.bench.steps):
-        for name, step in kinds.items():
+        for name in everything if turn % 2 else reversed(everything):
             start = time.process_time()
-            step()
+            everything[name]()
             if turn >= config.bench.warmup:
                 times[name].append(time.process_time() - start)
+    median = {name: round(1e3 * statistics.median(values), 2) for name, values in times.items()}
     result: dict[str, Any] = {
-        name: {"cpu_ms": round(1e3 * statistics.median(values), 2), "peak_mb": peak_memory(kinds[name])}
-        for name, values in times.items()
+        name: {
+            "cpu_ms": median[name],
+            "of_none": round(median[name] / median["none"], 2),
+            "peak_mb": peak_memory(kinds[name]),
+        }
+        for name in kinds
     }
+    result["matrix_product_ms"] = median["matrix product"]
     for rows in config.bench.rows:
         ratios = [j / h - 1 for j, h in zip(times[f"joint s={rows}"], times[f"hessian s={rows}"], strict=True)]
         result[f"atomic_energy_overhead s={rows}"] = round(statistics.median(ratios), 5)
-    return {"student": config.student_name, "atoms": len(batch.positions), "edges": batch.edge_index.shape[1], **result}
+    return {
+        "student": config.student_name,
+        "parameters": sum(parameter.numel() for parameter in student.parameters()),
+        "atoms": len(batch.positions),
+        "edges": batch.edge_index.shape[1],
+        **result,
+    }
 
 
 def batch_with_rows(data: Any, rows: int) -> Any:

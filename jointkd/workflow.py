@@ -1,5 +1,6 @@
 """The way from a configuration to labels, a trained student and its test metrics."""
 
+import itertools
 import json
 import logging
 import subprocess
@@ -23,9 +24,12 @@ from jointkd.labelling import RowIds, done, label
 from jointkd.labels.records import choose_rows
 from jointkd.labels.store import LabelStore
 from jointkd.module import DistillationModule
+from jointkd.students.scales import fit_scales
 from jointkd.teachers.base import sha256_of
 
 log = logging.getLogger(__name__)
+
+SCALE_BATCHES = 8
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # structures are cached in memory
@@ -40,6 +44,7 @@ def train(config: DictConfig) -> dict[str, float]:
     module, data = build(config, directory)
     store = join_labels(config, module, data)
     module.set_references(data.references.energies if data.references else {})
+    prepare_student(config, module, data)
     trainer = make_trainer(config, directory)
     if trainer.is_global_zero:
         write_provenance(config, directory, data, store)
@@ -70,6 +75,16 @@ def train(config: DictConfig) -> dict[str, float]:
         log.info("%s", table(summary["test"]))
         log.info("written to %s", directory)
     return dict(metrics)
+
+
+def prepare_student(config: DictConfig, module: DistillationModule, data: DistillationData) -> None:
+    """Fit the student's scale factors to the first training batches, unless its weights come from elsewhere."""
+    count = sum(parameter.numel() for parameter in module.student.parameters())
+    log.info("student %s: %d parameters", config.student_name, count)
+    if config.ckpt_path is None:
+        fitted = fit_scales(module.student, itertools.islice(data.train_dataloader(), SCALE_BATCHES))
+        if fitted:
+            log.info("fitted %d scale factors of the student to %d batches", fitted, SCALE_BATCHES)
 
 
 def label_only(config: DictConfig) -> None:

@@ -61,31 +61,27 @@ class LayerNorm(nn.Module):
 
 
 def spherical_harmonics(direction: Tensor, degrees: int) -> Tensor:
-    """Real spherical harmonics of unit vectors [E, 3] → [E, degrees, 2 · degrees - 1], zero beyond each degree's 2l + 1.
+    """Real spherical harmonics of unit vectors: [E, 3] → [E, degrees, 2 · degrees - 1].
 
-    Those of a degree are the cosines m = 0..l, then the sines m = 1..l. They are scaled so that
+    Those of degree l are the cosines m = 0..l, then the sines m = 1..l, then zeros. They are scaled so that
     Σ_m Y_lm(u) Y_lm(v) = √((2l+1)/4π) P_l(u·v). Polynomials in the components, smooth in every direction.
     """
     x, y, z = direction.unbind(1)
-    cosines, sines = [torch.ones_like(x)], [torch.zeros_like(x)]  # Re, Im of (x + iy)^m
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    cosines, sines = [one], [zero]  # Re, Im of (x + iy)^m
     for _ in range(1, degrees):
         cosine, sine = cosines[-1], sines[-1]
         cosines.append(x * cosine - y * sine)
         sines.append(x * sine + y * cosine)
-    zero = torch.zeros_like(x)
-    legendre: dict[tuple[int, int], Tensor] = {}  # P_l^m(z) / sin^m
+    before: list[Tensor] = []
+    now = [one]  # and P_lm(z) / sin^m of degree l - 1, m = 0..l
     columns = []
-    for l in range(degrees):
-        for m in range(l + 1):
-            if m == l:
-                legendre[l, m] = torch.full_like(z, float(math.prod(range(1, 2 * l, 2))))
-            elif m == l - 1:
-                legendre[l, m] = (2 * l - 1) * z * legendre[l - 1, m]
-            else:
-                legendre[l, m] = ((2 * l - 1) * z * legendre[l - 1, m] - (l + m - 1) * legendre[l - 2, m]) / (l - m)
+    for l in range(degrees):  # noqa: E741
         scale = ((2 * l + 1) / (4 * math.pi)) ** 0.25
         norms = [scale * math.sqrt((1 + (m > 0)) * math.factorial(l - m) / math.factorial(l + m)) for m in range(l + 1)]
-        columns += [norms[m] * legendre[l, m] * cosines[m] for m in range(l + 1)]
-        columns += [norms[m] * legendre[l, m] * sines[m] for m in range(1, l + 1)]
+        columns += [norms[m] * now[m] * cosines[m] for m in range(l + 1)]
+        columns += [norms[m] * now[m] * sines[m] for m in range(1, l + 1)]
         columns += [zero] * (2 * (degrees - 1 - l))
-    return torch.stack(columns, dim=1).view(len(x), degrees, -1)
+        up = [((2 * l + 1) * z * now[m] - (l + m) * before[m]) / (l + 1 - m) for m in range(l)]
+        before, now = now, [*up, (2 * l + 1) * z * now[l], (2 * l + 1) * now[l]]
+    return torch.stack(columns, dim=1).unflatten(1, (degrees, 2 * degrees - 1))

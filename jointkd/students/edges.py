@@ -5,58 +5,68 @@ or its target. A product's derivative by one operand is again such a product, su
 one function, made in tiles that fit the processor's cache, serves every order of derivative and keeps only operands.
 """
 
+from functools import reduce
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 TILE = {"cpu": 1024}  # edges at a time; elsewhere all of them
+SMALL = 2**18  # numbers in a product that may be stored
 
 
 class Order(NamedTuple):
-    """The edges in an order that has all of one entry of a place together, and where each edge's operands are."""
+    """The edges in an order that keeps all edges of an entry of one place together."""
 
     edge: Tensor  # [E]
-    pair: Tensor
+    pair: Tensor  # [E] and where each edge's pair, source and target are
     source: Tensor
     target: Tensor
-    size: int  # entries of the place
 
 
 class Graph(NamedTuple):
-    """Edges in the order in which each kind of sum takes them. E edges, P = E / 2 pairs, N atoms."""
+    """The edges of a batch in the order in which each kind of sum takes them. E edges, P = E / 2 pairs."""
 
-    edge: Order
-    pair: Order  # one edge of each pair, then its reverse
-    source: Order
-    target: Order
+    orders: dict[str, Order]  # `pair`: one edge of each pair, then their reverses
+    sizes: dict[str, int]  # entries of each place
 
     @classmethod
-    def of(cls, structure: Any) -> "Graph":
-        """The graph of a batch, whose edges are sorted by target."""
+    def of(cls, structure: Any, atoms: int) -> "Graph":
+        """structure: a batch, whose edges are sorted by target; atoms: how many entries source and target have."""
         source, target = structure.edge_index
         reverse = structure.edge_reverse
         edge = torch.arange(len(reverse), device=reverse.device)
         number = (edge < reverse).cumsum(0) - 1
         pair = torch.where(edge < reverse, number, number[reverse])
         first = (edge < reverse).nonzero()[:, 0]
+        by_target = Order(edge, pair, source, target)
+        by_source = Order(*(index[reverse] for index in by_target))
         halves = torch.cat([first, reverse[first]])
-
-        def ordered(order: Tensor, size: int) -> Order:
-            return Order(order, pair[order], source[order], target[order], size)
-
-        by_target = Order(edge, pair, source, target, structure.num_nodes)
+        by_pair = Order(*(index[halves] for index in by_target))
         return cls(
-            edge=by_target._replace(size=len(edge)),
-            pair=ordered(halves, len(first)),
-            source=ordered(reverse, structure.num_nodes),
-            target=by_target,
+            {"edge": by_target, "pair": by_pair, "source": by_source, "target": by_target},
+            {"edge": len(edge), "pair": len(first), "source": atoms, "target": atoms},
         )
+
+    @property
+    def source(self) -> Tensor:
+        """[E]"""
+        return self.orders["target"].source
+
+    @property
+    def target(self) -> Tensor:
+        """[E], ascending"""
+        return self.orders["target"].target
+
+    @property
+    def pair(self) -> Tensor:
+        """[E]"""
+        return self.orders["target"].pair
 
     @property
     def first(self) -> Tensor:
         """[P] one edge of every pair."""
-        return self.pair.edge[: self.pair.size]
+        return self.orders["pair"].edge[: self.sizes["pair"]]
 
 
 def product(graph: Graph, to: str = "target", **operands: Tensor) -> Tensor:
@@ -64,9 +74,22 @@ def product(graph: Graph, to: str = "target", **operands: Tensor) -> Tensor:
 
     Operands are named by their place (edge, pair, source, target) and shaped [A or 1, entries, F or 1].
     """
-    shape = tuple(max(operand.shape[dim] for operand in operands.values()) for dim in (0, 2))
-    result: Tensor = Product.apply(graph, tuple(operands), to, shape, *operands.values())
+    axes, width = (max(operand.shape[dim] for operand in operands.values()) for dim in (0, 2))
+    if axes * graph.sizes["edge"] * width <= SMALL:
+        return plain(graph, to, operands)
+    result: Tensor = Product.apply(graph, tuple(operands), to, (axes, width), *operands.values())
     return result
+
+
+def plain(graph: Graph, to: str, operands: dict[str, Tensor]) -> Tensor:
+    """The same by operations that autograd knows, for what is so small that calls cost more than memory."""
+    order = graph.orders["target"]
+    factors = [x if place == "edge" else x.index_select(1, getattr(order, place)) for place, x in operands.items()]
+    value = reduce(torch.mul, sorted(factors, key=Tensor.numel))
+    if to == "edge":
+        return value
+    zeros = value.new_zeros(value.shape[0], graph.sizes[to], value.shape[2])
+    return zeros.index_add(1, getattr(order, to), value)
 
 
 class Product(torch.autograd.Function):
@@ -74,15 +97,25 @@ class Product(torch.autograd.Function):
 
     @staticmethod
     def forward(graph: Graph, places: tuple[str, ...], to: str, shape: tuple[int, int], *operands: Tensor) -> Tensor:
-        order: Order = getattr(graph, to)
-        result = operands[0].new_zeros(shape[0], order.size, shape[1])
+        order, entries = graph.orders[to], graph.sizes[to]
+        result = operands[0].new_zeros(shape[0], entries, shape[1])
         edges = len(order.edge)
-        half = order.size if to == "pair" else edges
-        tile = TILE.get(result.device.type, edges)
+        half = entries if to == "pair" else edges
+        tile = TILE.get(result.device.type, max(edges, 1))
         for start in (*range(0, half, tile), *range(half, edges, tile)):
-            part = slice(start, min(start + tile, half if start < half else edges))
-            factors = [entries(x, getattr(order, place)[part]) for x, place in zip(operands, places, strict=True)]
-            add(result, factors, order, to, part)
+            stop = min(start + tile, half if start < half else edges)
+            factors = []
+            for operand, place in zip(operands, places, strict=True):
+                if place == to and place in ("edge", "pair"):
+                    factors.append(operand[:, start % entries : start % entries + stop - start])
+                else:
+                    factors.append(operand.index_select(1, getattr(order, place)[start:stop]))
+            values = multiply(factors, shape)
+            if to in ("source", "target"):
+                add_by_entry(result, values, getattr(order, to)[start:stop])
+            else:
+                for of_result, value in zip(result, values, strict=True):
+                    of_result[start % entries : start % entries + stop - start] += value
         return result
 
     @staticmethod
@@ -94,7 +127,7 @@ class Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Any, ...]:
         operands = ctx.saved_tensors
-        of_operands = []
+        of_operands: list[Tensor | None] = []
         for number, operand in enumerate(operands):
             if not ctx.needs_input_grad[4 + number]:
                 of_operands.append(None)
@@ -126,46 +159,34 @@ class Product(torch.autograd.Function):
         return torch.stack(results), 0
 
 
-def entries(operand: Tensor, index: Tensor) -> Tensor:
-    """An operand's entries of some edges: [A or 1, T, F or 1]."""
-    return operand.index_select(1, index)
+def multiply(factors: list[Tensor], shape: tuple[int, int]) -> list[Tensor]:
+    """The product of factors [A or 1, T, F or 1] as a list over A of [T, F], summed over what `shape` has one of.
 
-
-def add(result: Tensor, factors: list[Tensor], order: Order, to: str, part: slice) -> None:
-    """Add the product of a tile's factors to the entries of its edges.
-
-    Where the result is summed over A, that sum is taken before factors without A are multiplied in.
+    Factors without A are multiplied in last, after a sum over A.
     """
-    sum_wide, sum_axes = result.shape[2] == 1, result.shape[0] == 1
-    single = multiply([x[0] for x in factors if x.shape[0] == 1])
-    several = [x for x in factors if x.shape[0] > 1]
-    if several and sum_axes:
-        total = multiply([x[0] for x in several])
-        for axis in range(1, several[0].shape[0]):
-            more = multiply([x[axis] for x in several])
-            total = total + more
-        values = [total if single is None else total * single]
-    elif several:
-        values = [multiply([x[axis] for x in several] + ([] if single is None else [single])) for axis in range(several[0].shape[0])]
-    else:
-        values = [single]
-    if sum_wide:
-        values = [value.sum(1, keepdim=True) for value in values]
-    if to in ("source", "target"):
-        index = getattr(order, to)[part]
-        low, high = int(index[0]), int(index[-1]) + 1
-        matrix = (index == torch.arange(low, high, device=index.device)[:, None]).to(result.dtype)
-        for of_result, value in zip(result, values, strict=True):
-            of_result[low:high].addmm_(matrix, value)
-    else:
-        start = part.start % order.size if to == "pair" else part.start
-        for of_result, value in zip(result, values, strict=True):
-            of_result[start : start + part.stop - part.start] += value
+    factors = sorted(factors, key=lambda factor: factor.shape[2])
+    single = [factor[0] for factor in factors if factor.shape[0] == 1]
+    several = [factor.unbind(0) for factor in factors if factor.shape[0] > 1]
+    values = [reduce(torch.mul, axis) for axis in zip(*several, strict=True)]
+    if values and shape[0] == 1:
+        values = [reduce(torch.add, values)]
+    if single:
+        common = reduce(torch.mul, single)
+        values = [value * common for value in values] if values else [common]
+    return [value.sum(1, keepdim=True) for value in values] if shape[1] == 1 else values
 
 
-def multiply(factors: list[Tensor]) -> Tensor | None:
-    """The product of all factors, the narrow ones first; None of none."""
-    value = None
-    for factor in sorted(factors, key=lambda x: x.shape[1]):
-        value = factor if value is None else value * factor
-    return value
+def add_by_entry(result: Tensor, values: list[Tensor], index: Tensor) -> None:
+    """Add each edge's value [T, F] to its entry of the result.
+
+    On a CPU by a product with a matrix of zeros and ones, which is faster than adding row by row and small, because
+    the index is ascending and the tile meets few entries.
+    """
+    if result.device.type != "cpu":
+        for of_result, value in zip(result, values, strict=True):
+            of_result.index_add_(0, index, value)
+        return
+    low, high = int(index[0]), int(index[-1]) + 1
+    matrix = (index == torch.arange(low, high, device=index.device)[:, None]).to(result.dtype)
+    for of_result, value in zip(result, values, strict=True):
+        of_result[low:high].addmm_(matrix, value)

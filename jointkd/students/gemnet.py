@@ -13,11 +13,11 @@ clamp and nothing is singular, also for collinear or coincident directions.
 import math
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from jointkd.structure import Prediction
 from jointkd.students.basis import GaussianBasis, PolynomialEnvelope, length, spherical_harmonics
+from jointkd.students.edges import Graph, product
 from jointkd.students.gemnet_blocks import Concatenation, Dense, Edges, Interaction, Output
 
 
@@ -61,25 +61,28 @@ class GemNet(nn.Module):
 
     def forward(self, positions: Tensor, structure: Any) -> Prediction:
         """positions [N, 3] Å → atomic energies [N] eV and, for GemNet-dT, forces [N, 3] eV/Å."""
-        source, target = structure.edge_index
-        vectors = positions.index_select(0, source) - positions.index_select(0, target) + structure.edge_shift
+        graph = Graph.of(structure, len(positions))
+        vectors = positions.index_select(0, graph.source) - positions.index_select(0, graph.target)
+        vectors = vectors + structure.edge_shift
         distances = length(vectors, 1)
         direction = vectors / distances[:, None]
-        x = distances / self.cutoff
+        x = distances.index_select(0, graph.first) / self.cutoff
         radial = self.envelope(x)[:, None] * self.basis(x)
-        edges = Edges.of(structure, spherical_harmonics(direction, self.spherical), self.circular(radial))
-        for_triplet, for_atom, for_output = (
-            project(radial) for project in (self.radial_triplet, self.radial_atom, self.radial_output)
+        for_triplet, for_atom, for_output, circular = (
+            project(radial) for project in (self.radial_triplet, self.radial_atom, self.radial_output, self.circular)
         )
+        harmonics = spherical_harmonics(direction, self.spherical)
+        circular = circular.unflatten(1, (-1, self.spherical)).index_select(0, graph.pair)
+        edges = Edges.of(graph, structure.edge_reverse, harmonics, circular)
 
         h = self.embedding(structure.atomic_numbers - 1)
-        m = self.edge_embedding(h, radial, source, target)
-        atomic_energies, edge_forces = self.outputs[0](h, m, for_output, target)
+        m = self.edge_embedding(h, radial.index_select(0, graph.pair), graph)
+        atomic_energies, edge_forces = self.outputs[0](m, for_output, graph)
         for interaction, output in zip(self.interactions, self.outputs[1:], strict=True):
             h, m = interaction(h, m, edges, for_triplet, for_atom)
-            more_energy, more_force = output(h, m, for_output, target)
+            more_energy, more_force = output(m, for_output, graph)
             atomic_energies = atomic_energies + more_energy
             edge_forces = None if edge_forces is None else edge_forces + more_force
         if edge_forces is None:
             return Prediction(atomic_energies)
-        return Prediction(atomic_energies, torch.zeros_like(positions).index_add(0, target, -edge_forces * direction))
+        return Prediction(atomic_energies, forces=-product(graph, edge=(edge_forces * direction)[None])[0])

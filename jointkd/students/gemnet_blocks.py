@@ -1,12 +1,14 @@
 """The blocks of GemNet: dense layers with fitted scales, the triplet interaction, and outputs."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from jointkd.students.activation import ScaledSiLU
+from jointkd.students.edges import Graph, product
+from jointkd.students.scales import Scale
 
 
 class Dense(nn.Module):
@@ -41,52 +43,50 @@ class Residual(nn.Module):
         return (x + self.layers(x)) / math.sqrt(2)
 
 
-class Scale(nn.Module):
-    """A factor that gives a sum or product the variance of what went into it. Zero: not fitted yet."""
-
-    factor: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("factor", torch.ones(()))
-
-    def forward(self, x: Tensor, reference: Tensor) -> Tensor:
-        return x * self.factor
-
-
 class Edges(NamedTuple):
     """What the triplet interactions of all blocks share. K: most edges that end in one atom; L: degrees."""
 
-    source: Tensor  # [E]
-    target: Tensor  # [E], ascending
+    graph: Graph
     reverse: Tensor  # [E], the edge back
     place: Tensor  # [E], of each edge in [N * K]
     places: Tensor  # [E * L], of each edge and degree in [N * L * K]
-    harmonics: Tensor  # [N * L, M, K], zero where there is no edge
+    harmonics: Tensor  # [N, L, M, K], zero where there is no edge
     circular: Tensor  # [E, C, L], radial functions by degree
     own: Tensor  # [L], √((2l+1)/4π), what an edge hears of itself
 
     @classmethod
-    def of(cls, structure: Any, harmonics: Tensor, circular: Tensor) -> "Edges":
-        """harmonics [E, L, M]; circular [E, C * L]."""
-        source, target = structure.edge_index
+    def of(cls, graph: Graph, reverse: Tensor, harmonics: Tensor, circular: Tensor) -> "Edges":
+        """harmonics [E, L, M]; circular [E, C, L]."""
+        target, atoms = graph.target, graph.sizes["target"]
         total, degrees, orders = harmonics.shape
-        atoms = len(structure.atomic_numbers)
         count = torch.bincount(target, minlength=atoms)
-        most = int(count.max())
+        most = max(1, int(count.max()))
         slot = torch.arange(total, device=target.device) - (count.cumsum(0) - count)[target]
         place = most * target + slot
         degree = torch.arange(degrees, device=target.device)
-        places = ((degrees * target)[:, None] + degree) * most + slot[:, None]
+        places = (degrees * target[:, None] + degree) * most + slot[:, None]
         padded = harmonics.new_zeros(atoms * most, degrees * orders).index_add(0, place, harmonics.flatten(1))
-        padded = padded.view(atoms, most, -1).mT.reshape(atoms * degrees, orders, most)
+        padded = padded.view(atoms, most, degrees, orders).permute(0, 2, 3, 1).contiguous()
         own = ((2 * degree + 1).to(circular) / (4 * math.pi)).sqrt()
-        circular = circular.view(total, -1, degrees)
-        return cls(source, target, structure.edge_reverse, place, places.flatten(), padded, circular, own)
+        return cls(graph, reverse, place, places.flatten(), padded, circular, own)
+
+    def hear(self, x: Tensor) -> Tensor:
+        """Σ_b √((2l+1)/4π) P_l(cos of the angle cab) x_ba for every edge c→a, over b ≠ c: [E, F] → [E, L, F].
+
+        By the addition theorem: all edges of an atom are summed with their harmonics, and each edge reads the sum
+        with its own and takes away what it put in.
+        """
+        atoms, degrees, orders, most = self.harmonics.shape
+        width = x.shape[1]
+        padded = x.new_zeros(atoms * most, width).index_add(0, self.place, x).view(atoms, most, width)
+        moments = self.harmonics.flatten(1, 2) @ padded
+        read = self.harmonics.flatten(0, 1).mT @ moments.view(atoms * degrees, orders, width)
+        heard = read.flatten(0, 1).index_select(0, self.places).view(len(x), degrees, width)
+        return torch.addcmul(heard, self.own[:, None], x[:, None], value=-1)
 
 
 class Triplets(nn.Module):
-    """What each edge c→a hears from the edges b→a. Source: GemNet, eq. 8 and appendix "efficient bilinear layer"."""
+    """What each edge c→a hears from the edges b→a, and its reverse. Source: GemNet, sec. 5 and 6."""
 
     def __init__(self, width: int, spherical: int) -> None:
         super().__init__()
@@ -102,14 +102,9 @@ class Triplets(nn.Module):
 
     def forward(self, m: Tensor, edges: Edges, radial: Tensor) -> Tensor:
         x = self.dense(m)
-        x = self.down(self.scale_product(x * self.radial(radial), x))
-        degrees, most = len(edges.own), edges.harmonics.shape[-1]
-        padded = x.new_zeros(edges.harmonics.shape[0] // degrees * most, x.shape[1]).index_add(0, edges.place, x)
-        moments = edges.harmonics.view(-1, degrees * edges.harmonics.shape[1], most) @ padded.view(-1, most, x.shape[1])
-        heard = edges.harmonics.mT @ moments.view(len(edges.harmonics), -1, x.shape[1])
-        heard = heard.view(-1, x.shape[1]).index_select(0, edges.places).view(len(x), degrees, -1)
-        heard = edges.circular @ torch.addcmul(heard, edges.own[:, None], x[:, None], value=-1)
-        y = self.scale_sum(nn.functional.linear(heard.view(len(x), -1), self.bilinear), x)
+        x = self.down(self.scale_product(x * self.radial(radial).index_select(0, edges.graph.pair), x))
+        heard = edges.circular @ edges.hear(x)
+        y = self.scale_sum(nn.functional.linear(heard.flatten(1), self.bilinear), x)
         return (self.up(y) + self.up_reverse(y).index_select(0, edges.reverse)) / math.sqrt(2)
 
 
@@ -122,8 +117,9 @@ class AtomSum(nn.Module):
         self.scale = Scale()
         self.layers = nn.Sequential(Dense(width, width), Residual(width), Residual(width))
 
-    def forward(self, h: Tensor, m: Tensor, radial: Tensor, target: Tensor) -> Tensor:
-        total = torch.zeros_like(h).index_add(0, target, m * self.radial(radial))
+    def forward(self, m: Tensor, radial: Tensor, graph: Graph) -> Tensor:
+        """m [E, F], radial [P, C] → [N, F]."""
+        total = product(graph, edge=m[None], pair=self.radial(radial)[None])[0]
         return self.layers(self.scale(total, m))
 
 
@@ -136,9 +132,9 @@ class Concatenation(nn.Module):
         self.weight = nn.Parameter(he_orthogonal(width, 2 * width + own))
         self.activation = ScaledSiLU()
 
-    def forward(self, h: Tensor, own: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    def forward(self, h: Tensor, own: Tensor, graph: Graph) -> Tensor:
         for_source, for_target, for_own = self.weight.split([self.width, self.width, own.shape[1]], dim=1)
-        x = (h @ for_source.T).index_select(0, source) + (h @ for_target.T).index_select(0, target)
+        x = (h @ for_source.T).index_select(0, graph.source) + (h @ for_target.T).index_select(0, graph.target)
         return self.activation(torch.addmm(x, own, for_own.T))
 
 
@@ -155,16 +151,18 @@ class Interaction(nn.Module):
         self.concat = Concatenation(width, width)
         self.residual = Residual(width)
 
-    def forward(self, h: Tensor, m: Tensor, edges: Edges, for_triplet: Tensor, for_atom: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, h: Tensor, m: Tensor, edges: Edges, for_triplet: Tensor, for_atom: Tensor
+    ) -> tuple[Tensor, Tensor]:
         x = (self.skip(m) + self.triplets(m, edges, for_triplet)) / math.sqrt(2)
         m = self.after_skip((m + self.before_skip(x)) / math.sqrt(2))
-        h = (h + self.atoms(h, m, for_atom, edges.target)) / math.sqrt(2)
-        x = self.concat(h, m, edges.source, edges.target)
+        h = (h + self.atoms(m, for_atom, edges.graph)) / math.sqrt(2)
+        x = self.concat(h, m, edges.graph)
         return h, (m + self.residual(x)) / math.sqrt(2)
 
 
 class Output(nn.Module):
-    """Energies [N] of atoms and, if wanted, forces [E, 1] along edges."""
+    """Energies [N] of atoms and, if wanted, forces [E, 1] along edges. m [E, F]; radial [P, C]."""
 
     def __init__(self, width: int, forces: bool) -> None:
         super().__init__()
@@ -177,9 +175,9 @@ class Output(nn.Module):
             self.force_scale = Scale()
             self.force = Dense(width, 1, activation=False)
 
-    def forward(self, h: Tensor, m: Tensor, radial: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
-        energies = self.energy(self.atoms(h, m, radial, target))[:, 0]
+    def forward(self, m: Tensor, radial: Tensor, graph: Graph) -> tuple[Tensor, Tensor | None]:
+        energies = self.energy(self.atoms(m, radial, graph))[:, 0]
         if self.force_layers is None:
             return energies, None
         x = self.force_layers(m)
-        return energies, self.force(self.force_scale(x * self.force_radial(radial), x))
+        return energies, self.force(self.force_scale(x * self.force_radial(radial).index_select(0, graph.pair), x))

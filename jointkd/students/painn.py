@@ -86,7 +86,8 @@ class PaiNN(nn.Module):
     width: features per atom; layers: message-update pairs; radial: Gaussians; cutoff: Å; conservative: forces
     are -∂E/∂R rather than a head's output; elements: highest atomic number known; smooth: the filter's bias
     fades with the envelope and lengths of features are softened, so that nothing jumps at the cutoff and nothing
-    kinks where a feature vanishes by symmetry (False: as the reference implementation, for its weights);
+    kinks where a feature vanishes by symmetry, and an atom without neighbours has no energy (False: as the reference
+    implementation, for its weights);
     max_neighbors: see `neighbors`.
     """
 
@@ -134,15 +135,20 @@ class PaiNN(nn.Module):
 
     def forward(self, positions: Tensor, structure: Any) -> Prediction:
         """positions [N, 3] Å → atomic energies [N] eV and, with a force head, forces [N, 3] eV/Å."""
-        graph = Graph.of(structure)
-        vectors = positions.index_select(0, graph.target.source) - positions.index_select(0, graph.target.target) + structure.edge_shift
+        atomic_numbers, count = structure.atomic_numbers, len(positions)
+        if self.smooth:  # behind the atoms, one atom of each element without neighbours, which is to have no energy
+            alone, element = atomic_numbers.unique(return_inverse=True)
+            atomic_numbers = torch.cat([atomic_numbers, alone])
+        graph = Graph.of(structure, len(atomic_numbers))
+        vectors = positions.index_select(0, graph.source) - positions.index_select(0, graph.target)
+        vectors = vectors + structure.edge_shift
         distances = length(vectors, 1)
         direction = (vectors / distances[:, None]).T[:, :, None]
         x = distances.index_select(0, graph.first) / self.cutoff
         envelope = self.envelope(x)[:, None]
         radial = torch.cat([envelope * self.basis(x), envelope if self.smooth else torch.ones_like(envelope)], dim=1)
 
-        s = self.embedding(structure.atomic_numbers - 1)
+        s = self.embedding(atomic_numbers - 1)
         v: Any = None
         for message, update, scale in zip(self.messages, self.updates, self.scales, strict=True):
             delta_s, v = message(s, v, radial, direction, graph)
@@ -151,8 +157,11 @@ class PaiNN(nn.Module):
             s, v = scale * (s + delta_s), v + delta_v
 
         atomic_energies = self.energy_head(s)[:, 0]
+        if self.smooth:
+            atomic_energies = atomic_energies[:count] - atomic_energies[count:].index_select(0, element)
         if self.force_head is None:
             return Prediction(atomic_energies)
+        s, v = s[:count], v[:, :count]
         for block in self.force_head:
             s, v = block(s, v)
         return Prediction(atomic_energies, forces=v[:, :, 0].T)
