@@ -42,9 +42,11 @@ def neighbors(
 
 
 def decided_by_nearest(distances: np.ndarray, target: np.ndarray, reverse: np.ndarray, most: int) -> np.ndarray:
-    """[E] whether a pair is kept: by the one of its two edges that ends at the later atom."""
+    """[E] whether a pair is kept: by the one of its two edges that ends at the later atom, or has the earlier image."""
     order = np.lexsort((distances, target))
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order)) - np.searchsorted(target, target[order])
     near = rank < most
-    return near[np.maximum(np.arange(len(reverse)), reverse)]
+    edge = np.arange(len(reverse))
+    own_image = target == target[reverse]
+    return near[np.where(own_image, np.minimum(edge, reverse), np.maximum(edge, reverse))]

@@ -13,6 +13,7 @@ from typing import Any
 
 import lightning
 import torch
+from ase.data import chemical_symbols
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -26,10 +27,12 @@ from jointkd.labels.store import LabelStore
 from jointkd.module import DistillationModule
 from jointkd.students.scales import fit_scales
 from jointkd.teachers.base import sha256_of
+from jointkd.weights import SavedStudent, load_weights
 
 log = logging.getLogger(__name__)
 
 SCALE_BATCHES = 8
+REFERENCE_TOLERANCE = 1e-3  # eV
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # structures are cached in memory
@@ -78,13 +81,33 @@ def train(config: DictConfig) -> dict[str, float]:
 
 
 def prepare_student(config: DictConfig, module: DistillationModule, data: DistillationData) -> None:
-    """Fit the student's scale factors to the first training batches, unless its weights come from elsewhere."""
+    """Load the student's weights, or fit its scale factors to the first training batches, if it starts here."""
     count = sum(parameter.numel() for parameter in module.student.parameters())
     log.info("student %s: %d parameters", config.student_name, count)
-    if config.ckpt_path is None:
+    if config.student_weights is not None:
+        saved = load_weights(module.student, Path(config.student_weights))
+        check_references(saved, data)
+    elif config.ckpt_path is None:
         fitted = fit_scales(module.student, itertools.islice(data.train_dataloader(), SCALE_BATCHES))
         if fitted:
             log.info("fitted %d scale factors of the student to %d batches", fitted, SCALE_BATCHES)
+
+
+def check_references(saved: SavedStudent, data: DistillationData) -> None:
+    """Warn where the weights were trained relative to other energies than the data are now taken relative to."""
+    own = data.references.energies if data.references else {}
+    other = [
+        z for z, energy in own.items() if abs(saved.reference_energies.get(z, energy) - energy) > REFERENCE_TOLERANCE
+    ]
+    if other:
+        energies = ", ".join(
+            f"{chemical_symbols[z]}: {saved.reference_energies[z]:.6f}" for z in own if z in saved.reference_energies
+        )
+        log.warning(
+            "student_weights were trained relative to other reference energies; to go on with those, set "
+            "'data.reference_energies={%s}'",
+            energies,
+        )
 
 
 def label_only(config: DictConfig) -> None:

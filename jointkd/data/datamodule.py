@@ -66,9 +66,7 @@ class DistillationData(lightning.LightningDataModule):
         self.cutoff = 0.0
         self.max_neighbors: int | None = None
 
-    def prepare_run(
-        self, directory: Path, cutoff: float, dtype: torch.dtype, max_neighbors: int | None = None
-    ) -> None:
+    def prepare_run(self, directory: Path, cutoff: float, dtype: torch.dtype, max_neighbors: int | None = None) -> None:
         """Set aside what is not usable, say what there is, and fix what the student needs to know."""
         quarantine(self.rejected, directory)
         self.cutoff, self.max_neighbors, self.dtype = cutoff, max_neighbors, dtype

@@ -37,7 +37,7 @@ class Derivative(torch.autograd.Function):
             return torch.ops.aten.silu_backward(factor, x).mul_(GAIN)
         else:
             value = evaluate(x, order)
-        return value if factor is None else value.mul_(factor)
+        return value if factor is None else value * factor
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

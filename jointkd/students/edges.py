@@ -153,7 +153,9 @@ class Product(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Tensor, int]:
         results = [
-            Product.apply(*(x if dim is None else x.select(dim, k) for x, dim in zip(inputs, in_dims, strict=True)))
+            Product.apply(
+                *(x.select(dim, k) if isinstance(dim, int) else x for x, dim in zip(inputs, in_dims, strict=True))
+            )
             for k in range(info.batch_size)
         ]
         return torch.stack(results), 0

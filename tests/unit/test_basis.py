@@ -1,8 +1,14 @@
-"""Radial functions against their formulas."""
+"""Radial functions, spherical harmonics and layers against their formulas."""
 
+import numpy as np
+import pytest
 import torch
+from scipy.special import eval_legendre, sph_harm_y
 
-from jointkd.students.basis import GaussianBasis, LayerNorm, PolynomialEnvelope, length
+from jointkd.students.basis import GaussianBasis, LayerNorm, PolynomialEnvelope, length, spherical_harmonics
+
+POLES_AND_AXES = np.concatenate([np.eye(3), -np.eye(3)])
+DEGREES = 7
 
 
 def test_the_envelope_falls_from_one_to_zero_with_two_flat_derivatives():
@@ -51,3 +57,40 @@ def test_layer_normalisation_is_torchs_and_has_a_right_third_derivative():
     expected = (curvature(scale + step * direction) - curvature(scale - step * direction)) / (2 * step)
     found = torch.func.grad(curvature)(scale) @ direction
     assert abs(float((found - expected).detach())) < 1e-6 * abs(float(expected.detach()))
+
+
+def directions() -> np.ndarray:
+    """The poles, the other axes and some random unit vectors [E, 3]."""
+    vectors = np.concatenate([POLES_AND_AXES, np.random.default_rng(0).normal(size=(10, 3))])
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("degree", range(DEGREES))
+def test_spherical_harmonics_are_the_real_combinations_of_scipys(degree):
+    found = spherical_harmonics(torch.from_numpy(directions()), DEGREES)[:, degree].numpy()
+    x, y, z = directions().T
+    orders = np.arange(degree + 1)
+    values = sph_harm_y(degree, orders, np.arccos(z)[:, None], np.arctan2(y, x)[:, None])
+    values = values * (-1.0) ** orders * np.where(orders, np.sqrt(2), 1)  # without the sign of Condon and Shortley
+    expected = np.concatenate([values.real, values.imag[:, 1:]], axis=1) * (4 * np.pi / (2 * degree + 1)) ** 0.25
+    np.testing.assert_allclose(found[:, : 2 * degree + 1], expected, atol=1e-12)
+    assert not found[:, 2 * degree + 1 :].any()
+
+
+def test_products_of_spherical_harmonics_add_up_to_legendre_polynomials():
+    u = directions()
+    harmonics = spherical_harmonics(torch.from_numpy(u), DEGREES).numpy()
+    found = np.einsum("alm,blm->abl", harmonics, harmonics)
+    degree = np.arange(DEGREES)
+    expected = np.sqrt((2 * degree + 1) / (4 * np.pi)) * eval_legendre(degree, (u @ u.T)[:, :, None])
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_spherical_harmonics_are_smooth_at_the_poles():
+    pole = torch.tensor([[0.0, 0.0, 1.0]], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda u: spherical_harmonics(u, DEGREES), (pole,))
+    assert torch.autograd.gradgradcheck(lambda u: spherical_harmonics(u, DEGREES), (pole,))
+
+
+def test_no_directions_have_no_spherical_harmonics():
+    assert spherical_harmonics(torch.zeros(0, 3), 4).shape == (0, 4, 7)

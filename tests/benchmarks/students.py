@@ -1,0 +1,130 @@
+"""Time and memory of a training step of each student on four solvated amino acids (362 atoms), float32, one thread.
+
+    python -m tests.benchmarks.students ../shared/data/spice/solvated-amino-acids.hdf5
+
+The file is SPICE's own (geometries in nanometres, no energies); targets are random numbers. Each case runs in a
+process of its own and prints one line of JSON: the median of process time, the time of a fixed matrix product beside
+it to compare machines by, and the peak of memory above what was in use before.
+"""
+
+import argparse
+import json
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from ase.data import atomic_numbers
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from jointkd.neighbors import neighbors
+from jointkd.objective.derivatives import predict
+from jointkd.objective.terms import AtomicEnergy, Energy, Forces, Hessian, weighted_sum
+from jointkd.structure import Structure, collate
+
+CONFIGS = Path(__file__).parents[2] / "conf" / "student"
+NAMES = ("ILE", "GLN", "HIE", "TYR")
+MOST_ROWS = 4
+
+
+def amino_acids(path: Path, student: Any) -> Any:
+    """The first conformation of each, as one batch with random targets."""
+    structures = []
+    generator = torch.Generator().manual_seed(0)
+    with h5py.File(path) as file:
+        for name in NAMES:
+            positions = 10 * np.asarray(file[name]["conformations"][0], dtype=np.float64)
+            mapped = re.findall(r"\[([A-Za-z])[^:\]]*:(\d+)\]", file[name]["smiles"][0].decode())
+            symbols = {int(number): symbol.upper() for symbol, number in mapped}
+            numbers = np.array([atomic_numbers[symbols[number + 1]] for number in range(len(symbols))])
+            near = neighbors(
+                positions, np.zeros((3, 3)), np.zeros(3, dtype=bool), student.cutoff, student.max_neighbors
+            )
+            count = len(numbers)
+            structures.append(
+                Structure(
+                    atomic_numbers=torch.from_numpy(numbers),
+                    positions=torch.from_numpy(positions),
+                    **near._asdict(),
+                    num_nodes=count,
+                    energy=torch.randn(1, generator=generator),
+                    forces=torch.randn(count, 3, generator=generator),
+                    teacher_atomic_energies=torch.randn(count, generator=generator),
+                    hessian_rows=torch.randn(count, MOST_ROWS, 3, generator=generator),
+                    row_ids=torch.randint(0, 3 * count, (1, MOST_ROWS), generator=generator),
+                )
+            )
+    return collate(structures)
+
+
+def measure(path: Path, name: str, options: dict[str, Any], rows: int, steps: int) -> dict[str, Any]:
+    """One case: the joint objective with `rows` Hessian rows, or energies and forces alone where there are none."""
+    torch.manual_seed(0)
+    student = instantiate({**OmegaConf.load(CONFIGS / f"{name}.yaml"), **options})
+    batch = amino_acids(path, student)
+    terms = {"energy": Energy(5, "mae"), "forces": Forces(100, "l2")}
+    if rows:
+        terms |= {"atomic_energy": AtomicEnergy(20, "mae"), "hessian": Hessian(400, "l2", rows)}
+        batch.hessian_rows = batch.hessian_rows[:, :rows].contiguous()
+    optimizer = torch.optim.AdamW(student.parameters(), lr=1e-4, amsgrad=True)
+
+    def step() -> None:
+        prediction = predict(student, batch, batch.row_ids[:, :rows] if rows else None)
+        loss, _ = weighted_sum(terms, {key: term(prediction, batch) for key, term in terms.items()})
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    left, right = torch.randn(16384, 128), torch.randn(128, 384)
+    times, products = [], []
+    for turn in range(steps + 2):
+        start = time.process_time()
+        step()
+        middle = time.process_time()
+        torch.mm(left, right)
+        if turn >= 2:
+            times.append(middle - start)
+            products.append(time.process_time() - middle)
+    return {
+        "student": name,
+        **options,
+        "rows": rows,
+        "atoms": len(batch.positions),
+        "edges": batch.edge_index.shape[1],
+        "cpu_ms": round(1e3 * statistics.median(times)),
+        "matrix_product_ms": round(1e3 * statistics.median(products), 1),
+        "peak_mb": round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--students", nargs="+", default=sorted(file.stem for file in CONFIGS.glob("[!_]*.yaml")))
+    parser.add_argument("--rows", nargs="+", type=int, default=[0, 1, 4])
+    parser.add_argument("--max-neighbors", type=int, help="cap neighbours as the prior art does")
+    parser.add_argument("--steps", type=int, default=5)
+    arguments = parser.parse_args()
+    options = {"max_neighbors": arguments.max_neighbors} if arguments.max_neighbors else {}
+    cases = [(student, rows) for student in arguments.students for rows in arguments.rows]
+    if len(cases) == 1:
+        torch.set_num_threads(1)
+        print(json.dumps(measure(arguments.path, *(cases[0][0], options, cases[0][1], arguments.steps))), flush=True)
+        return
+    more = [f"--steps={arguments.steps}", *(f"--{key.replace('_', '-')}={value}" for key, value in options.items())]
+    for student, rows in cases:
+        case = [str(arguments.path), "--students", student, "--rows", str(rows), *more]
+        subprocess.run([sys.executable, "-m", "tests.benchmarks.students", *case], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""GemNet-dT and GemNet-T against the reference implementation's own numbers, imported as users import them."""
+
+import math
+
+import pytest
+import torch
+from scipy.special import eval_legendre
+
+from jointkd.students.basis import spherical_harmonics
+from jointkd.students.edges import Graph
+from jointkd.students.gemnet import GemNet
+from jointkd.students.gemnet_blocks import Edges
+from tests.fairchem import central_differences, full, imported, predicted, reference, relative
+from tests.structures import ETHANOL, SALT, batch_of
+
+CASES = ["ethanol", "ala4w", "nacl8_rc6", "srtio3_rc6_full"]
+IDEAL = "srtio3_ideal_rc6_full"
+
+
+def size_of(**arguments) -> int:
+    return sum(parameter.numel() for parameter in GemNet(**arguments).parameters())
+
+
+def test_the_papers_sizes_are_reproduced():
+    assert size_of(conservative=False) == 672_896
+    assert size_of(conservative=True) == 565_056
+
+
+@pytest.mark.parametrize(
+    ("width", "direct", "conservative"),
+    [(32, 153_664, 126_624), (96, 1_656_000, 1_413_600), (128, 3_201_280, 2_770_560)],
+)
+def test_one_option_scales_the_student(width, direct, conservative):
+    assert size_of(width=width) == direct
+    assert size_of(width=width, conservative=True) == conservative
+
+
+@pytest.fixture(scope="module", params=["gemnet_dt", "gemnet_t"])
+def given(request):
+    return reference(request.param)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_reference_weights_give_the_reference_outputs(given, case, tmp_path):
+    expected = given["cases"][case]
+    student = imported(given, expected, tmp_path)
+    assert student.conservative == (given["model"] == "gemnet_t")
+    prediction = predicted(student, expected)
+    assert relative(prediction.atomic_energies, expected["atom_energies"]) < 1e-9
+    assert relative(prediction.forces, expected["forces"]) < 1e-9
+    assert relative(prediction.hessian_rows.transpose(0, 1), expected["rows"]) < 1e-9
+
+
+def test_the_reference_hessian_is_given_row_by_row(given, tmp_path):
+    expected = given["cases"]["ethanol"]
+    matrix = full(predicted(imported(given, expected, tmp_path), expected, every=True))
+    assert relative(matrix, expected["hessian_full"]) < 1e-9
+
+
+def test_the_hessian_of_an_ideal_crystal_is_that_of_finite_differences(given, tmp_path):
+    expected = given["cases"][IDEAL]
+    student = imported(given, expected, tmp_path)
+    prediction = predicted(student, expected, every=True)
+    matrix = full(prediction)
+    assert relative(prediction.atomic_energies, expected["atom_energies"]) < 1e-9
+    assert relative(matrix, central_differences(student, expected)) < 1e-6
+    if student.conservative:  # the reference clamps cosines, whose derivatives then vanish where atoms are in line
+        assert relative(expected["hessian_full"], matrix) > 0.1
+    else:
+        assert relative(expected["hessian_full"], matrix) < 1e-9
+
+
+@pytest.mark.parametrize("atoms", [ETHANOL, SALT], ids=["molecule", "crystal"])
+def test_edges_hear_what_a_list_of_triplets_says(atoms):
+    batch = batch_of(atoms)
+    graph = Graph.of(batch, len(atoms))
+    count = len(graph.source)
+    vectors = batch.positions[graph.source] - batch.positions[graph.target] + batch.edge_shift
+    direction = vectors / vectors.norm(dim=1, keepdim=True)
+    edges = Edges.of(graph, batch.edge_reverse, spherical_harmonics(direction, 7), torch.zeros(count, 1, 7).double())
+    x = torch.randn(count, 3, dtype=torch.float64)
+    expected = torch.zeros(count, 7, 3, dtype=torch.float64)
+    for edge in range(count):
+        for other in range(count):
+            if other != edge and graph.target[other] == graph.target[edge]:
+                cosine = float(direction[edge] @ direction[other])
+                for degree in range(7):
+                    polynomial = math.sqrt((2 * degree + 1) / (4 * math.pi)) * eval_legendre(degree, cosine)
+                    expected[edge, degree] += polynomial * x[other]
+    torch.testing.assert_close(edges.hear(x), expected, rtol=1e-12, atol=1e-12)
