@@ -104,17 +104,16 @@ class Product(torch.autograd.Function):
         tile = TILE.get(result.device.type, max(edges, 1))
         for start in (*range(0, half, tile), *range(half, edges, tile)):
             stop = min(start + tile, half if start < half else edges)
-            factors = []
-            for operand, place in zip(operands, places, strict=True):
-                if place == to and place in ("edge", "pair"):
-                    factors.append(operand[:, start % entries : start % entries + stop - start])
-                else:
-                    factors.append(operand.index_select(1, getattr(order, place)[start:stop]))
-            values = multiply(factors, shape)
+            factors = [
+                operand[:, start % entries : start % entries + stop - start]
+                if place == to and place in ("edge", "pair")
+                else operand.index_select(1, getattr(order, place)[start:stop])
+                for operand, place in zip(operands, places, strict=True)
+            ]
             if to in ("source", "target"):
-                add_by_entry(result, values, getattr(order, to)[start:stop])
+                add_by_entry(result, factors, getattr(order, to)[start:stop])
             else:
-                for of_result, value in zip(result, values, strict=True):
+                for of_result, value in zip(result, multiply(factors, shape), strict=True):
                     of_result[start % entries : start % entries + stop - start] += value
         return result
 
@@ -178,17 +177,26 @@ def multiply(factors: list[Tensor], shape: tuple[int, int]) -> list[Tensor]:
     return [value.sum(1, keepdim=True) for value in values] if shape[1] == 1 else values
 
 
-def add_by_entry(result: Tensor, values: list[Tensor], index: Tensor) -> None:
-    """Add each edge's value [T, F] to its entry of the result.
+def add_by_entry(result: Tensor, factors: list[Tensor], index: Tensor) -> None:
+    """Add each edge's product of factors to its entry of the result.
 
-    On a CPU by a product with a matrix of zeros and ones, which is faster than adding row by row and small, because
-    the index is ascending and the tile meets few entries.
+    On a CPU by a product with a matrix that is zero where an edge is not of an entry: faster than adding row by row,
+    and small, because the index is ascending and a tile meets few entries. If only scalars of an edge depend on A,
+    they go into the matrix, else the matrix holds ones.
     """
+    axes, _, width = result.shape
+    scalars = [factor for factor in factors if factor.shape[2] == 1]
+    wide = [factor for factor in factors if factor.shape[2] > 1]
     if result.device.type != "cpu":
-        for of_result, value in zip(result, values, strict=True):
+        for of_result, value in zip(result, multiply(factors, (axes, width)), strict=True):
             of_result.index_add_(0, index, value)
         return
     low, high = int(index[0]), int(index[-1]) + 1
     matrix = (index == torch.arange(low, high, device=index.device)[:, None]).to(result.dtype)
-    for of_result, value in zip(result, values, strict=True):
-        of_result[low:high].addmm_(matrix, value)
+    if scalars and width > 1 and all(factor.shape[0] == 1 for factor in wide):
+        matrices = [matrix * scalar[:, 0] for scalar in multiply(scalars, (axes, 1))]
+        values = multiply(wide, (1, width)) * axes
+    else:
+        matrices, values = [matrix] * axes, multiply(factors, (axes, width))
+    for of_result, of_edges, value in zip(result, matrices, values, strict=True):
+        of_result[low:high].addmm_(of_edges, value)
