@@ -171,8 +171,8 @@ def head_factors(
 
 def reference_energies(saved: dict[str, Any]) -> tuple[dict[int, float], str]:
     """eV by atomic number, where the checkpoint has them, and what to tell of them."""
-    state = (saved.get("elementrefs") or {}).get("energy")
-    if state is None:
+    state = (saved.get("elementrefs") or {}).get("energy") or {}
+    if "element_references" not in state:
         return {}, "reference energies: none; predictions are of the energies as they stood in the training data"
     energies = dict(enumerate(torch.as_tensor(state["element_references"]).double().flatten().tolist()))
     energies = {number: energy for number, energy in energies.items() if energy and number}

@@ -69,6 +69,12 @@ class Graph(NamedTuple):
         return self.orders["pair"].edge[: self.sizes["pair"]]
 
 
+def edge_vectors(positions: Tensor, structure: Any, graph: Graph) -> Tensor:
+    """[E, 3] Å from the target of every edge to its source."""
+    ends = positions.index_select(0, graph.source) - positions.index_select(0, graph.target)
+    return ends + structure.edge_shift
+
+
 def product(graph: Graph, to: str = "target", **operands: Tensor) -> Tensor:
     """Multiply operands edge by edge and sum the products at `to`: [A, entries, F].
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from jointkd.structure import Prediction
 from jointkd.students.activation import ScaledSiLU
 from jointkd.students.basis import GaussianBasis, LayerNorm, PolynomialEnvelope, length
-from jointkd.students.edges import Graph, product
+from jointkd.students.edges import Graph, edge_vectors, product
 
 SOFTENING = 0.1  # in the units of the features, which are of order one
 
@@ -140,8 +140,7 @@ class PaiNN(nn.Module):
             alone, element = atomic_numbers.unique(return_inverse=True)
             atomic_numbers = torch.cat([atomic_numbers, alone])
         graph = Graph.of(structure, len(atomic_numbers))
-        vectors = positions.index_select(0, graph.source) - positions.index_select(0, graph.target)
-        vectors = vectors + structure.edge_shift
+        vectors = edge_vectors(positions, structure, graph)
         distances = length(vectors, 1)
         direction = (vectors / distances[:, None]).T[:, :, None]
         x = distances.index_select(0, graph.first) / self.cutoff
