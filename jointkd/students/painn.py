@@ -36,13 +36,15 @@ class Message(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """radial [P, radial + 1], the last one for the bias; direction [3, E, 1]."""
         weights = torch.cat([self.filter.weight, self.filter.bias[:, None]], dim=1)
-        filters = [(radial @ weight.T)[None] for weight in weights.split(self.width)]
+        for_scalar, for_gate, for_radiate = weights.split(self.width)
         scalar, gate, radiate = self.context(self.norm(s)).split(self.width, dim=-1)
-        delta_s = product(graph, pair=filters[0], source=scalar[None])[0]
-        delta_v = product(graph, pair=filters[2], source=radiate[None] / math.sqrt(self.width), edge=direction)
+        radiate = radiate / math.sqrt(self.width)
+        delta_s = product(graph, pair=(radial @ for_scalar.T)[None], source=scalar[None])[0]
+        delta_v = product(graph, pair=(radial @ for_radiate.T)[None], source=radiate[None], edge=direction)
         if v is None:
             return delta_s, delta_v
-        return delta_s, v + delta_v + product(graph, pair=filters[1], source=gate * v / math.sqrt(3 * self.width))
+        gated = gate * v / math.sqrt(3 * self.width)
+        return delta_s, v + delta_v + product(graph, pair=(radial @ for_gate.T)[None], source=gated)
 
 
 class Update(nn.Module):
