@@ -60,6 +60,7 @@ def test_two_gloo_ranks_have_the_gradients_and_means_of_one(tmp_path):
             assert gradients
             for name, gradient in gradients.items():
                 expected = step.module.student.get_parameter(name).grad
-                assert float((gradient - expected).abs().max()) < 1e-10 * float(expected.abs().max()), name
+                largest = max(float(expected.abs().max()), 1e-3)  # a constant of all atoms' energies has none
+                assert float((gradient - expected).abs().max()) < 1e-10 * largest, name
             for name, mean in means.items():
                 assert float(ranks_means[name]) == pytest.approx(float(mean), rel=1e-12)
