@@ -76,5 +76,5 @@ def toy_module(**student: Any) -> DistillationModule:
             "hessian": Hessian(400, "l2", rows=2),
         },
         optimizer=partial(torch.optim.AdamW, lr=1e-3, amsgrad=True),
-        scheduler=partial(torch.optim.lr_scheduler.ReduceLROnPlateau, patience=0, threshold=0.5),
+        scheduler=partial(torch.optim.lr_scheduler.ReduceLROnPlateau, patience=0, threshold=0.99),
     ).double()
