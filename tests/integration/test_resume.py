@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from jointkd.callbacks.interrupt import StopOnSignal
+from tests.files import isolated, molecules, saved
 from tests.toy import toy_data, toy_module
 
 EPOCHS = 3
@@ -38,9 +39,9 @@ def fit(folder: Path, workers: int = 0, extra: lightning.Callback | None = None,
             folder / "checkpoints",
             monitor="val/force_mae_meV_per_A",
             filename="best",
-            save_last=True,
             enable_version_counter=False,
         ),
+        ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False),
     ]
     trainer = lightning.Trainer(
         accelerator="cpu",
@@ -57,10 +58,10 @@ def fit(folder: Path, workers: int = 0, extra: lightning.Callback | None = None,
     )
     module = toy_module()
     trainer.fit(module, datamodule=toy_data(folder, workers=workers), ckpt_path=ckpt, weights_only=False)
-    saved = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    assert saved["optimizer_states"][0]["param_groups"][0]["lr"] < 1e-3  # the plateau scheduler was at work
-    assert saved["global_step"] == trainer.global_step == EPOCHS * 5
-    return {**saved["current_model_state"], **{f"average.{k}": v for k, v in saved["state_dict"].items()}}
+    last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["optimizer_states"][0]["param_groups"][0]["lr"] < 1e-3  # the plateau scheduler was at work
+    assert last["global_step"] == trainer.global_step == EPOCHS * 5
+    return {**last["current_model_state"], **{f"average.{k}": v for k, v in last["state_dict"].items()}}
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +95,14 @@ def test_signals_are_handled_as_before_once_training_is_over(tmp_path, uninterru
     before = signal.getsignal(signal.SIGINT)
     fit(tmp_path)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_newest_state_is_kept_also_where_validation_does_not_improve(command, tmp_path):
+    saved(tmp_path / "mine.xyz", [*isolated(), *molecules(20)])
+    options = ["data=extxyz", "data.path=mine.xyz", "data.energy_key=REF_energy", "data.forces_key=REF_forces"]
+    options += ["teacher=none", "method=none", "student.width=8", "student.layers=1", "name=run"]
+    done = command("train", *options, "optimizer.lr=0", "trainer.max_epochs=3")
+    assert done.status == 0, done.err
+    (last,) = (tmp_path / "outputs" / "run").rglob("last.ckpt")
+    epochs = [torch.load(last.with_name(f"{name}.ckpt"), weights_only=True)["epoch"] for name in ("best", "last")]
+    assert epochs == [0, 2]
