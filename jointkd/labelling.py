@@ -2,13 +2,19 @@
 
 import hashlib
 import logging
+import signal
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from jointkd.errors import TeacherError
 from jointkd.frame import Frame
+from jointkd.labels.quality import BOUNDS, difference_error, displaced, displacements, flaw
 from jointkd.labels.records import TeacherLabels
 from jointkd.labels.store import LabelStore
 from jointkd.teachers.base import Teacher, check_elements
@@ -16,18 +22,27 @@ from jointkd.teachers.base import Teacher, check_elements
 log = logging.getLogger(__name__)
 
 RowIds = dict[str, np.ndarray]  # key of a structure → [K] rows it gets
+QUIET = 300  # s; a log gets a line at least that often while structures are labelled
 
 
-def label(frames: list[Frame], row_ids: RowIds, teacher: Teacher, store: LabelStore, shard_size: int = 16) -> None:
+def label(
+    frames: list[Frame],
+    row_ids: RowIds,
+    teacher: Teacher,
+    store: LabelStore,
+    shard_size: int = 16,
+    silent: bool = False,
+) -> None:
     """Bring the labels of `frames` into `store`, `shard_size` structures at a time.
 
     Chunks of structures depend on nothing but the frames, so processes agree on them and each is claimed by one.
-    A chunk is committed whole; what was committed is never made again. Structures for which the teacher gives
-    numbers that are not finite are recorded as failed. Raises TeacherError, StorageError.
+    A chunk is committed whole; what was committed is never made again. Structures whose labels cannot be true are
+    recorded as failed. `silent`: another process tells the progress. Raises TeacherError, StorageError.
     """
     check_elements(frames, teacher.identity)
     chunks = [frames[start : start + shard_size] for start in range(0, len(frames), shard_size)]
-    with Progress(frames, store, teacher.identity.name) as progress:
+    inspector = Inspector(teacher)
+    with leave_on_sigterm(silent), Progress(frames, row_ids, store, silent) as progress:
         while waiting := [chunk for chunk in chunks if not all(done(store, frame) for frame in chunk)]:
             claimed = 0
             for chunk in waiting:
@@ -38,20 +53,79 @@ def label(frames: list[Frame], row_ids: RowIds, teacher: Teacher, store: LabelSt
                     store.refresh()
                     missing = [frame for frame in chunk if not done(store, frame)]
                     if missing:
-                        commit(missing, row_ids, teacher, store)
+                        commit(missing, row_ids, teacher, store, inspector)
                         progress.show()
             if not claimed:
                 wait_for_others(store)
                 progress.show()
 
 
+@contextmanager
+def leave_on_sigterm(silent: bool = False) -> Iterator[None]:
+    """A batch system's SIGTERM ends the block as Ctrl-C does, with exit status 143, at the next step in Python."""
+
+    def leave(number: int, _: Any) -> None:
+        if not silent:
+            log.warning("stopped by SIGTERM; the same command goes on from what was saved")
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # only there may Python handle signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Inspector:
+    """Looks at all labels before they are stored, and at those of one structure against differences of forces."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        self.teacher = teacher
+        # a teacher whose rows are differences of forces says rows_precision = "differences"
+        precision = getattr(teacher, "rows_precision", teacher.identity.dtype)
+        self.bounds = BOUNDS.get(precision, BOUNDS["float32"])
+        self.compared = False
+
+    def flaw(self, frame: Frame, labels: TeacherLabels) -> str | None:
+        """Why labels cannot be true, or None. Raises TeacherError where rows are not derivatives of the forces."""
+        found = flaw(labels, frame, self.teacher.identity, self.bounds)
+        if found is None and not self.compared and len(labels.row_ids):
+            self._compare(frame, labels)
+            self.compared = True
+        return found
+
+    def _compare(self, frame: Frame, labels: TeacherLabels) -> None:
+        moves = displacements(frame, self.bounds.step)
+        no_rows = np.zeros(0, dtype=np.int64)
+        forces = [
+            labelled.forces
+            for batch in batches(displaced(frame, moves), self.teacher.batch_atoms)
+            for labelled in self.teacher.label(batch, [no_rows] * len(batch))
+        ]
+        error = difference_error(labels, moves, forces)
+        if not error <= self.bounds.differences:
+            raise TeacherError(
+                f"the Hessian rows of teacher {self.teacher.identity.name} are not those of its forces: for "
+                f"{frame.source or frame.key} they are off by {error:.1e} of the largest entry from differences of "
+                f"forces (bound {self.bounds.differences:.0e})",
+                "check the sign and the units of the teacher, and that its forces are derivatives of its energy",
+            )
+
+
 class Progress:
     """How much all processes have labelled together: a bar on a terminal, else a line for every tenth."""
 
-    def __init__(self, frames: list[Frame], store: LabelStore, name: str) -> None:
-        self.frames, self.store, self.name = frames, store, name
-        self.bar = tqdm(total=len(frames), initial=self.done(), desc=f"labels of {name}", disable=None)
-        self.tenths = 10 * self.done() // max(1, len(frames))
+    def __init__(self, frames: list[Frame], row_ids: RowIds, store: LabelStore, silent: bool = False) -> None:
+        self.frames, self.row_ids, self.store, self.silent = frames, row_ids, store, silent
+        self.name = store.teacher.name
+        self.first, self.work_left = self._state()
+        self.started = self.said = time.monotonic()
+        disable = True if silent else None
+        self.bar = tqdm(total=len(frames), initial=self.first, desc=f"labels of {self.name}", disable=disable)
+        self.tenths = 10 * self.first // max(1, len(frames))
 
     def __enter__(self) -> "Progress":
         return self
@@ -59,30 +133,59 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self.bar.close()
 
-    def done(self) -> int:
-        return sum(done(self.store, frame) for frame in self.frames)
+    def _state(self) -> tuple[int, float]:
+        """How many structures are done, and the work that the others are."""
+        left = [frame for frame in self.frames if not done(self.store, frame)]
+        return len(self.frames) - len(left), sum(work(frame, self.row_ids) for frame in left)
 
     def show(self) -> None:
-        finished = self.done()
+        if self.silent:
+            return
+        finished, left = self._state()
         self.bar.update(finished - self.bar.n)
-        tenths = 10 * finished // len(self.frames)
-        if self.bar.disable and tenths > self.tenths:
-            log.info("labels of %s: %d of %d structures", self.name, finished, len(self.frames))
-            self.tenths = tenths
+        now, tenths = time.monotonic(), 10 * finished // len(self.frames)
+        if self.bar.disable and (tenths > self.tenths or now - self.said > QUIET):
+            seconds = max(now - self.started, 1e-9)
+            rate = (finished - self.first) / seconds
+            speed = (self.work_left - left) / seconds
+            ahead = f", {duration(left / speed)} left" if left and speed else ""
+            log.info(
+                "labels of %s: %d of %d structures, %s%s",
+                self.name, finished, len(self.frames), frequency(rate), ahead,
+            )  # fmt: skip
+            self.tenths, self.said = tenths, now
 
 
-def commit(frames: list[Frame], row_ids: RowIds, teacher: Teacher, store: LabelStore) -> None:
+def work(frame: Frame, row_ids: RowIds) -> float:
+    """What a structure costs, in arbitrary units: the energy and each row take a time that grows with the atoms."""
+    return len(frame) * (1.0 + len(row_ids[frame.key]))
+
+
+def frequency(rate: float) -> str:
+    """A rate in structures per second, or per hour where that is the larger number to read."""
+    return f"{rate:.1f} structures/s" if rate >= 0.1 else f"{3600 * rate:.0f} structures/h"
+
+
+def duration(seconds: float) -> str:
+    """A time to wait in the unit that one would say it in."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def commit(frames: list[Frame], row_ids: RowIds, teacher: Teacher, store: LabelStore, inspector: Inspector) -> None:
     """Label frames and write them as one shard."""
     labels: dict[str, TeacherLabels] = {}
     failed: dict[str, str] = {}
     for batch in batches(frames, teacher.batch_atoms):
         chosen = [row_ids[frame.key] for frame in batch]
         for frame, labelled in zip(batch, teacher.label(batch, chosen), strict=True):
-            if labelled.finite():
+            reason = inspector.flaw(frame, labelled)
+            if reason is None:
                 labels[frame.key] = labelled
             else:
-                failed[frame.key] = "the teacher's labels are not finite"
-                log.warning("%s: %s", frame.source or frame.key, failed[frame.key])
+                failed[frame.key] = reason
+                log.warning("%s: %s", frame.source or frame.key, reason)
     store.append(labels, failed)
 
 

@@ -56,6 +56,11 @@ class DistillationModule(lightning.LightningModule):
         """Whether any term needs a teacher's labels."""
         return any(term.teacher for term in self.terms.values())
 
+    @property
+    def needs_atomic_energies(self) -> bool:
+        """Whether any term needs a teacher that parts its energy among atoms."""
+        return any(term.atomic for term in self.terms.values())
+
     def set_references(self, energies: dict[int, float]) -> None:
         """Keep the per-element energies (eV) that predictions are relative to, for whoever uses the student."""
         for number, energy in energies.items():

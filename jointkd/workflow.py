@@ -19,14 +19,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from jointkd.data.datamodule import DistillationData
-from jointkd.errors import ConfigError, DataError, LabelMismatch
+from jointkd.errors import ConfigError, DataError
 from jointkd.frame import elements_of
-from jointkd.labelling import RowIds, done, label
-from jointkd.labels.records import choose_rows
+from jointkd.label_jobs import dry_run, look_after, make_labels, status_of
+from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
+from jointkd.labels.upkeep import summary
 from jointkd.module import DistillationModule
 from jointkd.students.scales import fit_scales
-from jointkd.teachers.base import sha256_of
 from jointkd.weights import SavedStudent, load_weights
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ def train(config: DictConfig) -> dict[str, float]:
             "method": config.method.name,
             "student": config.student_name,
             "teacher": config.teacher.name,
+            "teacher_card": card(store.teacher) if store else None,
             "data": data.name,
             "seed": config.seed,
             "parameters": sum(p.numel() for p in module.student.parameters()),
@@ -111,11 +112,17 @@ def check_references(saved: SavedStudent, data: DistillationData) -> None:
 
 
 def label_only(config: DictConfig) -> None:
-    """Make the labels that a training run with the same configuration would need."""
-    directory = Path(HydraConfig.get().runtime.output_dir)
-    _, data = build(config, directory)
-    store = make_labels(config, data)
-    log.info("%d structures are labelled, %d failed (%s)", len(store), len(store.failed), store.path)
+    """Make the labels that a training run with the same configuration would need, or look after those there are."""
+    if look_after(config):
+        return
+    if config.label.status:
+        log.info("%s", status_of(config, instantiate(config.data)))
+        return
+    _, data = build(config, Path(HydraConfig.get().runtime.output_dir))
+    if config.label.dry_run:
+        log.info("%s", dry_run(config, data))
+    else:
+        log.info("%s", summary(make_labels(config, data, workers=config.label.workers)))
 
 
 def evaluate(config: DictConfig) -> dict[str, float]:
@@ -172,69 +179,13 @@ def join_labels(config: DictConfig, module: DistillationModule, data: Distillati
     """Label what is missing and give the labels to the data; without a teacher, check that none is needed."""
     store = None
     if "_target_" in config.teacher:
-        store = make_labels(config, data)
+        store = make_labels(config, data, module.needs_atomic_energies)
         data.join(store, module.rows, config.label.eval_rows)
     elif data.reference == "teacher":
         raise ConfigError("data.reference=teacher needs a teacher", "choose one with teacher=…")
     elif module.needs_teacher:
         raise ConfigError(f"method={config.method.name} needs a teacher", "choose one with teacher=…, or method=none")
     return store
-
-
-def make_labels(config: DictConfig, data: DistillationData) -> LabelStore:
-    """The store of the configured labels, complete. The teacher is loaded only where labels are missing."""
-    if "_target_" not in config.teacher:
-        raise ConfigError("teacher=none makes no labels", "choose a teacher with teacher=…")
-    for name in ("rows", "eval_rows"):
-        rows = config.label[name]
-        if rows != "all" and not (isinstance(rows, int) and rows >= 0):
-            raise ConfigError(f"label.{name}={rows} is no number of Hessian rows", "give a number, or all")
-    wanted = {"train": config.label.rows, "test": config.label.eval_rows}
-    if data.reference == "teacher":
-        wanted["val"] = 0
-    frames = {frame.key: frame for split in wanted for frame in data.frames[split]}
-    row_ids = {
-        frame.key: choose_rows(frame.key, len(frame), rows, config.label.seed)
-        for split, rows in wanted.items()
-        for frame in data.frames[split]
-    }
-    settings = {"rows": config.label.rows, "eval_rows": config.label.eval_rows, "row_seed": config.label.seed}
-    path = Path(config.label.path)
-    if (path / "manifest.json").exists():
-        store = LabelStore.open(path)
-        store.check({**expected_teacher(config.teacher), **settings})
-        if len(store) and not frames.keys() & store.keys():
-            raise LabelMismatch(
-                f"the labels in {path} are of other structures than data={data.name}",
-                "name another directory with label.path=…, or delete that one",
-            )
-        check_rows(store, row_ids)
-        if all(done(store, frame) for frame in frames.values()):
-            return store
-    teacher = instantiate(config.teacher)
-    about = teacher.identity
-    log.info("teacher %s (%s), licence: %s", about.name, about.level_of_theory, about.licence or "unknown")
-    store = LabelStore.create(path, about, settings)
-    label(list(frames.values()), row_ids, teacher, store, config.label.shard_size)
-    return store
-
-
-def check_rows(store: LabelStore, row_ids: RowIds) -> None:
-    """Raises LabelMismatch for structures that were labelled with fewer rows, as when they changed the split."""
-    short = [key for key, ids in row_ids.items() if key in store and store.row_count(key) < len(ids)]
-    if short:
-        raise LabelMismatch(
-            f"{len(short)} structures have fewer Hessian rows in {store.path} than are asked for now",
-            "name another directory with label.path=…, or delete that one",
-        )
-
-
-def expected_teacher(teacher: DictConfig) -> dict[str, str | None]:
-    """What is known of a teacher without loading it."""
-    known = {"name": teacher.name, "dtype": teacher.dtype, "head": teacher.get("head")}
-    if "checkpoint" in teacher and (file := Path(teacher.checkpoint).expanduser()).exists():
-        known["checkpoint"] = sha256_of(file)
-    return known
 
 
 def make_trainer(config: DictConfig, directory: Path) -> lightning.Trainer:
@@ -274,6 +225,16 @@ def write_provenance(config: DictConfig, directory: Path, data: DistillationData
         "teacher": store.teacher.to_json() if store else None,
     }
     (directory / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
+
+
+def card(teacher: TeacherIdentity) -> dict[str, Any]:
+    """What whoever uses a student must know of its teacher."""
+    return {
+        "licence": teacher.licence,
+        "level_of_theory": teacher.level_of_theory,
+        "citation": teacher.citation,
+        "elements": [chemical_symbols[z] for z in teacher.elements],
+    }
 
 
 def git_revision() -> str | None:

@@ -117,7 +117,7 @@ class DistillationData(lightning.LightningDataModule):
         train, test = self._labelled("train", store), self._labelled("test", store)
         assert self.references is not None
         labels: dict[str, TeacherLabels] = {frame.key: store.read(frame.key, rows=False) for frame in train}
-        alignment = align(train, labels, self.references)
+        alignment = align(train, labels, self.references) if store.teacher.atomic_energies else None
         if train_rows:
             stored = min(len(labels[frame.key].row_ids) / min(train_rows, 3 * len(frame)) for frame in train)
             if stored < 1:
@@ -125,7 +125,7 @@ class DistillationData(lightning.LightningDataModule):
                     f"training asks for {train_rows} Hessian rows per structure and {store.path} has fewer",
                     "set label.rows to at least the rows of the method",
                 )
-        log.info("%s", alignment)
+        log.info("%s", alignment or f"{store.teacher.name} gives no atomic energies: there is nothing to align")
         self.frames = {**self.frames, "train": train, "test": test}
         self.teacher = {
             "train": Distillation(store, alignment, train_rows),
@@ -153,15 +153,22 @@ class DistillationData(lightning.LightningDataModule):
         return frames
 
     def _adopt(self, store: LabelStore) -> None:
-        """Take energies, forces and free atoms from the teacher: there is no reference calculation."""
+        """Take energies, forces and free atoms from the teacher: there is no reference calculation.
+
+        Where its free atoms are not known, references are fitted to its energies.
+        """
         identity: TeacherIdentity = store.teacher
-        self.references = References(identity.free_atom_energies, f"free atoms of {identity.name}")
         for split in SPLITS:
             adopted = []
             for frame in self._labelled(split, store):
                 labels = store.read(frame.key, rows=False)
                 adopted.append(replace(frame, energy=labels.energy, forces=labels.forces.astype(float)))
             self.frames[split] = adopted
+        self.references = (
+            References(identity.free_atom_energies, f"free atoms of {identity.name}")
+            if identity.free_atom_energies
+            else least_squares(self.frames["train"])
+        )
 
     def hashes(self) -> dict[str, str]:
         """One hash per split of the content keys in it."""

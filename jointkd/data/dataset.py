@@ -19,10 +19,13 @@ Item = tuple[int, int]  # epoch, number of the frame
 
 @dataclass(frozen=True)
 class Distillation:
-    """The teacher's part of a split: where labels are, how they are aligned, how many rows a structure gets."""
+    """The teacher's part of a split: where labels are, how they are aligned, how many rows a structure gets.
+
+    alignment: of the teacher's atomic energies, None where it has none.
+    """
 
     store: LabelStore
-    alignment: Alignment
+    alignment: Alignment | None
     rows: int
 
 
@@ -83,7 +86,7 @@ class StructureDataset(Dataset[Structure]):
             structure.energy = torch.tensor([frame.energy - references.sum()], dtype=torch.float64)
         if frame.forces is not None:
             structure.forces = torch.from_numpy(frame.forces)
-        if self.teacher is not None:
+        if self.teacher is not None and self.teacher.alignment is not None:
             labels = self.teacher.store.read(frame.key, rows=False)
             structure.teacher_atomic_energies = torch.from_numpy(self.teacher.alignment.targets(frame, labels))
         return structure

@@ -10,14 +10,24 @@ SIGN = "hessian_rows = +d2E/dRdR = -dF/dR"
 
 
 @dataclass(frozen=True)
+class Spread:
+    """How far several teachers are apart on one structure: sample standard deviations of their labels."""
+
+    energy: float  # eV
+    atomic_energies: np.ndarray  # [N] eV
+    forces: np.ndarray  # [N, 3] eV/Å
+
+
+@dataclass(frozen=True)
 class TeacherLabels:
     """Labels of one structure of N atoms: its energies and forces, and K rows of its Hessian."""
 
     energy: float  # eV, the teacher's total
-    atomic_energies: np.ndarray  # [N] eV, without the teacher's free-atom energies
+    atomic_energies: np.ndarray  # [N] eV, without the teacher's free-atom energies; [0] of a teacher that has none
     forces: np.ndarray  # [N, 3] eV/Å
     hessian_rows: np.ndarray  # [K, N, 3] eV/Å²
     row_ids: np.ndarray  # [K] int64, 3 * atom + axis
+    spread: Spread | None = None  # of an ensemble
 
     def finite(self) -> bool:
         arrays = (np.asarray(self.energy), self.atomic_energies, self.forces, self.hessian_rows)
@@ -29,10 +39,12 @@ class TeacherIdentity:
     """Everything that makes labels belong to one teacher; `fingerprint` is what must agree."""
 
     name: str
-    checkpoint: str  # sha256 of the weights' file
+    checkpoint: str  # sha256 of the weights' file, or what else fixes the labels
     dtype: str
     elements: tuple[int, ...]
-    free_atom_energies: dict[int, float]  # eV by atomic number, to be added to atomic_energies
+    free_atom_energies: dict[int, float]  # eV by atomic number, to be added to atomic_energies; {} where none are known
+    atomic_energies: bool = True  # whether it parts the energy among atoms
+    members: int = 1  # how many models are averaged
     head: str | None = None  # which output of a model that has several
     licence: str = ""
     level_of_theory: str = ""

@@ -6,7 +6,8 @@
 
 A shard is written under a temporary name and renamed when it is complete, so whatever is there under its final
 name is whole. It holds, for each structure, the tensors `<key>/energy`, `/atomic_energies`, `/forces`, `/rows` and
-`/row_ids`; rows are read one at a time from the memory-mapped file.
+`/row_ids`, and of an ensemble `/spread/energy`, `/spread/atomic_energies` and `/spread/forces`; rows are read one at a
+time from the memory-mapped file.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from jointkd.errors import CorruptShard, LabelMismatch, StorageError
-from jointkd.labels.records import SIGN, UNITS, TeacherIdentity, TeacherLabels
+from jointkd.labels.records import SIGN, UNITS, Spread, TeacherIdentity, TeacherLabels
 
 WRITTEN = {"format": 1, "units": UNITS, "sign": SIGN}  # how this version writes labels, and all that it reads
 NAME_LENGTH = 32
@@ -40,7 +41,7 @@ class LabelStore:
         self.settings = settings
         self._shard_of: dict[str, Path] = {}
         self._failed: dict[str, str] = {}
-        self._seen: set[Path] = set()
+        self._keys_of: dict[Path, list[str]] = {}  # of the structures in each shard, failed ones too
         self._open: dict[Path, Any] = {}
 
     @classmethod
@@ -95,7 +96,7 @@ class LabelStore:
     def refresh(self) -> None:
         """Take notice of shards that other processes have committed since."""
         for shard in sorted((self.path / "shards").glob("*.safetensors")):
-            if shard not in self._seen:
+            if shard not in self._keys_of:
                 header = self._handle(shard).metadata()
                 try:
                     keys, failed = json.loads(header["keys"]), json.loads(header["failed"])
@@ -103,7 +104,7 @@ class LabelStore:
                     raise damaged(shard, "its header is not one of labels") from error
                 self._shard_of.update(dict.fromkeys(keys, shard))
                 self._failed.update(failed)
-                self._seen.add(shard)
+                self._keys_of[shard] = [*keys, *failed]
 
     def __contains__(self, key: str) -> bool:
         return key in self._shard_of
@@ -118,6 +119,10 @@ class LabelStore:
 
     def keys(self) -> set[str]:
         return set(self._shard_of)
+
+    def shards(self) -> dict[Path, list[str]]:
+        """The files of labels, each with the keys of its structures, failed ones too."""
+        return dict(self._keys_of)
 
     @contextmanager
     def claim(self, chunk: str) -> Iterator[bool]:
@@ -139,6 +144,10 @@ class LabelStore:
             tensors[f"{key}/forces"] = label.forces
             tensors[f"{key}/rows"] = label.hessian_rows
             tensors[f"{key}/row_ids"] = label.row_ids
+            if label.spread is not None:
+                tensors[f"{key}/spread/energy"] = np.array([label.spread.energy], dtype=np.float64)
+                tensors[f"{key}/spread/atomic_energies"] = label.spread.atomic_energies
+                tensors[f"{key}/spread/forces"] = label.spread.forces
         header = {"keys": json.dumps(list(labels)), "failed": json.dumps(failed or {})}
         content = save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, header)
         shard = self.path / "shards" / f"{hashlib.sha256(content).hexdigest()[:NAME_LENGTH]}.safetensors"
@@ -157,6 +166,15 @@ class LabelStore:
             forces=handle.get_tensor(f"{key}/forces"),
             hessian_rows=hessian,
             row_ids=handle.get_tensor(f"{key}/row_ids"),
+            spread=self._spread(key) if self.teacher.members > 1 else None,
+        )
+
+    def _spread(self, key: str) -> Spread:
+        handle = self._handle(self._shard_of[key])
+        return Spread(
+            energy=float(handle.get_tensor(f"{key}/spread/energy")[0]),
+            atomic_energies=handle.get_tensor(f"{key}/spread/atomic_energies"),
+            forces=handle.get_tensor(f"{key}/spread/forces"),
         )
 
     def row_count(self, key: str) -> int:
@@ -170,7 +188,7 @@ class LabelStore:
 
     def verify(self) -> None:
         """Recompute every shard's checksum. Raises CorruptShard that names the first bad one."""
-        for shard in sorted(self._seen):
+        for shard in sorted(self._keys_of):
             with shard.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest()[:NAME_LENGTH] != shard.stem:
                     raise damaged(shard, "its checksum does not match its name")
@@ -184,6 +202,9 @@ class LabelStore:
             digest.update(np.float64(label.energy).tobytes())
             for array in (label.atomic_energies, label.forces, label.hessian_rows, label.row_ids):
                 digest.update(array.tobytes())
+            if label.spread is not None:
+                digest.update(np.float64(label.spread.energy).tobytes())
+                digest.update(label.spread.atomic_energies.tobytes() + label.spread.forces.tobytes())
         return digest.hexdigest()
 
     def _handle(self, shard: Path) -> Any:

@@ -21,9 +21,13 @@ class Share(NamedTuple):
 
 
 class Term(ABC):
-    """One weighted part of the loss. `teacher`: it needs labels; `rows`: Hessian rows per structure and step."""
+    """One weighted part of the loss.
+
+    `teacher`: it needs labels; `atomic`: atomic energies among them; `rows`: Hessian rows per structure and step.
+    """
 
     teacher = False
+    atomic = False
     rows = 0
 
     def __init__(self, weight: float, norm: str) -> None:
@@ -60,6 +64,7 @@ class AtomicEnergy(Term):
     """Mean over atoms of |Ê_i - E_i of the teacher|, in eV."""
 
     teacher = True
+    atomic = True
 
     def difference(self, prediction: Prediction, batch: Any) -> Tensor:
         return (prediction.atomic_energies - batch.teacher_atomic_energies)[:, None]

@@ -1,6 +1,7 @@
 """What every teacher is, and the one engine that makes Hessian rows of differentiable ones."""
 
 import hashlib
+import logging
 from itertools import zip_longest
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +13,8 @@ from torch import Tensor
 from jointkd.errors import TeacherError
 from jointkd.frame import Frame
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
+
+log = logging.getLogger(__name__)
 
 
 class Teacher(Protocol):
@@ -45,6 +48,16 @@ def hessian_rows(forces: Tensor, positions: Tensor, first: Tensor, row_ids: list
         for b in active:
             collected[b].append(rows[starts[b] : starts[b + 1]].cpu().numpy())
     return [np.stack(rows) if rows else np.zeros((0, starts[b + 1] - starts[b], 3)) for b, rows in enumerate(collected)]
+
+
+def introduce(teacher: TeacherIdentity) -> None:
+    """Say who labels, and aloud where the licence forbids commercial use."""
+    theory, licence = teacher.level_of_theory or "level of theory unknown", teacher.licence or "unknown"
+    log.info("teacher %s (%s), licence: %s", teacher.name, theory, licence)
+    if "non-commercial" in licence:
+        log.warning(
+            "NOT FOR COMMERCIAL USE: %s, by its licence (%s), which may hold for students too", teacher.name, licence
+        )
 
 
 def check_elements(frames: list[Frame], identity: TeacherIdentity) -> None:

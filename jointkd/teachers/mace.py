@@ -21,6 +21,22 @@ from jointkd.teachers.base import check_elements, hessian_rows, sha256_of
 
 log = logging.getLogger(__name__)
 
+# By what the names of MACE-MP models hold, in the order it is looked for; the last are MP-0 and MPA-0.
+# Source: the releases of github.com/ACEsuit/mace-foundations.
+MP_LICENCES = {
+    "mh-": "ASL (non-commercial)",
+    "matpes": "ASL (non-commercial)",
+    "omat": "ASL (non-commercial)",
+    "": "MIT",
+}
+MP_THEORIES = {
+    "mh-": "several, one for each head",
+    "matpes-r2scan": "r2SCAN, MatPES settings",
+    "matpes": "PBE, MatPES settings",
+    "omat": "PBE(+U), OMat24 settings",
+    "": "PBE(+U), Materials Project settings",
+}
+
 
 class MaceTeacher:
     """A MACE model that labels. batch_atoms: structures are differentiated together up to that many atoms."""
@@ -89,7 +105,13 @@ def default_dtype(dtype: torch.dtype) -> Any:
 
 
 def from_checkpoint(
-    checkpoint: str, name: str, dtype: str, device: str | None, batch_atoms: int, head: str | None = None, **about: str
+    checkpoint: str,
+    name: str,
+    dtype: str,
+    device: str | None,
+    batch_atoms: int,
+    head: str | None = None,
+    **about: str | None,
 ) -> MaceTeacher:
     """A teacher from a `.model` file (a pickle: its author is trusted) or from a directory of plain weights.
 
@@ -103,13 +125,26 @@ def from_checkpoint(
         try:
             with default_dtype(torch.float64):
                 module, card = mace_model.load(path)
-            about = {field: str(card[field]) for field in ("licence", "level_of_theory", "citation")} | about
+            about = {
+                **{field: str(card[field]) for field in ("licence", "level_of_theory", "citation")},
+                **stated(about),
+            }
         except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
             raise TeacherError(f"teacher.checkpoint={path} is no plain MACE model ({error})", "copy it anew") from error
     else:
         log.info("loading %s: a pickle, which runs its author's code as it loads", path)
         module = load_pickle(path)
-    return teacher(module, path, name, dtype, device, batch_atoms, head, **about)
+    return teacher(module, path, name, dtype, device, batch_atoms, head, **stated(about))
+
+
+def stated(about: dict[str, str | None]) -> dict[str, str]:
+    """What is said of a teacher, without what is left open."""
+    return {field: said for field, said in about.items() if said}
+
+
+def of_size(size: str, family: dict[str, str]) -> str:
+    """What holds for a MACE-MP model of that name."""
+    return next(value for part, value in family.items() if part in size)
 
 
 def foundation(
@@ -120,12 +155,12 @@ def foundation(
     device: str | None,
     batch_atoms: int,
     head: str | None = None,
-    **about: str,
+    **about: str | None,
 ) -> MaceTeacher:
     """A foundation model that mace-torch knows by name: family `mace_off` or `mace_mp`, without dispersion.
 
-    Taken from mace-torch's cache, or fetched into it. Raises TeacherError for an unknown size, or where it cannot be
-    fetched, MissingExtra without mace-torch.
+    A licence or level of theory that is not given is that of the size. Taken from mace-torch's cache, or fetched into
+    it. Raises TeacherError for an unknown size, or where it cannot be fetched, MissingExtra without mace-torch.
     """
     import_mace()
     from mace.calculators import foundations_models
@@ -145,7 +180,10 @@ def foundation(
             f"the {family} model {size!r} could not be fetched ({error})",
             f"fetch it elsewhere and give it as teacher=mace teacher.checkpoint=FILE, or put it into {cache()}",
         ) from error
-    return teacher(load_pickle(path), path, name, dtype, device, batch_atoms, head, **about)
+    if family == "mace_mp":
+        known_of_size = {"licence": of_size(size, MP_LICENCES), "level_of_theory": of_size(size, MP_THEORIES)}
+        about = {**known_of_size, **stated(about)}
+    return teacher(load_pickle(path), path, name, dtype, device, batch_atoms, head, **stated(about))
 
 
 def fetch_mp(size: str) -> Path:
@@ -184,7 +222,7 @@ def teacher(
     device: str | None,
     batch_atoms: int,
     head: str | None,
-    **about: str,
+    **about: Any,
 ) -> MaceTeacher:
     """A loaded module and where it came from make a teacher. Raises TeacherError for a head that it does not have."""
     if dtype not in ("float32", "float64"):

@@ -162,3 +162,27 @@ def test_ctrl_c_keeps_what_was_committed_and_the_next_run_repeats_none_of_it(tmp
     assert sorted(keys_on_disk(path)) == sorted(frame.key for frame in frames_of(30))
     assert not set(calls_in(later_calls)) & set(committed)
     assert not list((path / "shards").glob(".*"))
+
+
+def test_sigterm_ends_within_seconds_keeps_what_was_committed_and_leaves_no_half_file(tmp_path, processes):
+    path, calls, later_calls = tmp_path / "labels", tmp_path / "calls", tmp_path / "later_calls"
+    worker = processes.Process(target=work, args=(path, calls, 30, 0.02))
+    worker.start()
+    wait_until(lambda: len(calls_in(calls)) >= 2 * SHARD + 1)
+    os.kill(worker.pid, signal.SIGTERM)
+    asked = time.monotonic()
+    worker.join(PATIENCE)
+    assert time.monotonic() - asked < 5
+    assert worker.exitcode == 128 + signal.SIGTERM  # it left by itself: one that is killed has a negative code
+    committed = keys_on_disk(path)
+    assert 2 * SHARD <= len(committed) < 30
+    assert not list((path / "shards").glob(".*"))
+    work(path, later_calls, 30, 0)
+    assert sorted(keys_on_disk(path)) == sorted(frame.key for frame in frames_of(30))
+    assert not set(calls_in(later_calls)) & set(committed)
+
+
+def test_after_labelling_sigterm_does_again_what_it_did_before(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    work(tmp_path / "labels", tmp_path / "calls", 3, 0)
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -1,3 +1,5 @@
+import json
+import logging
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,11 +11,14 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
+from omegaconf import OmegaConf
 
 from jointkd.errors import MissingExtra, TeacherError
 from jointkd.frame import Frame
 from jointkd.labels.records import TeacherLabels
+from jointkd.options import CONF, PACKAGE
 from jointkd.teachers import mace
+from jointkd.teachers.base import introduce
 from tests.conftest import TINY_MACE
 from tests.structures import rattled
 
@@ -390,3 +395,37 @@ def test_a_foundation_model_in_the_cache_needs_no_network(family, name, model_fi
     teacher = mace.foundation(family, "small", **OPTIONS, licence="ASL")
     assert teacher.identity.licence == "ASL"
     assert labels_of(teacher, WATER).finite()
+
+
+@pytest.mark.parametrize(
+    ("size", "licence", "theory"),
+    [
+        ("small", "MIT", "PBE(+U), Materials Project settings"),
+        ("medium-mpa-0", "MIT", "PBE(+U), Materials Project settings"),
+        ("medium-omat-0", "ASL (non-commercial)", "PBE(+U), OMat24 settings"),
+        ("mace-matpes-pbe-0", "ASL (non-commercial)", "PBE, MatPES settings"),
+        ("mace-matpes-r2scan-0", "ASL (non-commercial)", "r2SCAN, MatPES settings"),
+        ("mh-1", "ASL (non-commercial)", "several, one for each head"),
+    ],
+)
+def test_each_size_of_mace_mp_has_its_own_licence_and_level_of_theory(size, licence, theory, monkeypatch, model_file):
+    monkeypatch.setattr(mace, "fetch_mp", lambda _: model_file)
+    options = {name: value for name, value in OPTIONS.items() if name not in ("licence", "level_of_theory")}
+    about = mace.foundation("mace_mp", size, **options, licence=None, level_of_theory=None).identity
+    assert (about.licence, about.level_of_theory) == (licence, theory)
+    assert mace.foundation("mace_mp", size, **options, licence="mine").identity.licence == "mine"
+
+
+def test_what_the_example_says_of_its_teacher_is_what_the_teacher_says():
+    said = OmegaConf.load(CONF / "teacher" / "demo.yaml")
+    card = json.loads((PACKAGE / "demo" / "teacher" / "model.json").read_text())
+    for field in ("licence", "level_of_theory", "citation"):
+        assert said[field] == card[field]
+
+
+@pytest.mark.parametrize(("licence", "aloud"), [("ASL (non-commercial)", True), ("MIT", False), ("", False)])
+def test_a_licence_that_forbids_commercial_use_is_said_aloud(teacher, caplog, licence, aloud):
+    introduce(replace(teacher.identity, licence=licence))
+    loud = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(loud) == aloud
+    assert all("NOT FOR COMMERCIAL USE" in message for message in loud)

@@ -1,0 +1,287 @@
+"""What is done about labels, by training and by the label command: made, counted, verified, merged, estimated."""
+
+import logging
+import multiprocessing
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from jointkd.data.datamodule import DistillationData
+from jointkd.errors import ConfigError, CorruptShard, LabelMismatch, UserError
+from jointkd.frame import Frame
+from jointkd.labelling import (
+    Inspector,
+    RowIds,
+    commit,
+    done,
+    duration,
+    frequency,
+    label,
+    work,
+)
+from jointkd.labels.quality import counted
+from jointkd.labels.records import TeacherIdentity, choose_rows
+from jointkd.labels.store import LabelStore
+from jointkd.labels.upkeep import damaged_shards, merge, set_aside, status
+from jointkd.teachers import ase
+from jointkd.teachers.base import Teacher, introduce, sha256_of
+from jointkd.teachers.ensemble import joint_checksum
+
+log = logging.getLogger(__name__)
+
+TIMED = 3  # structures of a dry run
+
+
+class Wanted(NamedTuple):
+    """Which labels a configuration asks for."""
+
+    frames: dict[str, Frame]  # by key
+    row_ids: RowIds
+    settings: dict[str, Any]  # of the store
+
+
+def wanted_labels(config: DictConfig, data: DistillationData) -> Wanted:
+    """The structures and rows that a run with this configuration needs labels of. Raises ConfigError."""
+    if "_target_" not in config.teacher:
+        raise ConfigError("teacher=none makes no labels", "choose a teacher with teacher=…")
+    for name in ("rows", "eval_rows"):
+        rows = config.label[name]
+        if rows != "all" and not (isinstance(rows, int) and rows >= 0):
+            raise ConfigError(f"label.{name}={rows} is no number of Hessian rows", "give a number, or all")
+    wanted = {"train": config.label.rows, "test": config.label.eval_rows}
+    if data.reference == "teacher":
+        wanted["val"] = 0
+    frames = {frame.key: frame for split in wanted for frame in data.frames[split]}
+    row_ids = {
+        frame.key: choose_rows(frame.key, len(frame), rows, config.label.seed)
+        for split, rows in wanted.items()
+        for frame in data.frames[split]
+    }
+    return Wanted(frames, row_ids, settings_of(config))
+
+
+def settings_of(config: DictConfig) -> dict[str, Any]:
+    """Which rows are labelled: what the labels of one store have in common."""
+    return {"rows": config.label.rows, "eval_rows": config.label.eval_rows, "row_seed": config.label.seed}
+
+
+def labels_there(config: DictConfig, wanted: Wanted) -> LabelStore | None:
+    """The store of the configuration, or None before there is one. Raises LabelMismatch for one of other labels."""
+    path = Path(config.label.path)
+    if not (path / "manifest.json").exists():
+        return None
+    store = LabelStore.open(path)
+    store.check({**expected_teacher(config.teacher), **wanted.settings})
+    if len(store) and not wanted.frames.keys() & store.keys():
+        raise LabelMismatch(
+            f"the labels in {path} are of other structures than data={config.data.name}",
+            "name another directory with label.path=…, or delete that one",
+        )
+    check_rows(store, wanted.row_ids)
+    return store
+
+
+def make_labels(
+    config: DictConfig, data: DistillationData, atomic_energies: bool = False, workers: int = 1
+) -> LabelStore:
+    """The store of the configured labels, complete. The teacher is loaded only where labels are missing.
+
+    atomic_energies: whether they are needed. Raises ConfigError where they are and the teacher has none, before
+    anything is labelled.
+    """
+    if not isinstance(workers, int) or workers < 1:
+        raise ConfigError(f"label.workers={workers} is no number of processes", "give at least 1")
+    wanted = wanted_labels(config, data)
+    frames = list(wanted.frames.values())
+    store = labels_there(config, wanted)
+    if store is not None and all(done(store, frame) for frame in frames):
+        check_atomic_energies(store.teacher, atomic_energies, config)
+        return store
+    teacher = load_teacher(config)
+    check_atomic_energies(teacher.identity, atomic_energies, config)
+    store = LabelStore.create(Path(config.label.path), teacher.identity, wanted.settings)
+    with helpers(config, wanted, workers):
+        label(frames, wanted.row_ids, teacher, store, config.label.shard_size)
+    return store
+
+
+def check_atomic_energies(teacher: TeacherIdentity, needed: bool, config: DictConfig) -> None:
+    if needed and not teacher.atomic_energies:
+        raise ConfigError(
+            f"method={config.method.name} needs atomic energies, and teacher {teacher.name} gives none",
+            "choose method=hessian, or another teacher",
+        )
+
+
+def load_teacher(config: DictConfig) -> Teacher:
+    """The configured teacher, introduced in a line."""
+    teacher = instantiate(config.teacher)
+    introduce(teacher.identity)
+    return teacher
+
+
+def check_rows(store: LabelStore, row_ids: RowIds) -> None:
+    """Raises LabelMismatch for structures that were labelled with fewer rows, as when they changed the split."""
+    short = [key for key, ids in row_ids.items() if key in store and store.row_count(key) < len(ids)]
+    if short:
+        raise LabelMismatch(
+            f"{len(short)} structures have fewer Hessian rows in {store.path} than are asked for now",
+            "name another directory with label.path=…, or delete that one",
+        )
+
+
+def expected_teacher(teacher: DictConfig) -> dict[str, str | None]:
+    """What is known of a teacher without loading it."""
+    known = {"name": teacher.name, "dtype": teacher.dtype, "head": teacher.get("head")}
+    if "checkpoint" in teacher and (file := Path(teacher.checkpoint).expanduser()).exists():
+        known["checkpoint"] = sha256_of(file)
+    if "checkpoints" in teacher:
+        files = [Path(member).expanduser() for member in teacher.checkpoints]
+        if all(file.exists() for file in files):
+            known["checkpoint"] = joint_checksum([sha256_of(file) for file in files])
+    if "calculator" in teacher and ase.version_of(teacher.calculator):
+        options = OmegaConf.to_container(teacher, resolve=True)
+        assert isinstance(options, dict)
+        known["checkpoint"] = ase.description(
+            *(options[name] for name in ("calculator", "options", "displacement", "atomic_energies"))
+        )
+    return known
+
+
+def look_after(config: DictConfig) -> bool:
+    """Do what label.verify and label.merge ask for; whether they asked for anything.
+
+    Raises CorruptShard where files were damaged (they are set aside), LabelMismatch, StorageError.
+    """
+    path = Path(config.label.path)
+    if config.label.verify:
+        damaged = damaged_shards(path)
+        if damaged:
+            folder = set_aside(path, list(damaged))
+            names = ", ".join(f"{shard.name} ({reason})" for shard, reason in damaged.items())
+            raise CorruptShard(
+                f"{len(damaged)} files of labels in {path} were damaged and are now in {folder}: {names}",
+                "run the same command without label.verify to make their labels again",
+            )
+        store = LabelStore.open(path)
+        log.info("%d files with %d structures are whole: %s", len(store.shards()), len(store), path)
+    elif config.label.merge is not None:
+        other = LabelStore.open(Path(config.label.merge))
+        other.check({**expected_teacher(config.teacher), **settings_of(config)})
+        store = LabelStore.create(path, other.teacher, other.settings)
+        gained = merge(store, other)
+        log.info("%d structures came from %s; %d are labelled now: %s", gained, other.path, len(store), path)
+    else:
+        return False
+    return True
+
+
+def status_of(config: DictConfig, data: DistillationData) -> str:
+    """How far the labels of a configuration are, in a line; the teacher is not loaded."""
+    wanted = wanted_labels(config, data)
+    store = labels_there(config, wanted)
+    if store is None:
+        return f"no labels yet: 0 done, {len(wanted.frames)} left, 0 failed: {config.label.path}"
+    found = status(store, wanted.frames)
+    parts = [f"{found.done} done", f"{found.left} left"]
+    parts.append(f"{len(found.failed)} failed" + (f" ({counted(found.failed.values())})" if found.failed else ""))
+    if found.rate is not None:
+        parts.append(frequency(found.rate))
+        if found.left:
+            parts.append(f"{duration(found.left / found.rate)} at that rate")
+    if found.since is not None:
+        parts.append(f"the last were written {duration(found.since)} ago")
+    return f"labels of {store.teacher.name}: {', '.join(parts)}: {store.path}"
+
+
+def dry_run(config: DictConfig, data: DistillationData) -> str:
+    """How many structures, rows, gigabytes and hours the labels of a configuration are, in a line.
+
+    The time is that of the missing ones, from a few that are timed: cheap, usual and dear. Their labels are kept.
+    """
+    wanted = wanted_labels(config, data)
+    frames = list(wanted.frames.values())
+    rows = sum(len(ids) for ids in wanted.row_ids.values())
+    size = sum(label_bytes(frame, len(wanted.row_ids[frame.key]), config.teacher.dtype) for frame in frames)
+    volume = f"{len(frames)} structures, {rows} Hessian rows, {size / 1e9:.3g} GB in {config.label.path}"
+    store = labels_there(config, wanted)
+    left = [frame for frame in frames if store is None or not done(store, frame)]
+    if not left:
+        return f"{volume}; all are labelled"
+    teacher = load_teacher(config)
+    store = LabelStore.create(Path(config.label.path), teacher.identity, wanted.settings)
+    rate = work_per_second(left, wanted.row_ids, teacher, store)
+    left = [frame for frame in left if not done(store, frame)]
+    seconds = sum(work(frame, wanted.row_ids) for frame in left) / rate
+    return f"{volume}; {len(left)} are left and take one process about {seconds / 3600:.2g} h ({duration(seconds)})"
+
+
+def work_per_second(frames: list[Frame], row_ids: RowIds, teacher: Teacher, store: LabelStore) -> float:
+    """`work` per second of a teacher, timed with `TIMED` of the frames after one that warms it up; all are stored."""
+    ordered = sorted(frames, key=lambda frame: work(frame, row_ids))
+    inspector = Inspector(teacher)
+    commit(ordered[:1], row_ids, teacher, store, inspector)
+    inspector.compared = True  # so that what is timed is labelling alone
+    rest = ordered[1:] or ordered
+    sample = [rest[(2 * part + 1) * len(rest) // (2 * TIMED)] for part in range(TIMED)]
+    sample = list({frame.key: frame for frame in sample}.values())
+    started = time.perf_counter()
+    commit(sample, row_ids, teacher, store, inspector)
+    return sum(work(frame, row_ids) for frame in sample) / (time.perf_counter() - started)
+
+
+def label_bytes(frame: Frame, rows: int, dtype: str) -> int:
+    """Bytes of a structure's labels on disk, without the header."""
+    number = 4 if dtype == "float32" else 8
+    return 8 + 8 * len(frame) + 3 * number * len(frame) * (1 + rows) + 8 * rows
+
+
+@contextmanager
+def helpers(config: DictConfig, wanted: Wanted, workers: int) -> Iterator[None]:
+    """While the block labels, so do `workers` − 1 other processes, which share its work by claims.
+
+    GPUs are dealt out in turn, threads shared equally. A helper that fails is told of, and the others do its work.
+    """
+    context = multiprocessing.get_context("spawn")
+    plain = OmegaConf.to_container(config, resolve=True) if workers > 1 else None
+    threads = torch.get_num_threads()
+    share = max(1, threads // workers)
+    processes = [
+        context.Process(target=help_label, args=(plain, wanted, number, share), daemon=True)
+        for number in range(1, workers)
+    ]
+    for process in processes:
+        process.start()
+    torch.set_num_threads(share)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def help_label(plain: dict[str, Any], wanted: Wanted, number: int, threads: int) -> None:
+    """What a helper does: load the teacher, and label what no other process has claimed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one ends the others
+    torch.set_num_threads(threads)
+    config = OmegaConf.create(plain)
+    gpus = torch.cuda.device_count()
+    if gpus > 1 and "device" in config.teacher and config.teacher.device is None:
+        config.teacher.device = f"cuda:{number % gpus}"
+    try:
+        teacher = instantiate(config.teacher)
+        store = LabelStore.create(Path(config.label.path), teacher.identity, wanted.settings)
+        label(list(wanted.frames.values()), wanted.row_ids, teacher, store, config.label.shard_size, silent=True)
+    except UserError as error:
+        print(f"helper {number} of label.workers: {error}", file=sys.stderr)
+        raise SystemExit(1) from None

@@ -1,0 +1,92 @@
+"""Several MACE models as one teacher: the mean of what they say, and how far they are apart."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from jointkd.errors import ConfigError, TeacherError
+from jointkd.frame import Frame
+from jointkd.labels.records import Spread, TeacherIdentity, TeacherLabels
+from jointkd.teachers import mace
+from jointkd.teachers.base import Teacher, check_elements
+
+
+class EnsembleTeacher:
+    """Means over the labels of several teachers; rows of the mean energy's Hessian are the means of their rows."""
+
+    def __init__(self, members: Sequence[Teacher], name: str) -> None:
+        self.members = sorted(members, key=lambda member: member.identity.checkpoint)  # their order changes nothing
+        self.identity = joint_identity([member.identity for member in self.members], name)
+
+    @property
+    def batch_atoms(self) -> int:
+        return min(member.batch_atoms for member in self.members)
+
+    def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
+        """Labels of each frame with their spread; see `Teacher`."""
+        check_elements(frames, self.identity)
+        said = [member.label(frames, row_ids) for member in self.members]
+        return [mean([labels[b] for labels in said]) for b in range(len(frames))]
+
+
+def mean(labels: Sequence[TeacherLabels]) -> TeacherLabels:
+    """The means of several labels of one structure, and their sample standard deviations as the spread."""
+    arrays = {
+        name: np.stack([np.asarray(getattr(label, name)) for label in labels])
+        for name in ("energy", "atomic_energies", "forces", "hessian_rows")
+    }
+    means = {name: values.mean(0) for name, values in arrays.items()}
+    apart = {name: arrays[name].std(0, ddof=1) for name in ("energy", "atomic_energies", "forces")}
+    return replace(
+        labels[0],
+        **{**means, "energy": float(means["energy"])},
+        spread=Spread(**{**apart, "energy": float(apart["energy"])}),
+    )
+
+
+def joint_identity(members: Sequence[TeacherIdentity], name: str) -> TeacherIdentity:
+    """Who an ensemble is. Raises TeacherError for members that cannot be averaged."""
+    if len({member.checkpoint for member in members}) < max(2, len(members)):
+        raise TeacherError(f"teacher {name} has a member twice, or only one", "give different checkpoints")
+    theories = sorted({member.level_of_theory for member in members})
+    if len(theories) > 1:
+        raise TeacherError(
+            f"the members of teacher {name} are at different levels of theory: {', '.join(theories)}",
+            "average models of one level of theory only",
+        )
+    elements = tuple(sorted(set.intersection(*(set(member.elements) for member in members))))
+    if not elements:
+        raise TeacherError(f"the members of teacher {name} have no element in common", "give others")
+    return replace(
+        members[0],
+        name=name,
+        checkpoint=joint_checksum([member.checkpoint for member in members]),
+        elements=elements,
+        free_atom_energies={z: float(np.mean([member.free_atom_energies[z] for member in members])) for z in elements},
+        members=len(members),
+        licence="; ".join(sorted({member.licence for member in members if member.licence})),
+        citation="; ".join(sorted({member.citation for member in members if member.citation})),
+    )
+
+
+def joint_checksum(checksums: Sequence[str]) -> str:
+    """One checksum of those of the members, whatever their order."""
+    return hashlib.sha256("".join(sorted(checksums)).encode()).hexdigest()
+
+
+def of_checkpoints(
+    checkpoints: list[str],
+    name: str,
+    dtype: str,
+    device: str | None,
+    batch_atoms: int,
+    head: str | None = None,
+    **about: str | None,
+) -> EnsembleTeacher:
+    """An ensemble of MACE models, each a `.model` file or a directory of plain weights; see `mace.from_checkpoint`."""
+    if not checkpoints or isinstance(checkpoints, str):
+        raise ConfigError(f"teacher.checkpoints={checkpoints} is no list", "give teacher.checkpoints=[a.model,b.model]")
+    members = [mace.from_checkpoint(path, name, dtype, device, batch_atoms, head, **about) for path in checkpoints]
+    return EnsembleTeacher(members, name)

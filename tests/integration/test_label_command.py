@@ -1,0 +1,174 @@
+"""What python -m jointkd.label does besides labelling, as one types it."""
+
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from jointkd.label_jobs import make_labels
+from tests.files import molecules, saved
+from tests.teachers import calls_in, frames_of
+
+pytest.importorskip("mace")
+
+COUNT = 15
+
+
+@pytest.fixture
+def options(tiny_mace, tmp_path) -> tuple[str, ...]:
+    return (
+        "teacher=mace",
+        f"teacher.checkpoint={tiny_mace}",
+        "data=extxyz",
+        f"data.path={saved(tmp_path / 'mine.xyz', molecules(COUNT))}",
+        "data.energy_key=REF_energy",
+        "data.forces_key=REF_forces",
+        "label.path=labels",
+        "label.shard_size=4",
+        "hydra.run.dir=run",
+    )
+
+
+def shards(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "labels" / "shards").glob("*.safetensors"))
+
+
+def wanted(text: str) -> int:
+    """How many structures a status line is about: validation needs no labels, so it is not all of the file."""
+    found = re.search(r"(\d+) done, (\d+) left, (\d+) failed", text)
+    assert found, text
+    return sum(int(number) for number in found.groups())
+
+
+def test_the_status_is_told_before_and_after_without_loading_the_teacher(command, options, tmp_path, monkeypatch):
+    before = command("label", *options, "label.status=true")
+    assert before.status == 0, before.err
+    assert "no labels yet: 0 done" in before.out
+    assert not (tmp_path / "labels").exists()
+    assert command("label", *options).status == 0
+
+    def loaded(*_, **__):
+        raise AssertionError("the teacher was loaded")
+
+    monkeypatch.setattr("jointkd.teachers.mace.load_pickle", loaded)
+    monkeypatch.setattr("jointkd.teachers.mace_model.load", loaded)
+    shards(tmp_path)[0].unlink()
+    after = command("label", *options, "label.status=true")
+    assert after.status == 0, after.err
+    assert re.search(r"labels of mace: \d+ done, [24] left, 0 failed", after.out), after.out
+    assert wanted(after.out) == wanted(before.out)
+
+
+def test_verify_says_that_all_is_whole_or_names_what_is_not_and_the_next_run_mends_it(command, options, tmp_path):
+    assert command("label", *options).status == 0
+    count = len(shards(tmp_path))
+    fine = command("label", *options, "label.verify=true")
+    assert fine.status == 0, fine.err
+    assert f"{count} files with " in fine.out
+    bad = shards(tmp_path)[0]
+    bad.write_bytes(bad.read_bytes()[:-8])
+    broken = command("label", *options, "label.verify=true")
+    assert broken.status == 1
+    assert broken.err.startswith("CorruptShard: 1 files of labels")
+    assert broken.err.count("\n") == 1
+    assert bad.name in broken.err
+    assert (tmp_path / "labels" / "damaged" / bad.name).exists()
+    assert len(shards(tmp_path)) == count - 1
+    assert command("label", *options).status == 0
+    assert len(shards(tmp_path)) == count
+    assert " 0 left" in command("label", *options, "label.status=true").out
+    assert command("label", *options, "label.verify=true").status == 0
+
+
+def test_a_dry_run_says_how_much_and_how_long_and_keeps_the_labels_that_it_timed(command, options, tmp_path):
+    told = command("label", *options, "label.dry_run=true")
+    assert told.status == 0, told.err
+    found = re.search(
+        r"(\d+) structures, (\d+) Hessian rows, (\S+) GB in labels; (\d+) are left and take one process about (\S+) h",
+        told.out,
+    )
+    assert found, told.out
+    structures, rows, gigabytes, left, hours = (float(number) for number in found.groups())
+    assert structures - left == 4
+    assert 0 < hours < 0.1
+    assert command("label", *options).status == 0
+    status = command("label", *options, "label.status=true").out
+    assert f"{structures:.0f} done, 0 left" in status
+    written = sum(shard.stat().st_size for shard in shards(tmp_path))
+    assert 0.6 * written < 1e9 * gigabytes < written  # headers are a large part of such small files
+    assert rows > 4 * structures
+    done = command("label", *options, "label.dry_run=true")
+    assert "all are labelled" in done.out
+
+
+def test_labels_of_another_directory_are_merged(command, options, tmp_path):
+    assert command("label", *options, "label.path=other").status == 0
+    merged = command("label", *options, "label.merge=other")
+    assert merged.status == 0, merged.err
+    assert "structures came from other" in merged.out
+    assert " 0 left" in command("label", *options, "label.status=true").out
+    refused = command("label", *options, "label.path=third", "label.merge=other", "label.seed=1")
+    assert refused.status == 1
+    assert "row_seed=0, not 1" in refused.err
+
+
+def test_workers_share_the_work_and_repeat_none_of_it(tmp_path):
+    (tmp_path / "calls").mkdir()
+    teacher = {"_target_": "tests.teachers.CompanionTeacher", "name": "numbers", "dtype": "float64", "companions": 2}
+    labels = {"path": str(tmp_path / "labels"), "rows": 4, "eval_rows": 2, "seed": 0, "shard_size": 2}
+    config = OmegaConf.create({"teacher": {**teacher, "folder": str(tmp_path / "calls")}, "label": labels})
+    frames = frames_of(30)
+    data = SimpleNamespace(reference="data", frames={"train": frames, "val": [], "test": []})
+    threads = torch.get_num_threads()
+    store = make_labels(config, data, workers=2)
+    assert store.keys() == {frame.key for frame in frames}
+    calls = [calls_in(file) for file in (tmp_path / "calls").iterdir()]
+    assert len(calls) == 2
+    assert all(calls)
+    assert sorted(calls[0] + calls[1]) == sorted(store.keys())
+    assert torch.get_num_threads() == threads
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("workers", ["0", "many"])
+def test_workers_are_a_number(command, options, workers):
+    refused = command("label", *options, f"label.workers={workers}")
+    assert refused.status == 1
+    assert refused.err.startswith(f"ConfigError: label.workers={workers} is no number of processes")
+
+
+def test_sigterm_ends_the_command_within_seconds_and_the_next_one_goes_on(command, options, tmp_path):
+    saved(tmp_path / "mine.xyz", molecules(600))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jointkd.label", *options],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "CUDA_VISIBLE_DEVICES": ""},
+    )
+    end = time.monotonic() + 60
+    while len(shards(tmp_path)) < 2 and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    asked = time.monotonic()
+    output, _ = process.communicate(timeout=60)
+    assert time.monotonic() - asked < 5
+    assert process.returncode == 128 + signal.SIGTERM, output
+    assert "stopped by SIGTERM; the same command goes on from what was saved" in output
+    assert "Traceback" not in output
+    assert not list((tmp_path / "labels" / "shards").glob(".*"))
+    status = command("label", *options, "label.status=true")
+    found = re.search(r"(\d+) done, (\d+) left", status.out)
+    assert found, status
+    assert int(found[1]) >= 8
+    assert int(found[2]) > 0
