@@ -140,9 +140,10 @@ def test_labels_do_not_depend_on_what_was_labelled_before():
     first = labels_of(teacher, ETHANOL, [3])
     labels_of(teacher, other, [0])
     again = labels_of(teacher, ETHANOL, [3])
-    assert first.energy == again.energy
-    for name in ("atomic_energies", "forces", "hessian_rows"):
-        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+    # several threads sum in any order; a calculation begun from another one's result differs by more
+    assert first.energy == pytest.approx(again.energy, abs=1e-9)
+    for name, error in (("atomic_energies", 1e-9), ("forces", 1e-9), ("hessian_rows", 1e-6)):
+        np.testing.assert_allclose(getattr(first, name), getattr(again, name), rtol=0, atol=error)
 
 
 def preset(name: str) -> dict:
