@@ -32,6 +32,15 @@ NAME_LENGTH = 32
 ABANDONED = 3600  # s; no living process takes that long to write a shard
 
 
+CHANGED = "its checksum does not match its name"
+
+
+def has_its_checksum(shard: Path) -> bool:
+    """Whether a shard holds the bytes that it was named by."""
+    with shard.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:NAME_LENGTH] == shard.stem
+
+
 class LabelStore:
     """Labels of one teacher, by content key. `LabelStore.create` to write, `LabelStore.open` to read."""
 
@@ -189,9 +198,8 @@ class LabelStore:
     def verify(self) -> None:
         """Recompute every shard's checksum. Raises CorruptShard that names the first bad one."""
         for shard in sorted(self._keys_of):
-            with shard.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest()[:NAME_LENGTH] != shard.stem:
-                    raise damaged(shard, "its checksum does not match its name")
+            if not has_its_checksum(shard):
+                raise damaged(shard, CHANGED)
 
     def content_hash(self) -> str:
         """One hash of every label, whatever the shards they lie in."""

@@ -1,6 +1,5 @@
 """Care of a directory of labels without its teacher: how far it is, whether it is whole, and bringing two together."""
 
-import hashlib
 import itertools
 import statistics
 import time
@@ -12,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from jointkd.errors import LabelMismatch
 from jointkd.labels.quality import counted
-from jointkd.labels.store import NAME_LENGTH, LabelStore, storage, write_whole
+from jointkd.labels.store import CHANGED, LabelStore, has_its_checksum, storage, write_whole
 
 NEWEST = 50  # shards that the rate is taken from
 PAUSE = 10  # an interval between shards so many times the median one is a pause, and what was before it another run
@@ -57,10 +56,9 @@ def damaged_shards(path: Path) -> dict[Path, str]:
     """The shards of a directory that are not what was written, each with the reason; every checksum is recomputed."""
     found = {}
     for shard in sorted((path / "shards").glob("*.safetensors")):
-        with shard.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest()[:NAME_LENGTH] != shard.stem:
-                found[shard] = "its checksum does not match its name"
-                continue
+        if not has_its_checksum(shard):
+            found[shard] = CHANGED
+            continue
         try:
             with safe_open(shard, framework="numpy") as opened:
                 header = opened.metadata() or {}
