@@ -1,8 +1,10 @@
 """A structure as it is read and labelled: numpy arrays in float64, no neighbours, no batch."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +24,7 @@ class Frame:
     group: str = ""  # molecule, material or trajectory
     split: str | None = None  # where the file itself says it belongs
     source: str = ""  # where it was read, for messages
+    info: Mapping[str, Any] = field(default_factory=dict)  # what else the file says of it, for subsets and reports
 
     def __len__(self) -> int:
         return len(self.numbers)
