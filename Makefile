@@ -19,7 +19,7 @@ env: $(STAMP) ## create the virtual environment VENV with PYTHON, once
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(IN_VENV) -m pip install --upgrade pip
-	$(IN_VENV) -m pip install -e '.[mace,dev]'
+	$(IN_VENV) -m pip install -e '.[mace,sweep,xtb,dev]'
 	touch $@
 
 demo: env ## train three students on the example with SEEDS, and compare them in outputs/demo
