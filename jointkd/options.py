@@ -122,7 +122,7 @@ def check_values(config: DictConfig) -> None:
     written = values(OmegaConf.to_container(config))
     for path, value in values(OmegaConf.to_container(config, resolve=True)).items():
         parent, _, name = path.rpartition(".")
-        target = written.get(f"{parent}._target_")
+        target = written.get(f"{parent}._target_" if parent else "_target_")
         if target is None or is_private(path):
             continue
         takes = inspect.signature(hydra.utils.get_object(target), eval_str=True).parameters

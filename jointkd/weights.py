@@ -1,5 +1,6 @@
-"""Students as files: which student it is and its weights, in one safetensors file. Reading it runs no code."""
+"""Students as files: which student it is and its weights, in one safetensors file. Reading it runs no code of its."""
 
+import importlib
 import json
 import logging
 import os
@@ -12,18 +13,15 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from jointkd.errors import ConfigError, DataError
-from jointkd.students.gemnet import GemNet
-from jointkd.students.painn import PaiNN
 
 log = logging.getLogger(__name__)
+
+NAME = "student.safetensors"  # in the folder of a finished run
 
 
 def target_of(kind: type) -> str:
     """What `_target_` calls a class."""
     return f"{kind.__module__}.{kind.__qualname__}"
-
-
-STUDENTS: dict[str, type[nn.Module]] = {target_of(kind): kind for kind in (PaiNN, GemNet)}
 
 
 class SavedStudent(NamedTuple):
@@ -49,9 +47,11 @@ def save_student(path: Path, saved: SavedStudent) -> None:
 
 
 def read_student(path: Path) -> SavedStudent:
-    """What `save_student` wrote. Raises DataError where there is no such file."""
+    """What `save_student` wrote, at `path` or in the folder of a run there. Raises DataError where there is nothing."""
+    path = path / NAME if path.is_dir() else path
+    remedy = "give the folder of a finished run, or a file of python -m jointkd.import_checkpoint"
     if not path.is_file():
-        raise DataError(f"there is no file {path}", "give a file that python -m jointkd.import_checkpoint wrote")
+        raise DataError(f"there is no file {path}", remedy)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -64,25 +64,20 @@ def read_student(path: Path) -> SavedStudent:
             json.loads(metadata["origin"]),
         )
     except (SafetensorError, KeyError, ValueError) as error:
-        raise DataError(
-            f"{path} is not the file of a student ({type(error).__name__}: {error})",
-            "give a file that python -m jointkd.import_checkpoint wrote",
-        ) from error
+        raise DataError(f"{path} is not the file of a student ({type(error).__name__}: {error})", remedy) from error
 
 
-def load_student(path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The student of a file, in the precision of its weights, and its configuration.
+def load_student(path: Path) -> tuple[nn.Module, SavedStudent]:
+    """The student of a file or of a run's folder, in the precision of its weights, and all that the file holds.
 
-    Raises DataError for a file that is not a student's, or is of a student that is not among `STUDENTS`.
+    Raises DataError for a file that is not a student's, or whose student is not installed here.
     """
     saved = read_student(path)
-    if saved.config["_target_"] not in STUDENTS:
-        raise DataError(f"{path} is of {saved.config['_target_']}", f"known students: {', '.join(STUDENTS)}")
     dtype = next(weight.dtype for weight in saved.weights.values() if weight.is_floating_point())
     student = build(saved.config, dtype)
     check_weights(student, saved.weights, str(path), "the file is damaged or of another version: make it again")
     student.load_state_dict(saved.weights)
-    return student, saved.config
+    return student, saved
 
 
 def load_weights(student: nn.Module, path: Path) -> SavedStudent:
@@ -117,9 +112,22 @@ def build(config: dict[str, Any], dtype: torch.dtype) -> nn.Module:
     default = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        return STUDENTS[config["_target_"]](**{name: value for name, value in config.items() if name != "_target_"})
+        kind = student_class(config["_target_"])
+        return kind(**{name: value for name, value in config.items() if name != "_target_"})
     finally:
         torch.set_default_dtype(default)
+
+
+def student_class(target: str) -> type[nn.Module]:
+    """The class that `_target_` names. Raises DataError for what is not installed, or is no torch module."""
+    module, _, name = target.rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise DataError(f"the student {target} is not here ({error})", "put its module on PYTHONPATH") from error
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        raise DataError(f"{target} is not a student", "only classes of torch.nn.Module are")
+    return kind
 
 
 def check_weights(

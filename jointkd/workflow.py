@@ -27,7 +27,7 @@ from jointkd.labels.store import LabelStore
 from jointkd.labels.upkeep import summary
 from jointkd.module import DistillationModule
 from jointkd.students.scales import fit_scales
-from jointkd.weights import SavedStudent, load_weights
+from jointkd.weights import NAME, SavedStudent, load_weights, save_student
 
 log = logging.getLogger(__name__)
 
@@ -75,10 +75,25 @@ def train(config: DictConfig) -> dict[str, float]:
             "started": started,
             "ended": time.time(),
         }
+        save_student(directory / NAME, finished(config, module, data, summary))
         (directory / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
         log.info("%s", table(summary["test"]))
         log.info("written to %s", directory)
     return dict(metrics)
+
+
+def finished(
+    config: DictConfig, module: DistillationModule, data: DistillationData, summary: dict[str, Any]
+) -> SavedStudent:
+    """The student as a file that is used without its run."""
+    student = OmegaConf.to_container(config.student, resolve=True)
+    assert isinstance(student, dict)
+    energies = data.references.energies if data.references else {}
+    told = ("method", "data", "teacher", "teacher_card", "seed", "steps", "test")
+    origin = {"format": "jointkd", "revision": git_revision(), **{name: summary[name] for name in told}}
+    return SavedStudent(
+        {str(name): value for name, value in student.items()}, module.student.state_dict(), energies, origin
+    )
 
 
 def prepare_student(config: DictConfig, module: DistillationModule, data: DistillationData) -> None:

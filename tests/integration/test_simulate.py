@@ -1,0 +1,108 @@
+"""Molecular dynamics from the command line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase.io import read, write
+
+from jointkd.weights import SavedStudent, build, save_student
+from tests.structures import ETHANOL, MOLECULES
+
+CONFIG = {
+    "_target_": "jointkd.students.painn.PaiNN",
+    "width": 8,
+    "layers": 1,
+    "radial": 4,
+    "cutoff": 3.0,
+    "conservative": True,
+}
+REFERENCES = {1: -13.0, 6: -1030.0, 7: -1486.0, 8: -2040.0}
+
+
+@pytest.fixture
+def student(tmp_path: Path) -> Path:
+    """A student that hardly pulls: forces are small, so what is hot flies apart."""
+    torch.manual_seed(0)
+    file = tmp_path / "student.safetensors"
+    save_student(file, SavedStudent(CONFIG, build(CONFIG, torch.float32).state_dict(), REFERENCES, {}))
+    write(tmp_path / "start.xyz", MOLECULES, format="extxyz")
+    return file
+
+
+def folder_of(tmp_path: Path) -> Path:
+    (summary,) = (tmp_path / "outputs" / "simulations").rglob("summary.json")
+    return summary.parent
+
+
+def test_a_simulation_leaves_a_trajectory_a_log_a_summary_and_a_picture(command, tmp_path, student):
+    options = ("steps=25", "interval=10", "temperature=10", "timestep=0.5")
+    done = command("simulate", "run=student.safetensors", "structures=start.xyz", *options)
+    assert done.status == 0, done.err
+    folder = folder_of(tmp_path)
+    frames = read(folder / "trajectory.xyz", index=":")
+    assert len(frames) == 4  # after 0, 10, 20 and 25 steps
+    np.testing.assert_allclose(frames[0].positions, ETHANOL.positions, atol=1e-6)
+    assert np.abs(frames[-1].positions - ETHANOL.positions).max() > 1e-4
+    assert np.isfinite(frames[-1].get_forces()).all()
+    log = np.genfromtxt(folder / "log.csv", delimiter=",", names=True)
+    np.testing.assert_allclose(log["time_ps"], [0, 0.005, 0.01, 0.0125], atol=1e-6)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["stable"] is True
+    assert summary["steps"] == 25
+    assert summary["stable_ps"] == pytest.approx(0.0125)
+    assert summary["bonds"] == 8
+    assert (folder / "simulation.png").stat().st_size > 10_000
+
+
+def test_the_same_seed_gives_the_same_trajectory_and_another_one_another(command, tmp_path, student):
+    ends = []
+    for seed in (1, 1, 2):
+        name = f"hydra.run.dir={len(ends)}"
+        done = command("simulate", "run=student.safetensors", "structures=start.xyz", "steps=10", f"seed={seed}", name)
+        assert done.status == 0, done.err
+        ends.append(read(tmp_path / str(len(ends)) / "trajectory.xyz", index=-1).positions)
+    np.testing.assert_array_equal(ends[0], ends[1])
+    assert np.abs(ends[0] - ends[2]).max() > 1e-3
+
+
+def test_it_ends_where_a_bond_breaks_and_says_which(command, tmp_path, student):
+    done = command(
+        "simulate", "run=student.safetensors", "structures=start.xyz", "steps=1000", "interval=5", "temperature=3000"
+    )
+    assert done.status == 0, done.err
+    assert "unstable after " in done.out + done.err
+    assert " Å long and was " in done.out + done.err
+    summary = json.loads((folder_of(tmp_path) / "summary.json").read_text())
+    assert summary["stable"] is False
+    assert summary["steps"] < 1000
+    log = np.genfromtxt(folder_of(tmp_path) / "log.csv", delimiter=",", names=True)
+    assert log["bond_deviation_A"][-1] > 0.5 > log["bond_deviation_A"][-2]
+    assert summary["stable_ps"] == pytest.approx(log["time_ps"][-2], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["structures=none.xyz"], "DataError: structures=none.xyz does not exist; give a file that ASE reads"),
+        (["index=3"], "DataError: index=3: start.xyz holds fewer structures; they are counted from 0"),
+        (["ensemble=npt"], "ConfigError: ensemble=npt is not known; choose nvt or nve"),
+        (["steps=0"], "ConfigError: steps=0, interval=50; give numbers of steps, at least 1"),
+        (
+            ["temperature=hot"],
+            "ConfigError: temperature=hot is of the wrong type; give it a value of type float or int",
+        ),
+        (
+            ["run=outputs"],
+            "DataError: there is no file outputs/student.safetensors; give the folder of a finished run, or a file",
+        ),
+    ],
+)
+def test_a_wrong_option_is_one_line(command, tmp_path, student, options, message):
+    given = {"run": "student.safetensors", "structures": "start.xyz"} | dict(option.split("=") for option in options)
+    done = command("simulate", *(f"{name}={value}" for name, value in given.items()))
+    assert done.status == 1
+    assert done.err.startswith(message)
+    assert done.err.count("\n") == 1
