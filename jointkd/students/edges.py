@@ -1,8 +1,9 @@
 """Sums over edges of products, without a stored product: what message passing is made of.
 
-Every operand sits on the graph's edges, or on what an edge belongs to: its pair (both directions of it), its source
-or its target. A product's derivative by one operand is again such a product, summed onto that operand's place; so
-one function, made in tiles that fit the processor's cache, serves every order of derivative and keeps only operands.
+Every operand sits on the graph's edges, or on what an edge belongs to: its pair (both directions of it), its arrow
+(what changes sign with the direction of a pair), its source or its target. A product's derivative by one operand is
+again such a product, summed onto that operand's place; so one function, made in tiles that fit the processor's cache,
+serves every order of derivative and keeps only operands.
 """
 
 from functools import reduce
@@ -10,6 +11,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from jointkd.students.blocks import Blocks
 
 TILE = {"cpu": 1024}  # edges at a time; elsewhere all of them
 SMALL = 2**18  # numbers in a product that may be stored
@@ -22,6 +25,7 @@ class Order(NamedTuple):
     pair: Tensor  # [E] and where each edge's pair, source and target are
     source: Tensor
     target: Tensor
+    sign: Tensor  # [E] 1 for the first edge of a pair, -1 for its reverse
 
 
 class Graph(NamedTuple):
@@ -29,6 +33,7 @@ class Graph(NamedTuple):
 
     orders: dict[str, Order]  # `pair`: one edge of each pair, then their reverses
     sizes: dict[str, int]  # entries of each place
+    shift: Tensor  # [E, 3] Å
 
     @classmethod
     def of(cls, structure: Any, atoms: int) -> "Graph":
@@ -39,13 +44,15 @@ class Graph(NamedTuple):
         number = (edge < reverse).cumsum(0) - 1
         pair = torch.where(edge < reverse, number, number[reverse])
         first = (edge < reverse).nonzero()[:, 0]
-        by_target = Order(edge, pair, source, target)
+        sign = torch.where(edge < reverse, 1, -1).to(torch.int8)
+        by_target = Order(edge, pair, source, target, sign)
         by_source = Order(*(index[reverse] for index in by_target))
         halves = torch.cat([first, reverse[first]])
         by_pair = Order(*(index[halves] for index in by_target))
         return cls(
-            {"edge": by_target, "pair": by_pair, "source": by_source, "target": by_target},
-            {"edge": len(edge), "pair": len(first), "source": atoms, "target": atoms},
+            {"edge": by_target, "pair": by_pair, "arrow": by_pair, "source": by_source, "target": by_target},
+            {"edge": len(edge), "pair": len(first), "arrow": len(first), "source": atoms, "target": atoms},
+            structure.edge_shift,
         )
 
     @property
@@ -68,20 +75,64 @@ class Graph(NamedTuple):
         """[P] one edge of every pair."""
         return self.orders["pair"].edge[: self.sizes["pair"]]
 
+    @property
+    def present(self) -> Tensor:
+        """[P] whether a pair is one of neighbours: all are."""
+        return torch.ones(self.sizes["pair"], dtype=torch.bool, device=self.shift.device)
 
-def edge_vectors(positions: Tensor, structure: Any, graph: Graph) -> Tensor:
-    """[E, 3] Å from the target of every edge to its source."""
-    ends = positions.index_select(0, graph.source) - positions.index_select(0, graph.target)
-    return ends + structure.edge_shift
+    def edge_vectors(self, positions: Tensor) -> Tensor:
+        """[E, 3] Å from the target of every edge to its source."""
+        return positions.index_select(0, self.source) - positions.index_select(0, self.target) + self.shift
+
+    def pair_vectors(self, positions: Tensor) -> Tensor:
+        """[P, 3] Å, those of the first edges."""
+        first, order = self.first, self.orders["target"]
+        ends = positions.index_select(0, order.source[first]) - positions.index_select(0, order.target[first])
+        return ends + self.shift[first]
+
+    def sums(self, places: tuple[str, ...], to: str, shape: tuple[int, int], operands: tuple[Tensor, ...]) -> Tensor:
+        """See `Product`."""
+        order, entries = self.orders[to], self.sizes[to]
+        result = operands[0].new_zeros(shape[0], entries, shape[1])
+        edges = len(order.edge)
+        half = entries if to in ("pair", "arrow") else edges
+        tile = TILE.get(result.device.type, max(edges, 1))
+        for start in (*range(0, half, tile), *range(half, edges, tile)):
+            stop = min(start + tile, half if start < half else edges)
+            factors = [at(order, place, x, start, stop) for place, x in zip(places, operands, strict=True)]
+            if to in ("source", "target"):
+                add_by_entry(result, factors, getattr(order, to)[start:stop])
+                continue
+            sign = -1 if to == "arrow" and start >= half else 1
+            for of_result, value in zip(result, multiply(factors, shape), strict=True):
+                of_result[start % entries : start % entries + stop - start] += sign * value
+        return result
 
 
-def product(graph: Graph, to: str = "target", **operands: Tensor) -> Tensor:
+Pairs = Graph | Blocks
+
+
+def pairs_of(structure: Any, atoms: int, width: int) -> Pairs:
+    """The pairs of a batch, for products that are `width` wide: in blocks on a CPU, where that pays."""
+    large = structure.edge_index.shape[1] * width > SMALL
+    blocks = Blocks.of(structure, atoms) if large and structure.edge_index.device.type == "cpu" else None
+    return blocks or Graph.of(structure, atoms)
+
+
+def at(order: Order, place: str, operand: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+    """An operand [A, entries, F] at edges start to stop of an order: [A, edges, F]."""
+    if place == "arrow":
+        return operand.index_select(1, order.pair[start:stop]) * order.sign[start:stop, None]
+    return operand.index_select(1, getattr(order, place)[start:stop])
+
+
+def product(graph: Pairs, to: str = "target", **operands: Tensor) -> Tensor:
     """Multiply operands edge by edge and sum the products at `to`: [A, entries, F].
 
-    Operands are named by their place (edge, pair, source, target) and shaped [A or 1, entries, F or 1].
+    Operands are named by their place (edge, pair, arrow, source, target) and shaped [A or 1, entries, F or 1].
     """
     axes, width = (max(operand.shape[dim] for operand in operands.values()) for dim in (0, 2))
-    if axes * graph.sizes["edge"] * width <= SMALL:
+    if isinstance(graph, Graph) and axes * graph.sizes["edge"] * width <= SMALL:
         return plain(graph, to, operands)
     result: Tensor = Product.apply(graph, tuple(operands), to, (axes, width), *operands.values())
     return result
@@ -90,38 +141,22 @@ def product(graph: Graph, to: str = "target", **operands: Tensor) -> Tensor:
 def plain(graph: Graph, to: str, operands: dict[str, Tensor]) -> Tensor:
     """The same by operations that autograd knows, for what is so small that calls cost more than memory."""
     order = graph.orders["target"]
-    factors = [x if place == "edge" else x.index_select(1, getattr(order, place)) for place, x in operands.items()]
+    factors = [x if place == "edge" else at(order, place, x) for place, x in operands.items()]
     value = reduce(torch.mul, sorted(factors, key=Tensor.numel))
     if to == "edge":
         return value
+    if to == "arrow":
+        value = value * order.sign[:, None]
     zeros = value.new_zeros(value.shape[0], graph.sizes[to], value.shape[2])
-    return zeros.index_add(1, getattr(order, to), value)
+    return zeros.index_add(1, order.pair if to == "arrow" else getattr(order, to), value)
 
 
 class Product(torch.autograd.Function):
     """The product of operands at `places`, summed at `to` and over what `shape` (A, F) says is of size one."""
 
     @staticmethod
-    def forward(graph: Graph, places: tuple[str, ...], to: str, shape: tuple[int, int], *operands: Tensor) -> Tensor:
-        order, entries = graph.orders[to], graph.sizes[to]
-        result = operands[0].new_zeros(shape[0], entries, shape[1])
-        edges = len(order.edge)
-        half = entries if to == "pair" else edges
-        tile = TILE.get(result.device.type, max(edges, 1))
-        for start in (*range(0, half, tile), *range(half, edges, tile)):
-            stop = min(start + tile, half if start < half else edges)
-            factors = [
-                operand[:, start % entries : start % entries + stop - start]
-                if place == to and place in ("edge", "pair")
-                else operand.index_select(1, getattr(order, place)[start:stop])
-                for operand, place in zip(operands, places, strict=True)
-            ]
-            if to in ("source", "target"):
-                add_by_entry(result, factors, getattr(order, to)[start:stop])
-            else:
-                for of_result, value in zip(result, multiply(factors, shape), strict=True):
-                    of_result[start % entries : start % entries + stop - start] += value
-        return result
+    def forward(graph: Any, places: tuple[str, ...], to: str, shape: tuple[int, int], *operands: Tensor) -> Tensor:
+        return graph.sums(places, to, shape, operands)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

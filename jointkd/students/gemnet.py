@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from jointkd.structure import Prediction
 from jointkd.students.basis import GaussianBasis, PolynomialEnvelope, length, spherical_harmonics
-from jointkd.students.edges import Graph, edge_vectors, product
+from jointkd.students.edges import Graph, product
 from jointkd.students.gemnet_blocks import Concatenation, Dense, Edges, Interaction, Output
 
 
@@ -62,7 +62,7 @@ class GemNet(nn.Module):
     def forward(self, positions: Tensor, structure: Any) -> Prediction:
         """positions [N, 3] Å → atomic energies [N] eV and, for GemNet-dT, forces [N, 3] eV/Å."""
         graph = Graph.of(structure, len(positions))
-        vectors = edge_vectors(positions, structure, graph)
+        vectors = graph.edge_vectors(positions)
         distances = length(vectors, 1)
         direction = vectors / distances[:, None]
         x = distances.index_select(0, graph.first) / self.cutoff

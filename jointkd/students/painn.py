@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from jointkd.structure import Prediction
 from jointkd.students.activation import ScaledSiLU
 from jointkd.students.basis import GaussianBasis, LayerNorm, PolynomialEnvelope, length
-from jointkd.students.edges import Graph, edge_vectors, product
+from jointkd.students.edges import Pairs, pairs_of, product
 
 SOFTENING = 0.1  # in the units of the features, which are of order one
 
@@ -32,15 +32,15 @@ class Message(nn.Module):
         self.filter = nn.Linear(radial, 3 * width)
 
     def forward(
-        self, s: Tensor, v: Tensor | None, radial: Tensor, direction: Tensor, graph: Graph
+        self, s: Tensor, v: Tensor | None, radial: Tensor, direction: Tensor, graph: Pairs
     ) -> tuple[Tensor, Tensor]:
-        """radial [P, radial + 1], the last one for the bias; direction [3, E, 1]."""
+        """radial [P, radial + 1], the last one for the bias; direction [3, P, 1]."""
         weights = torch.cat([self.filter.weight, self.filter.bias[:, None]], dim=1)
         for_scalar, for_gate, for_radiate = weights.split(self.width)
         scalar, gate, radiate = self.context(self.norm(s)).split(self.width, dim=-1)
         radiate = radiate / math.sqrt(self.width)
         delta_s = product(graph, pair=(radial @ for_scalar.T)[None], source=scalar[None])[0]
-        delta_v = product(graph, pair=(radial @ for_radiate.T)[None], source=radiate[None], edge=direction)
+        delta_v = product(graph, pair=(radial @ for_radiate.T)[None], source=radiate[None], arrow=direction)
         if v is None:
             return delta_s, delta_v
         gated = gate * v / math.sqrt(3 * self.width)
@@ -107,6 +107,7 @@ class PaiNN(nn.Module):
         max_neighbors: int | None = None,
     ) -> None:
         super().__init__()
+        self.width = width
         self.cutoff = cutoff
         self.max_neighbors = max_neighbors
         self.conservative = conservative
@@ -141,13 +142,14 @@ class PaiNN(nn.Module):
         if self.smooth:  # behind the atoms, one atom of each element without neighbours, which is to have no energy
             alone, element = atomic_numbers.unique(return_inverse=True)
             atomic_numbers = torch.cat([atomic_numbers, alone])
-        graph = Graph.of(structure, len(atomic_numbers))
-        vectors = edge_vectors(positions, structure, graph)
+        graph = pairs_of(structure, len(atomic_numbers), self.width)
+        vectors = graph.pair_vectors(positions)
         distances = length(vectors, 1)
         direction = (vectors / distances[:, None]).T[:, :, None]
-        x = distances.index_select(0, graph.first) / self.cutoff
+        x = distances / self.cutoff
         envelope = self.envelope(x)[:, None]
-        radial = torch.cat([envelope * self.basis(x), envelope if self.smooth else torch.ones_like(envelope)], dim=1)
+        for_bias = envelope if self.smooth else graph.present[:, None].to(envelope)
+        radial = torch.cat([envelope * self.basis(x), for_bias], dim=1)
 
         s = self.embedding(atomic_numbers - 1)
         v: Any = None

@@ -14,6 +14,8 @@ GRAPH = Graph.of(BATCH, ATOMS)
 USES = {  # to which place; the (A, F) of the operand at each place
     "filter and features": ("target", {"pair": (1, 3), "source": (1, 3)}),
     "and a direction": ("target", {"pair": (1, 3), "source": (1, 3), "edge": (2, 1)}),
+    "and an arrow": ("target", {"pair": (1, 3), "source": (1, 3), "arrow": (2, 1)}),
+    "to arrows": ("arrow", {"pair": (1, 3), "source": (1, 3), "target": (2, 3)}),
     "filter and vectors": ("target", {"pair": (1, 3), "source": (2, 3)}),
     "filter and messages": ("target", {"pair": (1, 3), "edge": (1, 3)}),
     "messages alone": ("target", {"edge": (1, 3)}),
@@ -50,10 +52,13 @@ def pair_of_each_edge() -> list[int]:
 def naive(to: str, operands: dict[str, Tensor]) -> Tensor:
     source, target = BATCH.edge_index
     where = {"edge": torch.arange(len(source)), "pair": torch.tensor(pair_of_each_edge())}
-    where |= {"source": source, "target": target}
+    where |= {"source": source, "target": target, "arrow": where["pair"]}
     value = torch.ones(1, len(source), 1, dtype=torch.float64)
     for place, operand in operands.items():
         value = torch.einsum("aef,aef->aef", *torch.broadcast_tensors(value, operand[:, where[place]]))
+    if "arrow" in (to, *operands):
+        backward = torch.arange(len(source)) > BATCH.edge_reverse
+        value = torch.where(backward[:, None], -value, value)
     return value.new_zeros(len(value), GRAPH.sizes[to], value.shape[2]).index_add(1, where[to], value)
 
 
@@ -61,7 +66,17 @@ def test_a_graph_has_every_edge_at_its_pair_source_and_target():
     assert torch.equal(torch.stack([GRAPH.source, GRAPH.target]), BATCH.edge_index)
     assert GRAPH.pair.tolist() == pair_of_each_edge()
     assert torch.equal(GRAPH.pair[GRAPH.first], torch.arange(GRAPH.sizes["pair"]))
-    assert GRAPH.sizes == {"edge": GRAPH.target.numel(), "pair": GRAPH.target.numel() // 2, "source": 6, "target": 6}
+    edges = GRAPH.target.numel()
+    assert GRAPH.sizes == {"edge": edges, "pair": edges // 2, "arrow": edges // 2, "source": 6, "target": 6}
+
+
+def test_vectors_of_pairs_are_those_of_their_first_edges():
+    vectors = GRAPH.edge_vectors(BATCH.positions)
+    lengths = torch.linalg.norm(vectors, dim=1)
+    assert torch.all(lengths < 2.4)
+    torch.testing.assert_close(vectors[BATCH.edge_reverse], -vectors)
+    torch.testing.assert_close(GRAPH.pair_vectors(BATCH.positions), vectors[GRAPH.first])
+    assert GRAPH.present.all()
 
 
 @pytest.mark.parametrize("tile", [1, 3, 1024])
