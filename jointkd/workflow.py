@@ -26,6 +26,7 @@ from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
 from jointkd.labels.upkeep import summary
 from jointkd.module import DistillationModule
+from jointkd.options import choices
 from jointkd.students.scales import fit_scales
 from jointkd.weights import SavedStudent, load_weights
 
@@ -44,6 +45,8 @@ def train(config: DictConfig) -> dict[str, float]:
     """Label, fit and test; everything is written to the run's folder. Returns the test metrics."""
     started = time.time()
     directory = Path(HydraConfig.get().runtime.output_dir)
+    recipe = HydraConfig.get().runtime.choices.recipe
+    log.info("recipe %s%s", recipe, "" if recipe in choices("recipe") else ": there is none, so the defaults are taken")
     module, data = build(config, directory)
     store = join_labels(config, module, data)
     module.set_references(data.references.energies if data.references else {})
