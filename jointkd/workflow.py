@@ -19,6 +19,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from jointkd.data.datamodule import DistillationData
+from jointkd.data.teacher_errors import teacher_errors
 from jointkd.errors import ConfigError, DataError
 from jointkd.frame import elements_of
 from jointkd.label_jobs import dry_run, look_after, make_labels, status_of
@@ -45,7 +46,7 @@ def train(config: DictConfig) -> dict[str, float]:
     """Label, fit and test; everything is written to the run's folder. Returns the test metrics."""
     started = time.time()
     directory = Path(HydraConfig.get().runtime.output_dir)
-    recipe = HydraConfig.get().runtime.choices.recipe
+    recipe = HydraConfig.get().runtime.choices["recipe"]
     log.info("recipe %s%s", recipe, "" if recipe in choices("recipe") else ": there is none, so the defaults are taken")
     module, data = build(config, directory)
     store = join_labels(config, module, data)
@@ -72,9 +73,12 @@ def train(config: DictConfig) -> dict[str, float]:
             "teacher_card": card(store.teacher) if store else None,
             "data": data.name,
             "seed": config.seed,
+            "weights": {name: term.weight for name, term in config.method.terms.items()},
+            "width": config.student.get("width"),
             "parameters": sum(p.numel() for p in module.student.parameters()),
             "steps": trainer.global_step,
             "test": {name.removeprefix("test/"): value for name, value in metrics.items()},
+            "teacher_test": teacher_errors(data, "test") if store else {},
             "started": started,
             "ended": time.time(),
         }

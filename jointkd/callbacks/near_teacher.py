@@ -4,11 +4,8 @@ import logging
 from typing import Any
 
 import lightning
-import numpy as np
 
-from jointkd.data.datamodule import DistillationData
-from jointkd.errors import LabelMismatch
-from jointkd.labels.store import LabelStore
+from jointkd.data.teacher_errors import teacher_errors
 from jointkd.module import MONITOR, DistillationModule
 
 log = logging.getLogger(__name__)
@@ -30,7 +27,7 @@ class HalveNearTeacher(lightning.Callback):
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if "hessian" in module.terms:
-            self.teacher = force_error(data, data.teacher["train"].store)
+            self.teacher = teacher_errors(data, "val")["force_mae_meV_per_A"]
             log.info("force MAE of the teacher on the validation split: %.1f meV/Å", self.teacher)
         if self.halved:
             self._halve(module)
@@ -44,7 +41,7 @@ class HalveNearTeacher(lightning.Callback):
             self.halved = True
             self._halve(module)
             log.info(
-                "step %d: validation force MAE %.1f meV/Å, the teacher's %.1f: the weight of the Hessian term is halved",
+                "step %d: validation force MAE %.1f meV/Å, the teacher's %.1f: weight of the Hessian term halved",
                 trainer.global_step,
                 self.student,
                 self.teacher,
@@ -58,20 +55,3 @@ class HalveNearTeacher(lightning.Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.halved, self.student = state["halved"], state["student"]
-
-
-def force_error(data: DistillationData, store: LabelStore) -> float:
-    """The teacher's force MAE on the validation split in meV/Å: mean over structures of the mean over components.
-
-    Raises LabelMismatch where validation structures are not labelled.
-    """
-    frames = [frame for frame in data.frames["val"] if frame.key not in store.failed]
-    missing = sum(frame.key not in store for frame in frames)
-    if missing:
-        raise LabelMismatch(
-            f"{missing} of {len(frames)} validation structures of data={data.name} have no labels from "
-            f"{store.teacher.name} in {store.path}, which halving near the teacher's accuracy needs",
-            "set label.validation=true",
-        )
-    errors = [np.abs(store.read(frame.key, rows=False).forces - frame.forces).mean() for frame in frames]
-    return 1e3 * float(np.mean(errors))

@@ -3,11 +3,8 @@
 from pathlib import Path
 
 import lightning
-import numpy as np
-import pytest
 
-from jointkd.callbacks.near_teacher import HalveNearTeacher, force_error
-from jointkd.errors import LabelMismatch
+from jointkd.callbacks.near_teacher import HalveNearTeacher
 from tests.toy import toy_data, toy_module
 
 BETTER, WORSE = 10.0, -0.99  # `within` that every student is, and that none is
@@ -23,7 +20,7 @@ class Weights(lightning.Callback):
         self.seen.append(module.terms["hessian"].weight)
 
 
-def fit(folder: Path, callback: HalveNearTeacher, epochs: int, resume: Path | None = None, **terms) -> list[float]:
+def fit(folder: Path, callback: HalveNearTeacher, epochs: int, resume: Path | None = None) -> list[float]:
     weights = Weights()
     trainer = lightning.Trainer(
         accelerator="cpu",
@@ -61,19 +58,3 @@ def test_a_resumed_run_knows_the_last_validation(tmp_path):
     fit(tmp_path, HalveNearTeacher(BETTER, every=7), epochs=1)
     again = fit(tmp_path, HalveNearTeacher(BETTER, every=7), epochs=2, resume=tmp_path / "end.ckpt")
     assert again == [400.0, 400.0, 200.0, 200.0, 200.0]
-
-
-def test_the_teachers_error_is_the_mean_over_structures_of_their_means(tmp_path):
-    data = toy_data(tmp_path)
-    store = data.teacher["train"].store
-    frames = data.frames["val"]
-    errors = [np.abs(store.read(frame.key).forces - frame.forces).sum() / (3 * len(frame)) for frame in frames]
-    assert force_error(data, store) == pytest.approx(1e3 * sum(errors) / len(frames))
-
-
-def test_validation_structures_without_labels_are_refused_with_the_remedy(tmp_path):
-    data = toy_data(tmp_path)
-    store = data.teacher["train"].store
-    data.frames["val"] = [type(f)(f.numbers, f.positions + 1e-3, forces=f.forces) for f in data.frames["val"]]
-    with pytest.raises(LabelMismatch, match=r"6 of 6 validation structures .* set label.validation=true"):
-        force_error(data, store)
