@@ -187,7 +187,7 @@ def join_labels(config: DictConfig, module: DistillationModule, data: Distillati
     store = None
     if "_target_" in config.teacher:
         store = make_labels(config, data, module.needs_atomic_energies)
-        data.join(store, module.rows, config.label.eval_rows)
+        data.join(store, module.rows, config.label.eval_rows, config.method.rows)
     elif data.reference == "teacher":
         raise ConfigError("data.reference=teacher needs a teacher", "choose one with teacher=…")
     elif module.needs_teacher:

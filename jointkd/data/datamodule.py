@@ -18,6 +18,7 @@ from jointkd.data.pairs import NeighborsOf, neighbors_of
 from jointkd.data.prepared import QUARANTINE, Reader, Subset, origin_of, prepare
 from jointkd.data.references import References, align, least_squares
 from jointkd.data.report import report as write_report
+from jointkd.data.row_sampling import check_sampling
 from jointkd.data.splits import FILE, SPLITS, Split, save, shared_groups
 from jointkd.errors import ConfigError, DataError, LabelMismatch
 from jointkd.frame import Frame, elements_of
@@ -142,11 +143,13 @@ class DistillationData(lightning.LightningDataModule):
         """The atomic numbers that occur in any split, ascending."""
         return elements_of(frame for part in self.frames.values() for frame in part)
 
-    def join(self, store: LabelStore, train_rows: int, eval_rows: int) -> None:
+    def join(self, store: LabelStore, train_rows: int, eval_rows: int, sampling: str = "fresh") -> None:
         """Take a teacher's labels: for each training step `train_rows` Hessian rows, `eval_rows` for the test.
 
-        Raises LabelMismatch where the store lacks structures of this data set, and CorruptShard.
+        sampling: of the rows, see `row_sampling`. Raises LabelMismatch where the store lacks structures of this data
+        set, CorruptShard, and ConfigError.
         """
+        check_sampling(sampling)
         store.verify()
         if self.reference == "teacher":
             self._adopt(store)
@@ -164,7 +167,7 @@ class DistillationData(lightning.LightningDataModule):
         log.info("%s", alignment or f"{store.teacher.name} gives no atomic energies: there is nothing to align")
         self.frames = {**self.frames, "train": train, "test": test}
         self.teacher = {
-            "train": Distillation(store, alignment, train_rows),
+            "train": Distillation(store, alignment, train_rows, sampling),
             "val": None,
             "test": Distillation(store, alignment, eval_rows),
         }

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from jointkd.data.references import Alignment, References
+from jointkd.data.row_sampling import drawn
 from jointkd.frame import Frame
 from jointkd.labels.store import LabelStore
 from jointkd.neighbors import Neighbors
@@ -21,16 +22,18 @@ Item = tuple[int, int]  # epoch, number of the frame
 class Distillation:
     """The teacher's part of a split: where labels are, how they are aligned, how many rows a structure gets.
 
-    alignment: of the teacher's atomic energies, None where it has none.
+    alignment: of the teacher's atomic energies, None where it has none; sampling: `fresh` rows in every epoch, each
+    once before any twice, or `fixed` ones.
     """
 
     store: LabelStore
     alignment: Alignment | None
     rows: int
+    sampling: str = "fresh"
 
 
 class StructureDataset(Dataset[Structure]):
-    """One split. Structures are made when they are asked for, Hessian rows drawn anew in every epoch.
+    """One split. Structures are made when they are asked for, and Hessian rows drawn: see `row_sampling`.
 
     The draw depends on the seed, the epoch and the structure alone: not on workers, ranks or resumption.
     """
@@ -59,9 +62,8 @@ class StructureDataset(Dataset[Structure]):
         if self.teacher is not None and self.teacher.rows:
             key = frame.key
             stored = self.teacher.store.read(key, rows=False).row_ids
-            rng = np.random.default_rng([self.seed, epoch, int(key[:16], 16)])
-            wanted = self.teacher.rows
-            chosen = rng.choice(len(stored), wanted, replace=wanted > len(stored))
+            deal = epoch if self.teacher.sampling == "fresh" else 0
+            chosen = drawn(len(stored), self.teacher.rows, self.seed, key, deal)
             rows = self.teacher.store.read_rows(key, chosen)
             structure.hessian_rows = torch.from_numpy(np.ascontiguousarray(rows.transpose(1, 0, 2)))
             structure.row_ids = torch.from_numpy(stored[chosen])[None]
