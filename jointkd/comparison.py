@@ -1,78 +1,145 @@
-"""Many runs side by side: means and standard deviations over seeds, by method."""
+"""Many runs side by side: means and standard deviations over seeds, as the paper's tables group them."""
 
-import csv
 import json
 import logging
 import statistics
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import matplotlib
 from omegaconf import DictConfig
 
+from jointkd import pictures
 from jointkd.errors import DataError
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
+from jointkd.pictures import TITLES, history
 
 log = logging.getLogger(__name__)
 
-TITLES = {
-    "energy_mae_meV_per_atom": "Energy MAE\nmeV/atom",
-    "force_mae_meV_per_A": "Force MAE\nmeV/Å",
-    "hessian_row_mae_eV_per_A2": "Hessian row MAE\neV/Å² (to the teacher)",
+ORDER = {  # of what the paper has; others follow
+    "data": ["monomers", "solvated_aa", "iodine", "pm3m", "yttrium", "bandgap5"],
+    "student": ["gemnet_dt", "painn", "gemnet_t"],
+    "method": ["none", "atomic_energy", "hessian", "joint"],
 }
-ORDER = ["none", "atomic_energy", "hessian", "joint"]
-COLOURS = {"none": "#9aa0a6", "atomic_energy": "#e0a030", "hessian": "#4c78a8", "joint": "#c03a2b"}
+SYMBOLS = {"width": "width", "energy": "λ_E", "forces": "λ_F", "atomic_energy": "λ_Eatom", "hessian": "λ_H"}
 
-Runs = dict[str, list[dict[str, Any]]]
+
+class Setting(NamedTuple):
+    """What runs that differ only in their seeds have in common."""
+
+    data: str
+    teacher: str
+    student: str
+    width: int  # 0 of a student that has none
+    energy: float  # weights of the terms, 0 of those that the method does not have
+    forces: float
+    atomic_energy: float
+    hessian: float
+    method: str
+
+    @classmethod
+    def of(cls, run: dict[str, Any]) -> "Setting":
+        weights = run["weights"]
+        energy, forces, atomic_energy, hessian = (float(weights.get(name, 0)) for name in list(SYMBOLS)[1:])
+        return cls(
+            run["data"],
+            run["teacher"],
+            run["student"],
+            run["width"] or 0,
+            energy,
+            forces,
+            atomic_energy,
+            hessian,
+            run["method"],
+        )
+
+    def place(self) -> tuple[Any, ...]:
+        """Where it stands in a table."""
+        return tuple(
+            (known.index(value) if value in known else len(known), value)
+            for name, value in self._asdict().items()
+            for known in [ORDER.get(name, [])]
+        )
+
+
+Runs = dict[Setting, list[dict[str, Any]]]
 
 
 def report(config: DictConfig) -> None:
-    """Write summary.json, table.md and comparison.png for all finished runs below `runs`."""
+    """Write summary.json, table.md and pictures for all finished runs below `runs`."""
     root = Path(config.runs)
     runs = read_runs(root)
     summary = summarise(runs)
     (root / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    text = table(summary)
+    text = "\n\n".join(filter(None, [table(runs, summary), epochs_table(summary)]))
     (root / "table.md").write_text(text + "\n")
-    picture(runs, summary, root / "comparison.png")
+    written = ["summary.json", "table.md", "comparison.png"]
+    swept = [name for name in SYMBOLS if name in varying(runs)]
+    if len(swept) == 1:
+        pictures.sweep(runs, names(runs), summary, swept[0], SYMBOLS[swept[0]], root / "comparison.png")
+    elif swept or len(runs) <= len(ORDER["method"]):
+        pictures.methods(runs, names(runs), summary, root / "comparison.png")
+    else:
+        pictures.grid(runs, names(runs), summary, root / "comparison.png")
+    if summary["epochs"]:
+        pictures.epochs(summary["epochs"], root / "epochs.png")
+        written.append("epochs.png")
     log.info("%s", text)
-    log.info("written to %s: summary.json, table.md, comparison.png", root)
+    log.info("written to %s: %s", root, ", ".join(written))
 
 
 def read_runs(root: Path) -> Runs:
-    """Summaries of the finished runs below `root` by method, and by data, teacher and student where those differ.
+    """Summaries of the finished runs below `root`, by what they have in common.
 
     Raises DataError where there is none.
     """
-    runs = []
+    found: Runs = defaultdict(list)
     for file in sorted(root.rglob("summary.json")):
         values = json.loads(file.read_text())
         if "method" in values:
-            runs.append({**values, "folder": file.parent})
-    if not runs:
+            found[Setting.of(values)].append({**values, "folder": file.parent})
+    if not found:
         raise DataError(f"runs={root} holds no finished runs", "give a folder that training wrote")
-    settings = ("data", "teacher", "student")
-    differing = [name for name in settings if len({run[name] for run in runs}) > 1]
-    found: Runs = defaultdict(list)
-    for run in sorted(runs, key=lambda run: ORDER.index(run["method"]) if run["method"] in ORDER else len(ORDER)):
-        found[" ".join([*(run[name] for name in differing), run["method"]])].append(run)
-    return dict(found)
+    return dict(sorted(found.items(), key=lambda item: item[0].place()))
+
+
+def varying(runs: Runs) -> list[str]:
+    """What tells the settings apart: data, teacher and student where they differ; the method; and the width and the
+    weights that differ between runs which are alike in all that."""
+    found = [name for name in ("data", "teacher", "student") if len({getattr(setting, name) for setting in runs}) > 1]
+    found.append("method")
+    for name in SYMBOLS:
+        seen = defaultdict(set)
+        for setting in runs:
+            seen[setting.data, setting.teacher, setting.student, setting.method].add(getattr(setting, name))
+        if any(len(values) > 1 for values in seen.values()):
+            found.append(name)
+    return found
+
+
+def names(runs: Runs) -> dict[Setting, str]:
+    """A short name for each setting, of what tells it apart."""
+    shown = varying(runs)
+    return {
+        setting: " ".join(
+            f"{SYMBOLS[name]}={getattr(setting, name):g}" if name in SYMBOLS else getattr(setting, name)
+            for name in shown
+        )
+        for setting in runs
+    }
 
 
 def summarise(runs: Runs) -> dict[str, Any]:
-    """Mean and standard deviation over seeds of every test metric, by method, and the wall time of all."""
+    """Mean and standard deviation over seeds of every test metric by name, the wall time of all, epochs to match."""
     everything = [run for group in runs.values() for run in group]
     methods = {}
-    for method, group in runs.items():
-        names = [name for name in group[0]["test"] if all(name in run["test"] for run in group)]
-        methods[method] = {name: spread([run["test"][name] for run in group]) for name in names}
+    for setting, group in runs.items():
+        metrics = [name for name in group[0]["test"] if all(name in run["test"] for run in group)]
+        methods[names(runs)[setting]] = {name: spread([run["test"][name] for run in group]) for name in metrics}
     return {
         "methods": methods,
         "seeds": sorted({run["seed"] for run in everything}),
         "seconds": round(max(run["ended"] for run in everything) - min(run["started"] for run in everything), 1),
+        "epochs": epochs_to_match(runs),
     }
 
 
@@ -80,70 +147,87 @@ def spread(values: list[float]) -> dict[str, float]:
     return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else 0.0}
 
 
-def table(summary: dict[str, Any]) -> str:
-    """The methods' test metrics as a Markdown table."""
-    names = [name for name in TITLES if any(name in metrics for metrics in summary["methods"].values())]
-    lines = ["| method | " + " | ".join(TITLES[name].replace("\n", ", ") for name in names) + " |"]
-    lines.append("|---" * (len(names) + 1) + "|")
-    for method, metrics in summary["methods"].items():
-        cells = [cell(metrics[name], len(summary["seeds"])) if name in metrics else "–" for name in names]
-        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+def baseline(setting: Setting, runs: Runs) -> Setting | None:
+    """The Hessian-only setting that a joint one is to be compared with."""
+    if setting.method != "joint":
+        return None
+    same = (setting.data, setting.teacher, setting.student, setting.width)
+    alike = [other for other in runs if other.method == "hessian" and other[:4] == same]
+    return alike[0] if len(alike) == 1 else None
+
+
+def table(runs: Runs, summary: dict[str, Any]) -> str:
+    """Test metrics as a Markdown table; joint runs with their change against Hessian-only ones, and teachers' own."""
+    shown, called = varying(runs), names(runs)
+    metrics = [name for name in TITLES if any(name in values for values in summary["methods"].values())]
+    heads = [SYMBOLS.get(name, name) for name in shown]
+    lines = ["| " + " | ".join([*heads, *(TITLES[name].replace("\n", ", ") for name in metrics)]) + " |"]
+    lines.append("|---" * (len(heads) + len(metrics)) + "|")
+    taught = set()
+    for setting, group in runs.items():
+        own = group[0]["teacher_test"]
+        if own and (setting.data, setting.teacher) not in taught:
+            taught.add((setting.data, setting.teacher))
+            cells = ["–" if name in ("student", *SYMBOLS) else getattr(setting, name) for name in shown]
+            cells[shown.index("method")] = f"teacher {setting.teacher}"
+            lines.append("| " + " | ".join([*cells, *(f"{own[n]:.3g}" if n in own else "–" for n in metrics)]) + " |")
+        other = baseline(setting, runs)
+        values = summary["methods"][called[setting]]
+        base = summary["methods"][called[other]] if other else {}
+        cells = [value(setting, name, group[0]["parameters"]) for name in shown]
+        cells += [cell(values.get(name), base.get(name), len(summary["seeds"])) for name in metrics]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def cell(value: dict[str, float], seeds: int) -> str:
-    return f"{value['mean']:.3g}" + (f" ± {value['std']:.2g}" if seeds > 1 else "")
+def value(setting: Setting, name: str, parameters: int) -> str:
+    if name == "student" or name == "width":
+        return f"{getattr(setting, name)} ({parameters / 1e6:.2g}M)"
+    return f"{getattr(setting, name):g}" if name in SYMBOLS else getattr(setting, name)
 
 
-def picture(runs: Runs, summary: dict[str, Any], path: Path) -> None:
-    """Bars of the test errors, and the validation errors as they fell during training."""
-    names = [name for name in TITLES if any(name in metrics for metrics in summary["methods"].values())]
-    figure = pyplot.figure(figsize=(9, 7), layout="constrained")
-    grid = figure.add_gridspec(2, 6, height_ratios=[1, 1.1])
-    width = 6 // max(len(names), 1)
-    for column, name in enumerate(names):
-        bars(figure.add_subplot(grid[0, column * width : (column + 1) * width]), name, summary)
-    for column, name in enumerate(["energy_mae_meV_per_atom", "force_mae_meV_per_A"]):
-        curves(figure.add_subplot(grid[1, 3 * column : 3 * column + 3]), name, runs)
-    seeds = ", ".join(map(str, summary["seeds"]))
-    note = f"mean and standard deviation over seeds {seeds}" if len(summary["seeds"]) > 1 else f"seed {seeds}"
-    figure.suptitle(f"Test errors after equal training ({note})")
-    figure.savefig(path, dpi=140)
-    pyplot.close(figure)
+def cell(value: dict[str, float] | None, base: dict[str, float] | None, seeds: int) -> str:
+    if value is None:
+        return "–"
+    text = f"{value['mean']:.3g}" + (f" ± {value['std']:.2g}" if seeds > 1 else "")
+    return text + (f" ({100 * (value['mean'] / base['mean'] - 1):+.1f}%)" if base and base["mean"] else "")
 
 
-def bars(axis: Any, name: str, summary: dict[str, Any]) -> None:
-    values = {method: metrics[name] for method, metrics in summary["methods"].items() if name in metrics}
-    drawn = axis.bar(
-        list(values),
-        [value["mean"] for value in values.values()],
-        yerr=[value["std"] for value in values.values()],
-        color=[COLOURS.get(method.split()[-1], "#555555") for method in values],
-        capsize=3,
-    )
-    axis.bar_label(drawn, fmt="%.3g", padding=2)
-    axis.margins(y=0.15)
-    axis.set_title(TITLES[name], fontsize=10)
-    axis.spines[["top", "right"]].set_visible(False)
+def epochs_to_match(runs: Runs) -> list[dict[str, Any]]:
+    """For each joint setting, after how many epochs it and the Hessian-only one first had the validation energy error
+    that the latter ended with (figure 3): means over seeds, None where one did not get there."""
+    found = []
+    for setting, group in runs.items():
+        other = baseline(setting, runs)
+        reached: dict[str, list[int | None]] = {"hessian": [], "joint": []}
+        for run in runs[other] if other else []:
+            curve = energy_curve(run)
+            for method, candidates in (("hessian", [run]), ("joint", [r for r in group if r["seed"] == run["seed"]])):
+                for candidate in candidates if curve else []:
+                    epochs = [epoch for epoch, error in energy_curve(candidate) if error <= curve[-1][1]]
+                    reached[method].append(min(epochs, default=None))
+        if reached["joint"]:
+            means = {
+                method: None if None in epochs else statistics.fmean(filter(None, epochs))
+                for method, epochs in reached.items()
+            }
+            found.append({"data": setting.data, "student": setting.student, "width": setting.width, **means})
+    return found
 
 
-def curves(axis: Any, name: str, runs: Runs) -> None:
-    for method, group in runs.items():
-        for number, run in enumerate(group):
-            steps, values = history(run["folder"] / "metrics" / "metrics.csv", f"val/{name}")
-            label = method if number == 0 else None
-            axis.plot(steps, values, color=COLOURS.get(method.split()[-1], "#555555"), label=label, alpha=0.8)
-    axis.set_yscale("log")
-    axis.set_xlabel("step")
-    axis.set_ylabel("validation " + TITLES[name].replace("\n", ", "))
-    axis.legend(frameon=False)
-    axis.spines[["top", "right"]].set_visible(False)
+def energy_curve(run: dict[str, Any]) -> list[tuple[int, float]]:
+    """Epochs, counted from one, and validation energy errors."""
+    epochs, errors = history(run["folder"] / "metrics" / "metrics.csv", "val/energy_mae_meV_per_atom", "epoch")
+    return [(epoch + 1, error) for epoch, error in zip(epochs, errors, strict=True)]
 
 
-def history(file: Path, name: str) -> tuple[list[int], list[float]]:
-    """One logged quantity over training steps."""
-    if not file.exists():
-        return [], []
-    with file.open() as opened:
-        rows = [row for row in csv.DictReader(opened) if row.get(name)]
-    return [int(row["step"]) for row in rows], [float(row[name]) for row in rows]
+def epochs_table(summary: dict[str, Any]) -> str:
+    """Epochs to match as a Markdown table, or nothing."""
+    if not summary["epochs"]:
+        return ""
+    lines = ["Epochs to the validation energy error that the Hessian run ended with:", ""]
+    lines += ["| data | student | width | hessian | joint |", "|---|---|---|---|---|"]
+    for row in summary["epochs"]:
+        epochs = [f"{row[name]:g}" if row[name] is not None else "not reached" for name in ("hessian", "joint")]
+        lines.append(f"| {row['data']} | {row['student']} | {row['width']} | {' | '.join(epochs)} |")
+    return "\n".join(lines)

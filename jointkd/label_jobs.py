@@ -57,7 +57,7 @@ def wanted_labels(config: DictConfig, data: DistillationData) -> Wanted:
         if rows != "all" and not (isinstance(rows, int) and rows >= 0):
             raise ConfigError(f"label.{name}={rows} is no number of Hessian rows", "give a number, or all")
     wanted = {"train": config.label.rows, "test": config.label.eval_rows}
-    if data.reference == "teacher":
+    if data.reference == "teacher" or config.label.validation:
         wanted["val"] = 0
     frames = {frame.key: frame for split in wanted for frame in data.frames[split]}
     row_ids = {

@@ -19,13 +19,15 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from jointkd.data.datamodule import DistillationData
+from jointkd.data.splits import hashes
+from jointkd.data.teacher_errors import teacher_errors
 from jointkd.errors import ConfigError, DataError
-from jointkd.frame import elements_of
 from jointkd.label_jobs import dry_run, look_after, make_labels, status_of
 from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
 from jointkd.labels.upkeep import summary
 from jointkd.module import DistillationModule
+from jointkd.options import choices
 from jointkd.students.scales import fit_scales
 from jointkd.weights import NAME, SavedStudent, load_weights, save_student
 
@@ -44,6 +46,8 @@ def train(config: DictConfig) -> dict[str, float]:
     """Label, fit and test; everything is written to the run's folder. Returns the test metrics."""
     started = time.time()
     directory = Path(HydraConfig.get().runtime.output_dir)
+    recipe = HydraConfig.get().runtime.choices["recipe"]
+    log.info("recipe %s%s", recipe, "" if recipe in choices("recipe") else ": there is none, so the defaults are taken")
     module, data = build(config, directory)
     store = join_labels(config, module, data)
     module.set_references(data.references.energies if data.references else {})
@@ -69,9 +73,12 @@ def train(config: DictConfig) -> dict[str, float]:
             "teacher_card": card(store.teacher) if store else None,
             "data": data.name,
             "seed": config.seed,
+            "weights": {name: term.weight for name, term in config.method.terms.items()},
+            "width": config.student.get("width"),
             "parameters": sum(p.numel() for p in module.student.parameters()),
             "steps": trainer.global_step,
             "test": {name.removeprefix("test/"): value for name, value in metrics.items()},
+            "teacher_test": teacher_errors(data, "test") if store else {},
             "started": started,
             "ended": time.time(),
         }
@@ -181,7 +188,7 @@ def build(config: DictConfig, directory: Path) -> tuple[DistillationModule, Dist
     )
     data = instantiate(config.data)
     data.prepare_run(directory, module.student.cutoff, torch.float32, module.student.max_neighbors)
-    heaviest = max(elements_of([frame for frames in data.frames.values() for frame in frames]))
+    heaviest = max(data.elements)
     if heaviest > module.student.elements:
         raise ConfigError(
             f"the data have atomic number {heaviest} and the student knows {module.student.elements} elements",
@@ -195,7 +202,7 @@ def join_labels(config: DictConfig, module: DistillationModule, data: Distillati
     store = None
     if "_target_" in config.teacher:
         store = make_labels(config, data, module.needs_atomic_energies)
-        data.join(store, module.rows, config.label.eval_rows)
+        data.join(store, module.rows, config.label.eval_rows, config.method.rows)
     elif data.reference == "teacher":
         raise ConfigError("data.reference=teacher needs a teacher", "choose one with teacher=…")
     elif module.needs_teacher:
@@ -236,7 +243,7 @@ def write_provenance(config: DictConfig, directory: Path, data: DistillationData
     provenance: dict[str, Any] = {
         "git": git_revision(),
         "versions": {package: version(package) for package in ("jointkd", "torch", "lightning", "torch-geometric")},
-        "data": data.hashes(),
+        "data": hashes(data.keys()),
         "teacher": store.teacher.to_json() if store else None,
     }
     (directory / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")

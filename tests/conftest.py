@@ -71,12 +71,14 @@ def command(
 
     def call(name: str, *arguments: str) -> Result:
         from hydra.core.global_hydra import GlobalHydra
+        from hydra.core.hydra_config import HydraConfig
 
         entry = importlib.import_module(f"jointkd.{name}")
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr("sys.argv", [f"{name}.py", *arguments])
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
         GlobalHydra.instance().clear()
+        HydraConfig.instance().cfg = None  # as in a new process
         capfd.readouterr()
         status = 0
         try:

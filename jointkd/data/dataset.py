@@ -1,6 +1,6 @@
 """Frames and labels become structures, and structures become batches in a fixed, resumable order."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +9,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from jointkd.data.references import Alignment, References
+from jointkd.data.row_sampling import drawn
 from jointkd.frame import Frame
 from jointkd.labels.store import LabelStore
-from jointkd.neighbors import neighbors
+from jointkd.neighbors import Neighbors
 from jointkd.structure import Structure
 
 Item = tuple[int, int]  # epoch, number of the frame
@@ -21,50 +22,48 @@ Item = tuple[int, int]  # epoch, number of the frame
 class Distillation:
     """The teacher's part of a split: where labels are, how they are aligned, how many rows a structure gets.
 
-    alignment: of the teacher's atomic energies, None where it has none.
+    alignment: of the teacher's atomic energies, None where it has none; sampling: `fresh` rows in every epoch, each
+    once before any twice, or `fixed` ones.
     """
 
     store: LabelStore
     alignment: Alignment | None
     rows: int
+    sampling: str = "fresh"
 
 
 class StructureDataset(Dataset[Structure]):
-    """One split. Neighbours are found once per structure; Hessian rows are drawn anew in every epoch.
+    """One split. Structures are made when they are asked for, and Hessian rows drawn: see `row_sampling`.
 
     The draw depends on the seed, the epoch and the structure alone: not on workers, ranks or resumption.
     """
 
     def __init__(
         self,
-        frames: list[Frame],
-        cutoff: float,
+        frames: Sequence[Frame],
+        neighbors: Callable[[Frame], Neighbors],
         references: References,
         teacher: Distillation | None,
         seed: int,
-        max_neighbors: int | None = None,
     ) -> None:
         self.frames = frames
-        self.cutoff, self.max_neighbors = cutoff, max_neighbors
+        self.neighbors = neighbors
         self.references = references
         self.teacher = teacher
         self.seed = seed
-        self._structures: dict[int, Structure] = {}
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def __getitem__(self, item: Item) -> Structure:
         epoch, number = item
-        if number not in self._structures:
-            self._structures[number] = self._structure(self.frames[number])
-        structure = self._structures[number].clone()
+        frame = self.frames[number]
+        structure = self._structure(frame)
         if self.teacher is not None and self.teacher.rows:
-            key = self.frames[number].key
+            key = frame.key
             stored = self.teacher.store.read(key, rows=False).row_ids
-            rng = np.random.default_rng([self.seed, epoch, int(key[:16], 16)])
-            wanted = self.teacher.rows
-            chosen = rng.choice(len(stored), wanted, replace=wanted > len(stored))
+            deal = epoch if self.teacher.sampling == "fresh" else 0
+            chosen = drawn(len(stored), self.teacher.rows, self.seed, key, deal)
             rows = self.teacher.store.read_rows(key, chosen)
             structure.hessian_rows = torch.from_numpy(np.ascontiguousarray(rows.transpose(1, 0, 2)))
             structure.row_ids = torch.from_numpy(stored[chosen])[None]
@@ -77,7 +76,7 @@ class StructureDataset(Dataset[Structure]):
             positions=torch.from_numpy(frame.positions),
             cell=torch.from_numpy(frame.cell)[None],
             pbc=torch.from_numpy(frame.pbc)[None],
-            **neighbors(frame.positions, frame.cell, frame.pbc, self.cutoff, self.max_neighbors)._asdict(),
+            **self.neighbors(frame)._asdict(),
             key=frame.key,
             group=frame.group,
             num_nodes=len(frame),

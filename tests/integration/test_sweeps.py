@@ -57,7 +57,7 @@ def test_each_job_of_a_sweep_has_its_own_folder_and_all_are_compared_and_tested_
     assert reported.status == 0, reported.err
     assert (tmp_path / "sweep" / "comparison.png").stat().st_size > 10_000
     lines = (tmp_path / "sweep" / "table.md").read_text().splitlines()
-    assert [line.split("|")[1].strip() for line in lines[2:]] == ["none", "joint"]
+    assert [line.split("|")[1].strip() for line in lines[2 : 2 + 3]] == ["teacher mace", "none", "joint"]
     summary = summary_of(tmp_path / "sweep")
     values = [
         summary_of(run)["test"]["energy_mae_meV_per_atom"] for run in runs if summary_of(run)["method"] == "joint"

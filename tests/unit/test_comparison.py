@@ -1,49 +1,152 @@
-"""Many runs side by side."""
+"""Many runs side by side, as the paper's tables and figures put them."""
 
+import csv
 import json
 from pathlib import Path
 
+import matplotlib.image
 import pytest
+from omegaconf import OmegaConf
 
-from jointkd.comparison import read_runs, summarise, table
+from jointkd.comparison import read_runs, report, summarise, table
 from jointkd.errors import DataError
 
+PAPER = {"energy": 5, "forces": 100, "atomic_energy": 20, "hessian": 400}
 
-def run(folder: Path, method: str, seed: int, energy: float, data: str = "demo") -> None:
+
+def run(folder: Path, method: str, energy: float, force: float = 10.0, **different) -> None:
+    """A finished run; `curve`: its validation energy errors by epoch."""
     folder.mkdir(parents=True)
+    curve = different.pop("curve", [])
     values = {
         "method": method,
         "student": "painn",
         "teacher": "mace",
-        "data": data,
-        "seed": seed,
-        "test": {"energy_mae_meV_per_atom": energy},
-        "started": 100.0 * seed,
-        "ended": 100.0 * seed + 50,
+        "data": "demo",
+        "seed": 0,
+        "weights": PAPER,
+        "width": 64,
+        "parameters": 670_000,
+        "test": {"energy_mae_meV_per_atom": energy, "force_mae_meV_per_A": force},
+        "teacher_test": {},
+        "started": 100.0 * different.get("seed", 0),
+        "ended": 100.0 * different.get("seed", 0) + 50,
+        **different,
     }
     (folder / "summary.json").write_text(json.dumps(values))
+    (folder / "metrics").mkdir()
+    with (folder / "metrics" / "metrics.csv").open("w") as opened:
+        rows = csv.writer(opened)
+        rows.writerow(["epoch", "step", "val/energy_mae_meV_per_atom"])
+        rows.writerows([epoch, 10 * epoch, error] for epoch, error in enumerate(curve))
+
+
+def reported(folder: Path) -> str:
+    report(OmegaConf.create({"runs": str(folder)}))
+    return (folder / "table.md").read_text()
+
+
+def cells(text: str) -> list[list[str]]:
+    """The first table of a report, without its rule."""
+    lines = text.split("\n\n")[0].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in (lines[0], *lines[2:])]
 
 
 def test_methods_are_averaged_over_seeds_and_stand_in_their_usual_order(tmp_path):
     for seed, energy in enumerate([1.0, 2.0, 3.0]):
-        run(tmp_path / f"j{seed}", "joint", seed, energy)
-        run(tmp_path / f"n{seed}", "none", seed, 2 * energy)
-    summary = summarise(read_runs(tmp_path))
+        run(tmp_path / f"j{seed}", "joint", energy, seed=seed)
+        run(tmp_path / f"n{seed}", "none", 2 * energy, seed=seed)
+    runs = read_runs(tmp_path)
+    summary = summarise(runs)
     assert list(summary["methods"]) == ["none", "joint"]
     assert summary["methods"]["joint"]["energy_mae_meV_per_atom"] == {"mean": 2.0, "std": 1.0}
     assert summary["seeds"] == [0, 1, 2]
     assert summary["seconds"] == 250.0
-    assert "| joint | 2 ± 1 |" in table(summary)
+    assert "| joint | 2 ± 1 | 10 ± 0 |" in table(runs, summary)
 
 
 def test_one_seed_has_no_spread(tmp_path):
-    run(tmp_path / "a", "joint", 0, 2.0)
-    assert "| joint | 2 |" in table(summarise(read_runs(tmp_path)))
+    run(tmp_path / "a", "joint", 2.0)
+    assert cells(reported(tmp_path)) == [
+        ["method", "Energy MAE, meV/atom", "Force MAE, meV/Å"],
+        ["joint", "2", "10"],
+    ]
+
+
+def test_the_table_is_grouped_by_data_and_student_with_the_change_against_hessian_as_in_the_paper(tmp_path):
+    energies = {"none": 3.3, "hessian": 3.3, "joint": 1.2}
+    for data, factor in (("solvated_aa", 1), ("monomers", 2)):
+        for method, energy in energies.items():
+            for student in ("painn", "gemnet_dt"):
+                own = {"energy_mae_meV_per_atom": 1.3 * factor, "force_mae_meV_per_A": 19.4}
+                force = {"none": 50.1, "hessian": 18.6, "joint": 18.5}[method]
+                setting = {"data": data, "student": student, "teacher_test": own}
+                run(tmp_path / data / student / method, method, factor * energy, force, **setting)
+    rows = cells(reported(tmp_path))
+    assert rows[0][:3] == ["data", "student", "method"]
+    assert rows[1:5] == [
+        ["monomers", "–", "teacher mace", "2.6", "19.4"],
+        ["monomers", "gemnet_dt (0.67M)", "none", "6.6", "50.1"],
+        ["monomers", "gemnet_dt (0.67M)", "hessian", "6.6", "18.6"],
+        ["monomers", "gemnet_dt (0.67M)", "joint", "2.4 (-63.6%)", "18.5 (-0.5%)"],
+    ]
+    assert [row[0] for row in rows[1:]] == ["monomers"] * 7 + ["solvated_aa"] * 7
+    assert [row[1].split()[0] for row in rows[9:]] == ["gemnet_dt"] * 3 + ["painn"] * 3
+
+
+def test_a_weight_that_was_swept_is_a_column_and_is_drawn(tmp_path):
+    for weight, energy in ((100, 0.9), (0, 1.5), (20, 0.8)):
+        run(tmp_path / str(weight), "joint", energy, weights={**PAPER, "atomic_energy": weight})
+    rows = cells(reported(tmp_path))
+    assert [row[:3] for row in rows] == [
+        ["method", "λ_Eatom", "Energy MAE, meV/atom"],
+        ["joint", "0", "1.5"],
+        ["joint", "20", "0.8"],
+        ["joint", "100", "0.9"],
+    ]
+    assert picture(tmp_path / "comparison.png")
+
+
+def test_weights_that_differ_with_the_method_or_the_data_are_no_sweep(tmp_path):
+    run(tmp_path / "a", "hessian", 2.0, weights={"energy": 5, "hessian": 400})
+    run(tmp_path / "b", "joint", 1.0)
+    run(tmp_path / "c", "joint", 1.0, data="pm3m", weights={**PAPER, "hessian": 200})
+    assert cells(reported(tmp_path))[0][:2] == ["data", "method"]
+
+
+def test_widths_are_shown_with_the_sizes_they_make(tmp_path):
+    for width in (32, 64):
+        for method in ("hessian", "joint"):
+            run(tmp_path / f"{width}{method}", method, 64 / width, width=width, parameters=170 * width**2)
+    rows = cells(reported(tmp_path))
+    assert [row[:3] for row in rows[:3]] == [
+        ["method", "width", "Energy MAE, meV/atom"],
+        ["hessian", "32 (0.17M)", "2"],
+        ["joint", "32 (0.17M)", "2 (+0.0%)"],
+    ]
+    assert picture(tmp_path / "comparison.png")
+
+
+def test_epochs_to_match_are_those_when_each_first_had_what_hessian_ended_with(tmp_path):
+    run(tmp_path / "h", "hessian", 2.0, curve=[9, 4, 3, 2, 3])
+    run(tmp_path / "j", "joint", 1.0, curve=[5, 3, 2, 1, 1])
+    run(tmp_path / "h1", "hessian", 2.0, seed=1, curve=[9, 4, 3, 2, 1])
+    run(tmp_path / "j1", "joint", 1.0, seed=1, curve=[5, 3, 2, 1.5, 1])
+    (row,) = summarise(read_runs(tmp_path))["epochs"]
+    assert (row["hessian"], row["joint"]) == (4, 3.5)
+    assert "| demo | painn | 64 | 4 | 3.5 |" in reported(tmp_path)
+    assert picture(tmp_path / "epochs.png")
+
+
+def test_a_joint_run_that_does_not_get_there_is_said(tmp_path):
+    run(tmp_path / "h", "hessian", 2.0, curve=[9, 4, 3])
+    run(tmp_path / "j", "joint", 1.0, curve=[5, 4, 4])
+    assert "| demo | painn | 64 | 3 | not reached |" in reported(tmp_path)
 
 
 def test_runs_on_different_data_are_not_averaged_together(tmp_path):
-    run(tmp_path / "a", "joint", 0, 2.0, data="demo")
-    run(tmp_path / "b", "joint", 0, 4.0, data="other")
+    run(tmp_path / "a", "joint", 2.0, data="demo")
+    run(tmp_path / "b", "joint", 4.0, data="other")
     methods = summarise(read_runs(tmp_path))["methods"]
     assert {name: values["energy_mae_meV_per_atom"]["mean"] for name, values in methods.items()} == {
         "demo joint": 2.0,
@@ -54,3 +157,8 @@ def test_runs_on_different_data_are_not_averaged_together(tmp_path):
 def test_a_folder_without_runs_is_refused(tmp_path):
     with pytest.raises(DataError, match="holds no finished runs"):
         read_runs(tmp_path)
+
+
+def picture(path: Path) -> bool:
+    """Whether there is a picture with something in it."""
+    return float(matplotlib.image.imread(path)[..., :3].std()) > 0.01

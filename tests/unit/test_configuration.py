@@ -6,14 +6,13 @@ import sys
 
 import hydra
 import pytest
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from jointkd import command  # noqa: F401  (registers the resolvers)
 from jointkd.command import as_mistake
 from jointkd.errors import ConfigError, DataError
 from jointkd.options import CONF, check_overrides, check_values, choices
+from tests.configurations import composed
 
 EVERYTHING = [
     (group.name, choice) for group in sorted(CONF.iterdir()) if group.is_dir() for choice in choices(group.name)
@@ -22,15 +21,6 @@ MUST_BE_GIVEN = {
     "data": {"path": "mine.xyz"},
     "teacher": {"checkpoint": "a.model", "checkpoints": "[a.model,b.model]", "calculator": "ase.calculators.emt.EMT"},
 }
-
-
-def composed(*overrides: str) -> DictConfig:
-    """The configuration of training as a job gets it."""
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose("train", [*overrides, "hydra.runtime.output_dir=out"], return_hydra_config=True)
-    HydraConfig.instance().set_config(config)
-    del config.hydra
-    return config
 
 
 @pytest.mark.parametrize(("group", "choice"), EVERYTHING)

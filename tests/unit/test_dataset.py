@@ -6,6 +6,7 @@ import torch
 
 from jointkd.data.datamodule import DistillationData
 from jointkd.data.dataset import EpochBatches, ResumableLoader, StructureDataset
+from jointkd.data.pairs import neighbors_of
 from jointkd.data.splits import Split
 from jointkd.errors import ConfigError, LabelMismatch
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
@@ -56,7 +57,8 @@ def rows_of(dataset: StructureDataset, epoch: int) -> dict[str, list[int]]:
 
 def test_the_rows_of_a_structure_depend_on_seed_epoch_and_structure_alone(data):
     def dataset(frames, seed):
-        return StructureDataset(frames, 4.0, data.references, data.teacher["train"], seed)
+        neighbors = neighbors_of(data.source, 4.0)
+        return StructureDataset(frames, neighbors, data.references, data.teacher["train"], seed)
 
     train = data.frames["train"]
     rows = rows_of(dataset(train, 0), epoch=0)
@@ -69,6 +71,23 @@ def test_the_rows_of_a_structure_depend_on_seed_epoch_and_structure_alone(data):
             assert len(set(ids)) == 2
             seen[key] |= set(ids)
     assert all(len(ids) == ROWS for ids in seen.values())
+
+
+def test_each_row_of_a_structure_is_seen_once_before_any_twice(data):
+    epochs = [rows_of(data.train_dataloader().dataset, epoch) for epoch in range(3)]  # two of six rows a time
+    for frame in data.frames["train"]:
+        assert len({row for rows in epochs for row in rows[frame.key]}) == ROWS
+
+
+def test_fixed_rows_stay_the_same_in_every_epoch(data, tmp_path):
+    data.join(data.teacher["train"].store, train_rows=2, eval_rows=1, sampling="fixed")
+    dataset = data.train_dataloader().dataset
+    assert rows_of(dataset, 0) == rows_of(dataset, 1) == rows_of(dataset, 7)
+
+
+def test_an_unknown_way_to_choose_rows_is_refused(data):
+    with pytest.raises(ConfigError, match=r"method.rows='new' is not known; choose fresh or fixed"):
+        data.join(data.teacher["train"].store, 1, 1, "new")
 
 
 def test_hessian_rows_come_with_the_ids_they_were_stored_under(data):

@@ -102,3 +102,24 @@ def test_gradients_of_the_joint_loss_are_central_differences_of_it(batch, conser
                 parameter -= sign * step * direction
         difference = (values[0] - values[1]) / (2 * step)
         assert difference == pytest.approx(expected, rel=1e-5, abs=1e-4), name
+
+
+def test_a_structure_with_entries_beyond_the_limit_counts_next_to_nothing(batch, prediction):
+    batch.hessian_rows[3, 1, 2] = -2e4  # of ethanol; water is within the limit
+    strange, sound = (Hessian(400, "l2", rows=2, limit=limit)(prediction, batch) for limit in (1e4, 3e4))
+    norms = (prediction.hessian_rows - batch.hessian_rows).square().sum(-1).sqrt()
+    assert float(sound.total) == pytest.approx(float(norms.sum()), rel=1e-12)
+    assert float(strange.total) == pytest.approx(float(1e-8 * norms[:9].sum() + norms[9:].sum()), rel=1e-12)
+    assert float(strange.number) == float(sound.number) == 24
+
+
+def test_what_the_limit_makes_faint_is_counted_in_the_log_ever_more_rarely(batch, prediction, caplog):
+    term = Hessian(400, "l2", rows=2, limit=1e4)
+    term(prediction, batch)
+    assert not caplog.records
+    batch.hessian_rows[3, 1, 2] = 2e4
+    for _ in range(5):
+        term(prediction, batch)
+    said = [record.getMessage() for record in caplog.records]
+    assert [int(line.split(": ")[1].split()[0]) for line in said] == [1, 2, 4]
+    assert "hessian.limit=10000" in said[0]

@@ -1,0 +1,169 @@
+"""Pictures of many runs: bars by method, grids by data and student, sweeps of one option, epochs to match."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+TITLES = {
+    "energy_mae_meV_per_atom": "Energy MAE\nmeV/atom",
+    "force_mae_meV_per_A": "Force MAE\nmeV/Å",
+    "hessian_row_mae_eV_per_A2": "Hessian row MAE\neV/Å² (to the teacher)",
+}
+MAIN = list(TITLES)[:2]
+COLOURS = {"none": "#9aa0a6", "atomic_energy": "#e0a030", "hessian": "#4c78a8", "joint": "#c03a2b"}
+OTHER = "#555555"
+
+Names = Mapping[Any, str]  # of settings, which are named tuples with `data`, `student`, `method`, …
+Runs = Mapping[Any, list[dict[str, Any]]]
+
+
+def methods(runs: Runs, names: Names, summary: dict[str, Any], path: Path) -> None:
+    """Bars of the test errors, and the validation errors as they fell during training."""
+    metrics = [name for name in TITLES if any(name in values for values in summary["methods"].values())]
+    figure = pyplot.figure(figsize=(9, 7), layout="constrained")
+    grid = figure.add_gridspec(2, 6, height_ratios=[1, 1.1])
+    width = 6 // max(len(metrics), 1)
+    for column, name in enumerate(metrics):
+        axis = figure.add_subplot(grid[0, column * width : (column + 1) * width])
+        bars(axis, name, {setting: summary["methods"][names[setting]] for setting in runs}, names)
+    for column, name in enumerate(MAIN):
+        curves(figure.add_subplot(grid[1, 3 * column : 3 * column + 3]), name, runs, names)
+    seeds = ", ".join(map(str, summary["seeds"]))
+    note = f"mean and standard deviation over seeds {seeds}" if len(summary["seeds"]) > 1 else f"seed {seeds}"
+    figure.suptitle(f"Test errors after equal training ({note})")
+    save(figure, path)
+
+
+def bars(axis: Any, metric: str, values: Mapping[Any, dict[str, Any]], names: Names) -> None:
+    """One metric, a bar for each setting that has it."""
+    shown = {setting: found[metric] for setting, found in values.items() if metric in found}
+    drawn = axis.bar(
+        [names[setting].replace(" ", "\n") for setting in shown],
+        [value["mean"] for value in shown.values()],
+        yerr=[value["std"] for value in shown.values()],
+        color=[COLOURS.get(setting.method, OTHER) for setting in shown],
+        capsize=3,
+    )
+    axis.bar_label(drawn, fmt="%.3g", padding=2, fontsize=8)
+    axis.margins(y=0.15)
+    axis.tick_params(axis="x", labelsize=8)
+    axis.set_title(TITLES[metric], fontsize=10)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def curves(axis: Any, metric: str, runs: Runs, names: Names) -> None:
+    """A validation error over training steps, a line for each run; settings of one method differ in colour."""
+    alike = len({setting.method for setting in runs}) < len(runs)
+    for place, (setting, group) in enumerate(runs.items()):
+        colour = f"C{place}" if alike else COLOURS.get(setting.method, OTHER)
+        for number, run in enumerate(group):
+            steps, values = history(run["folder"] / "metrics" / "metrics.csv", f"val/{metric}", "step")
+            label = names[setting] if number == 0 else None
+            axis.plot(steps, values, color=colour, label=label, alpha=0.8)
+    axis.set_yscale("log")
+    axis.set_xlabel("step")
+    axis.set_ylabel("validation " + TITLES[metric].replace("\n", ", "))
+    axis.legend(frameon=False, fontsize=8)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def grid(runs: Runs, names: Names, summary: dict[str, Any], path: Path) -> None:
+    """Test errors by data set (columns) and student, a bar for each method: the paper's figure 2."""
+    columns = list(dict.fromkeys((setting.data, setting.teacher) for setting in runs))
+    size = (1.5 + 3.2 * len(columns), 5.5)
+    figure, axes = pyplot.subplots(len(MAIN), len(columns), figsize=size, squeeze=False, layout="constrained")
+    shown = list(dict.fromkeys(setting.method for setting in runs))
+    for column, (data, teacher) in enumerate(columns):
+        here = [setting for setting in runs if (setting.data, setting.teacher) == (data, teacher)]
+        students = list(dict.fromkeys(setting.student for setting in here))
+        for row, metric in enumerate(MAIN):
+            axis = axes[row, column]
+            for setting in here:
+                value = summary["methods"][names[setting]].get(metric)
+                if value:
+                    width = 0.8 / len(shown)
+                    x = students.index(setting.student) + width * (shown.index(setting.method) - (len(shown) - 1) / 2)
+                    colour = COLOURS.get(setting.method, OTHER)
+                    axis.bar(x, value["mean"], width, yerr=value["std"] or None, color=colour, capsize=2)
+            axis.set_xticks(range(len(students)), students)
+            axis.spines[["top", "right"]].set_visible(False)
+            if row == 0:
+                axis.set_title(f"{data}\n({teacher})", fontsize=10)
+            if column == 0:
+                axis.set_ylabel(TITLES[metric])
+    handles = [pyplot.Rectangle((0, 0), 1, 1, color=COLOURS.get(method, OTHER)) for method in shown]
+    figure.legend(handles, shown, loc="outside upper center", ncols=len(shown), frameon=False)
+    save(figure, path)
+
+
+def sweep(runs: Runs, names: Names, summary: dict[str, Any], option: str, symbol: str, path: Path) -> None:
+    """Test errors over a weight, or over the number of parameters where the width was changed: table 1, figure 4."""
+    figure, axes = pyplot.subplots(1, len(MAIN), figsize=(9, 3.8), layout="constrained")
+    lines = list(dict.fromkeys((setting.data, setting.student, setting.method) for setting in runs))
+    differing = [place for place in range(3) if len({line[place] for line in lines}) > 1] or [2]
+    for axis, metric in zip(axes, MAIN, strict=True):
+        for line in lines:
+            here = [setting for setting in runs if (setting.data, setting.student, setting.method) == line]
+            here.sort(key=lambda setting: position(setting, option, runs))
+            values = [summary["methods"][names[setting]][metric] for setting in here]
+            axis.errorbar(
+                [position(setting, option, runs) for setting in here],
+                [value["mean"] for value in values],
+                yerr=[value["std"] for value in values] if len(summary["seeds"]) > 1 else None,
+                fmt="o-",
+                capsize=3,
+                color=COLOURS.get(line[2], OTHER) if differing == [2] else None,
+                label=" ".join(line[place] for place in differing),
+            )
+        if option == "width":
+            axis.set_xscale("log")
+            axis.set_xlabel("parameters, millions")
+        else:
+            axis.set_xscale("symlog", linthresh=1)
+            axis.set_xlabel(symbol)
+        axis.set_ylabel("test " + TITLES[metric].replace("\n", ", "))
+        axis.legend(frameon=False, fontsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    save(figure, path)
+
+
+def position(setting: Any, option: str, runs: Runs) -> float:
+    return runs[setting][0]["parameters"] / 1e6 if option == "width" else getattr(setting, option)
+
+
+def epochs(rows: list[dict[str, Any]], path: Path) -> None:
+    """Bars of the epochs to the energy error that Hessian-only training ended with: the paper's figure 3."""
+    labels = [f"{row['data']}\n{row['student']}" for row in rows]
+    figure, axis = pyplot.subplots(figsize=(2 + 1.3 * len(rows), 3.8), layout="constrained")
+    for offset, method in ((-0.2, "hessian"), (0.2, "joint")):
+        heights = [row[method] or 0 for row in rows]
+        drawn = axis.bar(
+            [place + offset for place in range(len(rows))], heights, 0.4, color=COLOURS[method], label=method
+        )
+        axis.bar_label(drawn, [f"{row[method]:g}" if row[method] is not None else "not\nreached" for row in rows])
+    axis.set_xticks(range(len(rows)), labels)
+    axis.set_ylabel("epochs to the energy error\nthat hessian ended with")
+    axis.margins(y=0.15)
+    axis.legend(frameon=False)
+    axis.spines[["top", "right"]].set_visible(False)
+    save(figure, path)
+
+
+def save(figure: Any, path: Path) -> None:
+    figure.savefig(path, dpi=140)
+    pyplot.close(figure)
+
+
+def history(file: Path, name: str, over: str) -> tuple[list[int], list[float]]:
+    """One logged quantity, over `step` or `epoch`."""
+    if not file.exists():
+        return [], []
+    with file.open() as opened:
+        rows = [row for row in csv.DictReader(opened) if row.get(name)]
+    return [int(row[over]) for row in rows], [float(row[name]) for row in rows]

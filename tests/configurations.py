@@ -1,0 +1,17 @@
+"""Configurations as a job of training gets them."""
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from jointkd import command  # noqa: F401  (registers the resolvers)
+from jointkd.options import CONF
+
+
+def composed(*overrides: str) -> DictConfig:
+    """The configuration of training as a job gets it."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("train", [*overrides, "hydra.runtime.output_dir=out"], return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    del config.hydra
+    return config
