@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,13 +24,15 @@ from jointkd.structure import collate
 
 log = logging.getLogger(__name__)
 
-Reader = Callable[[], tuple[list[Frame], dict[int, float]]]
+Reader = Callable[[], tuple[Iterable[Frame], dict[int, float]]]  # frames, free-atom energies in eV by atomic number
+Subset = Callable[[Iterable[Frame]], Iterator[Frame]]
 
 
 class DistillationData(lightning.LightningDataModule):
     """Structures with reference labels and, once `join` was called, with a teacher's.
 
-    read: gives frames and free-atom energies; reference: `data` (labels of the file) or `teacher`;
+    read: gives frames and free-atom energies; subset: leaves some of the frames out; expected_size: how many
+    structures there should then be, where a paper says it; reference: `data` (labels of the file) or `teacher`;
     reference_energies: eV by chemical symbol; `fit` for a least-squares fit to the training split; None to take the
     isolated atoms of the file, else the fit;
     batch_size: structures per step over all ranks; workers: processes that load.
@@ -47,6 +49,8 @@ class DistillationData(lightning.LightningDataModule):
         batch_size: int = 4,
         workers: int = 0,
         seed: int = 0,
+        subset: Subset | None = None,
+        expected_size: int | None = None,
     ) -> None:
         super().__init__()
         if reference not in ("data", "teacher"):
@@ -59,7 +63,8 @@ class DistillationData(lightning.LightningDataModule):
         self.dtype = torch.float32
         frames, self._isolated = read()
         self._chosen = reference_energies
-        sound, self.rejected = screen(frames, max_force)
+        sound, self.rejected = screen(list(frames if subset is None else subset(frames)), max_force)
+        self.expected_size = expected_size
         self.frames = split(sound)
         self.references: References | None = None
         self.teacher: dict[str, Distillation | None] = dict.fromkeys(SPLITS)
