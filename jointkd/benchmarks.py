@@ -151,7 +151,7 @@ def resident(field: str) -> int:
 def labelling(config: DictConfig, data: DistillationData) -> dict[str, Any]:
     """Hessian rows per second of the teacher, and how far memory rises."""
     teacher = instantiate(config.teacher)
-    frames = data.frames["train"][:8]
+    frames = list(data.frames["train"][:8])
     rows = max(1, config.bench.label_rows // len(frames))
     row_ids = {frame.key: choose_rows(frame.key, len(frame), rows, 0) for frame in frames}
     teacher.label(frames[:1], [row_ids[frames[0].key][:1]])

@@ -1,7 +1,7 @@
 """A structure as it is read and labelled: numpy arrays in float64, no neighbours, no batch."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -39,12 +39,17 @@ class Frame:
         digest.update(np.asarray(self.pbc, dtype="u1").tobytes())
         return digest.hexdigest()[:32]
 
+    def known_as(self, key: str) -> "Frame":
+        """This frame, with its key as it was stored instead of computed; a changed copy computes its own."""
+        vars(self)["key"] = key
+        return self
 
-def composition(frames: list[Frame], elements: list[int]) -> np.ndarray:
+
+def composition(frames: Iterable[Frame], elements: list[int]) -> np.ndarray:
     """[frames, elements] how many atoms of each element each frame has."""
-    return np.array([[np.count_nonzero(frame.numbers == z) for z in elements] for frame in frames], dtype=float)
+    return np.array([np.bincount(frame.numbers, minlength=119)[elements] for frame in frames], dtype=float)
 
 
-def elements_of(frames: list[Frame]) -> list[int]:
+def elements_of(frames: Iterable[Frame]) -> list[int]:
     """The atomic numbers that occur, ascending."""
-    return sorted({int(z) for frame in frames for z in frame.numbers})
+    return sorted(set().union(*(frame.numbers.tolist() for frame in frames)))

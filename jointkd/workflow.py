@@ -19,8 +19,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from jointkd.data.datamodule import DistillationData
+from jointkd.data.splits import hashes
 from jointkd.errors import ConfigError, DataError
-from jointkd.frame import elements_of
 from jointkd.label_jobs import dry_run, look_after, make_labels, status_of
 from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
@@ -166,7 +166,7 @@ def build(config: DictConfig, directory: Path) -> tuple[DistillationModule, Dist
     )
     data = instantiate(config.data)
     data.prepare_run(directory, module.student.cutoff, torch.float32, module.student.max_neighbors)
-    heaviest = max(elements_of([frame for frames in data.frames.values() for frame in frames]))
+    heaviest = max(data.elements)
     if heaviest > module.student.elements:
         raise ConfigError(
             f"the data have atomic number {heaviest} and the student knows {module.student.elements} elements",
@@ -221,7 +221,7 @@ def write_provenance(config: DictConfig, directory: Path, data: DistillationData
     provenance: dict[str, Any] = {
         "git": git_revision(),
         "versions": {package: version(package) for package in ("jointkd", "torch", "lightning", "torch-geometric")},
-        "data": data.hashes(),
+        "data": hashes(data.keys()),
         "teacher": store.teacher.to_json() if store else None,
     }
     (directory / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")

@@ -1,8 +1,9 @@
 """What is not fit to learn from: counted, reported, and set aside in a file rather than dropped in silence."""
 
-import logging
 from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,10 @@ from jointkd.errors import DataError
 from jointkd.frame import Frame
 from jointkd.neighbors import neighbors
 
-log = logging.getLogger(__name__)
-
 CLOSEST = 0.3  # Å; no two nuclei of a real structure are that close
 FARTHEST = 6.0  # Å; nearest atoms of any bonded solid are closer, also where bohr were taken for Å
 PLAUSIBLE = (0.6, 1.6)  # median distance of nearest atoms over the sum of their covalent radii: 0.8 to 1.2 in truth
+LOOKED_AT = 1000  # structures, of which some are looked at before anything is done
 NOBLE_GASES = (2, 10, 18, 36, 54, 86)
 
 
@@ -30,33 +30,34 @@ class Rejected:
     reason: str
 
 
-def screen(frames: list[Frame], max_force: float) -> tuple[list[Frame], list[Rejected]]:
-    """Split frames into sound ones and rejected ones; exact repeats are rejected too.
+def screen(frames: Iterable[Frame], max_force: float, rejected: list[Rejected]) -> Iterator[Frame]:
+    """The sound ones of the frames; the others are put into `rejected`. Of exact repeats the first is kept.
 
     max_force: eV/Å, the largest component that is believed. Raises DataError where half of the frames or more would
-    go, or where distances say that the unit of length is wrong.
+    go, or where distances of the first ones say that the unit of length is wrong.
     """
-    check_distances(frames)
-    sound: list[Frame] = []
-    rejected: list[Rejected] = []
-    seen: set[str] = set()
-    for frame in frames:
+    frames = iter(frames)
+    first = list(islice(frames, LOOKED_AT))
+    check_distances(first)
+    seen: dict[str, str | None] = {}
+    for frame in chain(first, frames):
         reason = fault(frame, max_force)
         if reason is None and frame.key in seen:
             reason = "the same structure occurs twice"
+            if seen[frame.key] != frame.split:
+                reason += f", as {seen[frame.key] or 'no split'} and as {frame.split or 'no split'}"
         if reason is None:
-            seen.add(frame.key)
-            sound.append(frame)
+            seen[frame.key] = frame.split
+            yield frame
         else:
             rejected.append(Rejected(frame, reason))
-    if rejected and len(rejected) >= len(sound):
+    if rejected and len(rejected) >= len(seen):
         (reason, count), *_ = Counter(entry.reason for entry in rejected).most_common(1)
         raise DataError(
-            f"{len(rejected)} of {len(frames)} structures are not usable, {count} because {reason}"
+            f"{len(rejected)} of {len(rejected) + len(seen)} structures are not usable, {count} because {reason}"
             f" (first: {rejected[0].frame.source})",
             "check data.units and the keys, or raise data.max_force",
         )
-    return sound, rejected
 
 
 def fault(frame: Frame, max_force: float) -> str | None:
@@ -75,7 +76,7 @@ def fault(frame: Frame, max_force: float) -> str | None:
     return None
 
 
-def check_distances(frames: list[Frame], most: int = 10) -> None:
+def check_distances(frames: Sequence[Frame], most: int = 10) -> None:
     """Raises DataError where nearest atoms are not about as far apart as their covalent radii say.
 
     In the wrong unit of length they are about half (bohr for Å), twice, or a tenth as far.
@@ -100,11 +101,8 @@ def bond_ratios(frame: Frame) -> np.ndarray:
     return ratios[np.isfinite(ratios) & ~np.isin(frame.numbers, NOBLE_GASES)]
 
 
-def quarantine(rejected: list[Rejected], directory: Path) -> Path | None:
-    """Write rejected frames with their reasons to `quarantine.xyz`, and say how many they are."""
-    if not rejected:
-        return None
-    path = directory / "quarantine.xyz"
+def quarantine(rejected: list[Rejected], path: Path) -> None:
+    """Write rejected frames with their reasons, if there are any."""
     atoms = []
     for frame, reason in ((entry.frame, entry.reason) for entry in rejected):
         structure = Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
@@ -112,7 +110,5 @@ def quarantine(rejected: list[Rejected], directory: Path) -> Path | None:
         if frame.forces is not None:
             structure.arrays["rejected_forces"] = frame.forces
         atoms.append(structure)
-    write(path, atoms, format="extxyz")
-    for reason, count in Counter(entry.reason for entry in rejected).most_common():
-        log.warning("set aside %d structures: %s (%s)", count, reason, path)
-    return path
+    if atoms:
+        write(path, atoms, format="extxyz")

@@ -1,21 +1,24 @@
-"""The LightningDataModule: reads, screens and splits once; joins labels; serves batches."""
+"""The LightningDataModule: takes a prepared set, splits it, joins labels, serves batches."""
 
-import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import lightning
+import numpy as np
 import torch
 from ase.data import atomic_numbers, chemical_symbols
 
 from jointkd.data import extxyz
-from jointkd.data.checks import quarantine, screen
 from jointkd.data.dataset import Distillation, EpochBatches, ResumableLoader, StructureDataset
+from jointkd.data.pairs import NeighborsOf, neighbors_of
+from jointkd.data.prepared import QUARANTINE, Reader, Subset, origin_of, prepare
 from jointkd.data.references import References, align, least_squares
-from jointkd.data.splits import SPLITS, Split
+from jointkd.data.report import report as write_report
+from jointkd.data.splits import FILE, SPLITS, Split, save, shared_groups
 from jointkd.errors import ConfigError, DataError, LabelMismatch
 from jointkd.frame import Frame, elements_of
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
@@ -23,9 +26,6 @@ from jointkd.labels.store import LabelStore
 from jointkd.structure import collate
 
 log = logging.getLogger(__name__)
-
-Reader = Callable[[], tuple[Iterable[Frame], dict[int, float]]]  # frames, free-atom energies in eV by atomic number
-Subset = Callable[[Iterable[Frame]], Iterator[Frame]]
 
 
 class DistillationData(lightning.LightningDataModule):
@@ -35,7 +35,8 @@ class DistillationData(lightning.LightningDataModule):
     structures there should then be, where a paper says it; reference: `data` (labels of the file) or `teacher`;
     reference_energies: eV by chemical symbol; `fit` for a least-squares fit to the training split; None to take the
     isolated atoms of the file, else the fit;
-    batch_size: structures per step over all ranks; workers: processes that load.
+    batch_size: structures per step over all ranks; workers: processes that load;
+    prepared: where prepared sets are kept, or one of them, None to keep nothing; report: write one beside the run.
     """
 
     def __init__(
@@ -51,29 +52,38 @@ class DistillationData(lightning.LightningDataModule):
         seed: int = 0,
         subset: Subset | None = None,
         expected_size: int | None = None,
+        prepared: str | None = None,
+        report: bool = False,
     ) -> None:
         super().__init__()
         if reference not in ("data", "teacher"):
             raise ConfigError(f"data.reference={reference!r} is not known", "choose data or teacher")
         if batch_size < 1:
             raise ConfigError(f"data.batch_size={batch_size} is no number of structures", "give at least 1")
-        self.name = name
+        self.name: str = name
         self.reference = reference
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.dtype = torch.float32
-        frames, self._isolated = read()
         self._chosen = reference_energies
-        sound, self.rejected = screen(list(frames if subset is None else subset(frames)), max_force)
-        self.expected_size = expected_size
-        self.frames = split(sound)
+        self.expected_size, self.report = expected_size, report
+        if prepared is None:
+            self._folder = TemporaryDirectory(prefix="jointkd-")
+            prepared, origin = self._folder.name, {}
+        else:
+            origin = origin_of(read, subset, max_force)
+        self.source = prepare(Path(prepared).expanduser(), name, read, subset, max_force, origin)
+        self.split = split
+        everything = self.source.frames
+        self.frames: dict[str, Sequence[Frame]] = {
+            part: everything.at(numbers) for part, numbers in split.numbers(everything).items()
+        }
         self.references: References | None = None
         self.teacher: dict[str, Distillation | None] = dict.fromkeys(SPLITS)
         self.cutoff = 0.0
         self.max_neighbors: int | None = None
 
     def prepare_run(self, directory: Path, cutoff: float, dtype: torch.dtype, max_neighbors: int | None = None) -> None:
-        """Set aside what is not usable, say what there is, and fix what the student needs to know."""
-        quarantine(self.rejected, directory)
+        """Say what there is, save the split beside the run, and fix what the student needs to know."""
         self.cutoff, self.max_neighbors, self.dtype = cutoff, max_neighbors, dtype
         if max_neighbors is not None:
             log.warning(
@@ -81,24 +91,43 @@ class DistillationData(lightning.LightningDataModule):
                 "atoms; leave it null except to repeat the prior art",
                 max_neighbors,
             )
-        counts = ", ".join(f"{len(frames)} {split}" for split, frames in self.frames.items())
-        log.info("data %s: %s", self.name, counts)
+        self._say_what_there_is()
+        save(self.split, self.keys(), directory / FILE)
+        if self.report:
+            write_report(self.name, self.frames, self._neighbors(), cutoff, directory)
         if self.reference == "data":
             self.references = self._find_references()
-            for frame in self._everything():
-                self.references.of(frame.numbers)
+            self.references.of(np.array(self.elements))
             energies = ", ".join(f"{chemical_symbols[z]} {e:.3f}" for z, e in self.references.energies.items())
             log.info("reference energies in eV (%s): %s", self.references.origin, energies)
 
+    def _say_what_there_is(self) -> None:
+        for reason, count in self.source.manifest["set_aside"].items():
+            log.warning("set aside %d structures: %s (%s)", count, reason, self.source.path / QUARANTINE)
+        counts = ", ".join(f"{len(frames)} {split}" for split, frames in self.frames.items())
+        log.info("data %s: %s", self.name, counts)
+        for split, share in shared_groups(self.frames).items():
+            if share:
+                log.warning(
+                    "data.split.by=%s: %.0f %% of the groups (molecules, materials) of %s also occur in train",
+                    self.split.by,
+                    100 * share,
+                    split,
+                )
+
+    def keys(self) -> dict[str, list[str]]:
+        """Content keys by split."""
+        return {split: [frame.key for frame in frames] for split, frames in self.frames.items()}
+
     def _find_references(self) -> References:
-        if any(frame.energy is None or frame.forces is None for frame in self._everything()):
+        if any(frame.energy is None or frame.forces is None for part in self.frames.values() for frame in part):
             raise DataError(
                 f"the structures of data={self.name} have no reference energies and forces",
                 "give data.energy_key and data.forces_key, or set data.reference=teacher",
             )
-        present = elements_of(self._everything())
-        if self._chosen is None and self._isolated.keys() >= set(present):
-            return References({z: self._isolated[z] for z in present}, "isolated atoms of the data")
+        isolated = self.source.free_atom_energies
+        if self._chosen is None and isolated.keys() >= set(self.elements):
+            return References({z: isolated[z] for z in self.elements}, "isolated atoms of the data")
         if self._chosen is None or self._chosen == "fit":
             return least_squares(self.frames["train"])
         if isinstance(self._chosen, str):
@@ -108,8 +137,10 @@ class DistillationData(lightning.LightningDataModule):
                 raise ConfigError(f"data.reference_energies has {symbol}: {energy}", "give eV by H, C, Si, …")
         return References({atomic_numbers[symbol]: e for symbol, e in self._chosen.items()}, "data.reference_energies")
 
-    def _everything(self) -> list[Frame]:
-        return [frame for frames in self.frames.values() for frame in frames]
+    @cached_property
+    def elements(self) -> list[int]:
+        """The atomic numbers that occur in any split, ascending."""
+        return elements_of(frame for part in self.frames.values() for frame in part)
 
     def join(self, store: LabelStore, train_rows: int, eval_rows: int) -> None:
         """Take a teacher's labels: for each training step `train_rows` Hessian rows, `eval_rows` for the test.
@@ -138,8 +169,10 @@ class DistillationData(lightning.LightningDataModule):
             "test": Distillation(store, alignment, eval_rows),
         }
 
-    def _labelled(self, split: str, store: LabelStore) -> list[Frame]:
-        frames = [frame for frame in self.frames[split] if frame.key not in store.failed]
+    def _labelled(self, split: str, store: LabelStore) -> Sequence[Frame]:
+        frames = self.frames[split]
+        if store.failed:
+            frames = [frame for frame in frames if frame.key not in store.failed]
         if len(frames) < len(self.frames[split]):
             log.warning("%d structures of %s have no usable labels", len(self.frames[split]) - len(frames), split)
         if not frames:
@@ -167,7 +200,8 @@ class DistillationData(lightning.LightningDataModule):
             adopted = []
             for frame in self._labelled(split, store):
                 labels = store.read(frame.key, rows=False)
-                adopted.append(replace(frame, energy=labels.energy, forces=labels.forces.astype(float)))
+                own = replace(frame, energy=labels.energy, forces=labels.forces.astype(float))
+                adopted.append(own.known_as(frame.key))
             self.frames[split] = adopted
         self.references = (
             References(identity.free_atom_energies, f"free atoms of {identity.name}")
@@ -175,12 +209,8 @@ class DistillationData(lightning.LightningDataModule):
             else least_squares(self.frames["train"])
         )
 
-    def hashes(self) -> dict[str, str]:
-        """One hash per split of the content keys in it."""
-        return {
-            split: hashlib.sha256("".join(sorted(frame.key for frame in frames)).encode()).hexdigest()
-            for split, frames in self.frames.items()
-        }
+    def _neighbors(self) -> NeighborsOf:
+        return neighbors_of(self.source, self.cutoff, self.max_neighbors)
 
     def train_dataloader(self) -> ResumableLoader:
         return self._loader("train", shuffle=True)
@@ -201,9 +231,7 @@ class DistillationData(lightning.LightningDataModule):
                 f"data.batch_size={self.batch_size}",
                 "raise data.batch_size, give more structures, or lower trainer.devices",
             )
-        dataset = StructureDataset(
-            frames, self.cutoff, self.references, self.teacher[split], self.seed, self.max_neighbors
-        )
+        dataset = StructureDataset(frames, self._neighbors(), self.references, self.teacher[split], self.seed)
         size = self.batch_size if shuffle else max(self.batch_size, 8)
         batches = EpochBatches(len(frames), size, self.seed, shuffle, rank, ranks)
         return ResumableLoader(dataset, batches, partial(collate, dtype=self.dtype), self.workers if shuffle else 0)
@@ -225,10 +253,24 @@ def from_file(
     batch_size: int,
     workers: int,
     seed: int,
+    prepared: str | None = None,
+    report: bool = False,
 ) -> DistillationData:
     """The data module of one file that ASE reads; see `extxyz.read` and `DistillationData`.
 
     Every option is named here, with its type, because options are checked against it.
     """
     source = partial(extxyz.read, path, energy_key, forces_key, units, group_key, split_key, format)
-    return DistillationData(name, source, split, reference, reference_energies, max_force, batch_size, workers, seed)
+    return DistillationData(
+        name,
+        source,
+        split,
+        reference,
+        reference_energies,
+        max_force,
+        batch_size,
+        workers,
+        seed,
+        prepared=prepared,
+        report=report,
+    )

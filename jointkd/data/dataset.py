@@ -1,6 +1,6 @@
 """Frames and labels become structures, and structures become batches in a fixed, resumable order."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from jointkd.data.references import Alignment, References
 from jointkd.frame import Frame
 from jointkd.labels.store import LabelStore
-from jointkd.neighbors import neighbors
+from jointkd.neighbors import Neighbors
 from jointkd.structure import Structure
 
 Item = tuple[int, int]  # epoch, number of the frame
@@ -30,37 +30,34 @@ class Distillation:
 
 
 class StructureDataset(Dataset[Structure]):
-    """One split. Neighbours are found once per structure; Hessian rows are drawn anew in every epoch.
+    """One split. Structures are made when they are asked for, Hessian rows drawn anew in every epoch.
 
     The draw depends on the seed, the epoch and the structure alone: not on workers, ranks or resumption.
     """
 
     def __init__(
         self,
-        frames: list[Frame],
-        cutoff: float,
+        frames: Sequence[Frame],
+        neighbors: Callable[[Frame], Neighbors],
         references: References,
         teacher: Distillation | None,
         seed: int,
-        max_neighbors: int | None = None,
     ) -> None:
         self.frames = frames
-        self.cutoff, self.max_neighbors = cutoff, max_neighbors
+        self.neighbors = neighbors
         self.references = references
         self.teacher = teacher
         self.seed = seed
-        self._structures: dict[int, Structure] = {}
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def __getitem__(self, item: Item) -> Structure:
         epoch, number = item
-        if number not in self._structures:
-            self._structures[number] = self._structure(self.frames[number])
-        structure = self._structures[number].clone()
+        frame = self.frames[number]
+        structure = self._structure(frame)
         if self.teacher is not None and self.teacher.rows:
-            key = self.frames[number].key
+            key = frame.key
             stored = self.teacher.store.read(key, rows=False).row_ids
             rng = np.random.default_rng([self.seed, epoch, int(key[:16], 16)])
             wanted = self.teacher.rows
@@ -77,7 +74,7 @@ class StructureDataset(Dataset[Structure]):
             positions=torch.from_numpy(frame.positions),
             cell=torch.from_numpy(frame.cell)[None],
             pbc=torch.from_numpy(frame.pbc)[None],
-            **neighbors(frame.positions, frame.cell, frame.pbc, self.cutoff, self.max_neighbors)._asdict(),
+            **self.neighbors(frame)._asdict(),
             key=frame.key,
             group=frame.group,
             num_nodes=len(frame),

@@ -1,5 +1,6 @@
 """Zeros of energy: per-element references, and the shift that gives teacher and reference data a common zero."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,7 @@ class References:
         return np.array([self.energies[int(z)] for z in numbers])
 
 
-def least_squares(frames: list[Frame]) -> References:
+def least_squares(frames: Sequence[Frame]) -> References:
     """References that explain most of the total energies of `frames`; where compositions leave them open, the
     smallest ones (minimal norm)."""
     elements = elements_of(frames)
@@ -63,7 +64,7 @@ class Alignment:
         )
 
 
-def align(frames: list[Frame], labels: dict[str, TeacherLabels], references: References) -> Alignment:
+def align(frames: Sequence[Frame], labels: dict[str, TeacherLabels], references: References) -> Alignment:
     """Fit the shift per element between the teacher's sums of atomic energies and the frames' totals above their
     references, by least squares per atom.
 

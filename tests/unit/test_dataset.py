@@ -6,6 +6,7 @@ import torch
 
 from jointkd.data.datamodule import DistillationData
 from jointkd.data.dataset import EpochBatches, ResumableLoader, StructureDataset
+from jointkd.data.pairs import neighbors_of
 from jointkd.data.splits import Split
 from jointkd.errors import ConfigError, LabelMismatch
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
@@ -56,7 +57,8 @@ def rows_of(dataset: StructureDataset, epoch: int) -> dict[str, list[int]]:
 
 def test_the_rows_of_a_structure_depend_on_seed_epoch_and_structure_alone(data):
     def dataset(frames, seed):
-        return StructureDataset(frames, 4.0, data.references, data.teacher["train"], seed)
+        neighbors = neighbors_of(data.source, 4.0)
+        return StructureDataset(frames, neighbors, data.references, data.teacher["train"], seed)
 
     train = data.frames["train"]
     rows = rows_of(dataset(train, 0), epoch=0)

@@ -186,4 +186,4 @@ def test_real_data_is_read(shared_data):
     assert len({frame.key for frame in frames}) == 500
     data = from_file("3bpa", str(path), "energy", "forces", {}, None, None, None, Split(), "data", None, 50.0, 4, 0, 0)
     assert {split: len(part) for split, part in data.frames.items()} == {"train": 400, "val": 50, "test": 50}
-    assert not data.rejected
+    assert not data.source.manifest["set_aside"]

@@ -97,7 +97,7 @@ def test_an_element_that_only_the_test_split_has_is_refused_before_training(tmp_
     some = additive(30, FREE)
     made = data(some)
     odd = made.frames["test"][0]
-    made.frames["test"][0] = replace(odd, numbers=np.full(len(odd), 7))
+    made.frames["test"] = [replace(odd, numbers=np.full(len(odd), 7))]
     with pytest.raises(DataError, match=r"atomic number 7"):
         prepared(made, tmp_path)
 
