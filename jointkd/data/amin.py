@@ -27,15 +27,20 @@ FORCES = ("force", "forces")  # eV/Å
 PLAIN = {"dataset_name": "config_type", "smiles": "smiles", "mp_id": "mp_id", "bandgap": "bandgap", "fid": "frame_id"}
 
 
-def read(source: Path, folder: str, energy: str) -> tuple[Iterator[Frame], dict[int, float]]:
+def read(source: str | Path | None, folder: str, energy: str) -> tuple[Iterator[Frame], dict[int, float]]:
     """Frames of one subset with their splits, and energies of free atoms (eV; of SPICE alone).
 
-    source: where the record was unpacked; folder: the subset's name in it; energy: `spice`, whose molecules are not
-    periodic, or of crystals `corrected` or `uncorrected`. Raises ConfigError, DataError.
+    source: the directory where the record was unpacked; folder: the subset's name in it; energy: `spice`, whose
+    molecules are not periodic, or of crystals `corrected` or `uncorrected`. Raises ConfigError, DataError.
     """
     if energy not in ENERGIES:
         raise ConfigError(f"data.energy={energy!r} is not known", f"choose one of {', '.join(ENERGIES)}")
-    return frames(find(source, folder), energy), FREE_ATOMS if energy == "spice" else {}
+    if source is None:
+        raise DataError(
+            f"data.split=amin2025 reads {folder} of the record doi:{DOI}",
+            "download and unpack it, and give data.source=DIRECTORY where it is",
+        )
+    return frames(find(Path(source).expanduser(), folder), energy), FREE_ATOMS if energy == "spice" else {}
 
 
 def find(source: Path, folder: str) -> Path:
