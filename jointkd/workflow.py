@@ -112,6 +112,16 @@ def check_references(saved: SavedStudent, data: DistillationData) -> None:
         )
 
 
+def prepare_only(config: DictConfig) -> None:
+    """Prepare the data that a training run with the same configuration would use, neighbours included."""
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    data = instantiate(config.data)
+    data.prepare_run(directory, config.student.cutoff, torch.float32, config.student.get("max_neighbors"))
+    data.find_neighbors()
+    data.save_split(directory)
+    log.info("prepared: %s; the split: %s", data.source.path, directory / SPLIT)
+
+
 def label_only(config: DictConfig) -> None:
     """Make the labels that a training run with the same configuration would need, or look after those there are."""
     if look_after(config):

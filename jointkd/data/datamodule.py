@@ -92,7 +92,7 @@ class DistillationData(lightning.LightningDataModule):
             )
         self._say_what_there_is()
         if self.report:
-            write_report(self.name, self.frames, self._neighbors(), cutoff, directory)
+            write_report(self.name, self.frames, self.find_neighbors(), cutoff, directory)
         if self.reference == "data":
             self.references = self._find_references()
             self.references.of(np.array(self.elements))
@@ -207,7 +207,8 @@ class DistillationData(lightning.LightningDataModule):
             else least_squares(self.frames["train"])
         )
 
-    def _neighbors(self) -> NeighborsOf:
+    def find_neighbors(self) -> NeighborsOf:
+        """The neighbours within the student's cutoff, of all structures: found once, and kept with the set."""
         return neighbors_of(self.source, self.cutoff, self.max_neighbors)
 
     def train_dataloader(self) -> ResumableLoader:
@@ -229,7 +230,7 @@ class DistillationData(lightning.LightningDataModule):
                 f"data.batch_size={self.batch_size}",
                 "raise data.batch_size, give more structures, or lower trainer.devices",
             )
-        dataset = StructureDataset(frames, self._neighbors(), self.references, self.teacher[split], self.seed)
+        dataset = StructureDataset(frames, self.find_neighbors(), self.references, self.teacher[split], self.seed)
         size = self.batch_size if shuffle else max(self.batch_size, 8)
         batches = EpochBatches(len(frames), size, self.seed, shuffle, rank, ranks)
         return ResumableLoader(dataset, batches, partial(collate, dtype=self.dtype), self.workers if shuffle else 0)
