@@ -254,8 +254,10 @@ def from_file(
     seed: int,
     prepared: str | None = None,
     report: bool = False,
+    subset: Subset | None = None,
+    expected_size: int | None = None,
 ) -> DistillationData:
-    """The data module of one file that ASE reads; see `extxyz.read` and `DistillationData`.
+    """The data module of files that ASE reads; see `extxyz.read` and `DistillationData`.
 
     Every option is named here, with its type, because options are checked against it.
     """
@@ -270,6 +272,8 @@ def from_file(
         batch_size,
         workers,
         seed,
+        subset,
+        expected_size,
         prepared=prepared,
         report=report,
     )
