@@ -108,8 +108,8 @@ def surroundings(frames: Sequence[Frame], neighbors: NeighborsOf) -> tuple[np.nd
         order = np.lexsort((distances, target))
         firsts = order[np.unique(target[order], return_index=True)[1]]
         for edge in firsts.tolist():
-            pair = sorted((int(frame.numbers[source[edge]]), int(frame.numbers[target[edge]])))
-            nearest["-".join(chemical_symbols[z] for z in pair)].append(distances[edge])
+            pair = sorted(chemical_symbols[frame.numbers[atom]] for atom in (source[edge], target[edge]))
+            nearest["–".join(pair)].append(distances[edge])
     order_of_pairs = sorted(nearest, key=lambda pair: -len(nearest[pair]))
     return np.concatenate(counts), {pair: np.array(nearest[pair]) for pair in order_of_pairs}
 
