@@ -9,6 +9,7 @@ import hydra
 import pytest
 from omegaconf import OmegaConf
 
+import jointkd.command  # noqa: F401  (registers the resolvers)
 from jointkd.data.published import located
 from jointkd.errors import ConfigError, DataError
 from jointkd.options import CONF, check_overrides, check_values
