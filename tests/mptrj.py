@@ -85,9 +85,13 @@ def large(path: Path, megabytes: int, most_frames: int = 300) -> int:
     with path.open("w") as file:
         while file.tell() < megabytes * 1e6:
             mp_id, count = f"mp-{number}", most_frames if number == 2 else 11
-            atoms = Atoms("Y4Ti8O19", rng.random((31, 3)) * 8, cell=8 * np.eye(3), pbc=True)
+            places = np.argwhere(np.ones((4, 4, 2)))[1:] * (2.2, 2.2, 3.0) + rng.normal(scale=0.05, size=(31, 3))
+            atoms = Atoms("Y4Ti8O19", places, cell=[8.8, 8.8, 6.0], pbc=True)
             atoms = atoms.repeat((1, 1, 6)) if number == 2 else atoms
-            steps = {f"{mp_id}-0-{step}": entry(atoms, mp_id, -7.0, 1.0, rng) for step in range(count)}
+            steps = {}
+            for step in range(count):
+                atoms.rattle(0.01, rng=rng)
+                steps[f"{mp_id}-0-{step}"] = entry(atoms, mp_id, -7.0, 1.0, rng)
             file.write(f"{', ' if number else '{'}{json.dumps(mp_id)}: {json.dumps(steps)}")
             frames, number = frames + count, number + 1
         file.write("}")

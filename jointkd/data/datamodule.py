@@ -20,6 +20,7 @@ from jointkd.data.references import References, align, least_squares
 from jointkd.data.report import report as write_report
 from jointkd.data.row_sampling import check_sampling
 from jointkd.data.splits import FILE, SPLITS, Split, save, shared_groups
+from jointkd.data.subsets import compare_size
 from jointkd.errors import ConfigError, DataError, LabelMismatch
 from jointkd.frame import Frame, elements_of
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
@@ -101,10 +102,11 @@ class DistillationData(lightning.LightningDataModule):
             log.info("reference energies in eV (%s): %s", self.references.origin, energies)
 
     def _say_what_there_is(self) -> None:
+        compare_size(self.name, len(self.source), self.expected_size)
         for reason, count in self.source.manifest["set_aside"].items():
             log.warning("set aside %d structures: %s (%s)", count, reason, self.source.path / QUARANTINE)
         counts = ", ".join(f"{len(frames)} {split}" for split, frames in self.frames.items())
-        log.info("data %s: %s", self.name, counts)
+        log.info("split by %s: %s", self.split.path or self.split.by, counts)
         for split, share in shared_groups(self.frames).items():
             if share:
                 log.warning(

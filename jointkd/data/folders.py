@@ -13,11 +13,13 @@ from ase.db import connect
 from ase.io import iread
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
+from jointkd.data import spice
 from jointkd.errors import DataError, MissingExtra
 
 log = logging.getLogger(__name__)
 
 DATABASES = (".db", ".aselmdb")  # ASE's own, with SQLite and with LMDB
+HDF5 = (".hdf5", ".h5")  # like SPICE's
 VASP_OUTPUTS = ("vasprun.xml", "OUTCAR")  # of one calculation, in the order of preference
 VASP_OTHERS = {"POSCAR", "CONTCAR", "XDATCAR", "CHGCAR", "CHG", "LOCPOT", "INCAR", "KPOINTS", "POTCAR", "OSZICAR"}
 
@@ -58,7 +60,7 @@ def superseded(file: Path) -> bool:
 
 def readable(file: Path) -> bool:
     """Whether ASE has a reader for a file of this name and beginning."""
-    if file.suffix in DATABASES:
+    if file.suffix in (*DATABASES, *HDF5):
         return True
     name = file.with_suffix("").name if file.suffix == ".gz" else str(file)
     try:
@@ -72,7 +74,7 @@ def structures(file: Path, format: str | None) -> Iterator[Atoms]:
     """The structures of one file one by one. Raises DataError where ASE cannot read on, and MissingExtra."""
     number = 0
     try:
-        for atoms in stored(file) if format is None and file.suffix in DATABASES else parsed(file, format):
+        for atoms in opened(file, format):
             yield atoms
             number += 1
     except MissingExtra:
@@ -82,6 +84,14 @@ def structures(file: Path, format: str | None) -> Iterator[Atoms]:
         raise DataError(
             f"{file} cannot be read after {number} frames ({reason})", "repair it or set data.format"
         ) from (error)
+
+
+def opened(file: Path, format: str | None) -> Iterator[Atoms]:
+    if format is None and file.suffix in DATABASES:
+        return stored(file)
+    if format is None and file.suffix in HDF5:
+        return spice.structures(file)
+    return parsed(file, format)
 
 
 def parsed(file: Path, format: str | None) -> Iterator[Atoms]:

@@ -47,20 +47,26 @@ def draw_elements(panel: Any, findings: "Findings") -> None:
     panel.bar(places + 0.2, atoms, 0.4, color="#6a5a9a", label="of atoms are")
     panel.set_xticks(places, [chemical_symbols[z] for z, _ in shown], fontsize=10 if len(shown) < 13 else 7)
     panel.set_ylabel("%")
-    panel.set_ylim(0, 125)
+    panel.set_ylim(0, 1.25 * max(structures))
     panel.legend(frameon=False, fontsize=8, ncols=2, loc="upper center")
     more = len(findings.elements) - len(shown)
     panel.set_xlabel(f"elements ({more} more)" if more else "elements")
 
 
 def by_split(
-    panel: Any, findings: "Findings", values: np.ndarray | None, label: str, bins: np.ndarray | int = BINS
+    panel: Any, findings: "Findings", values: np.ndarray | None, label: str, bins: np.ndarray | None = None
 ) -> None:
-    """A histogram, splits on top of each other."""
+    """A histogram, splits on top of each other; without given bins, far outliers are counted and not drawn."""
     panel.set_xlabel(label)
     if values is None:
         panel.text(0.5, 0.5, "none in the data", ha="center", va="center", transform=panel.transAxes)
         return
+    if bins is None:
+        low, high = np.percentile(values, [1, 99])
+        low, high = max(values.min(), low - (high - low)), min(values.max(), high + (high - low))
+        bins = np.linspace(low, high if high > low else low + 1, BINS + 1)
+    if beyond := np.count_nonzero((values < bins[0]) | (values > bins[-1])):
+        panel.text(0.99, 0.97, f"{beyond} beyond", ha="right", va="top", fontsize=8, transform=panel.transAxes)
     parts = [values[findings.splits == split] for split in COLORS]
     panel.hist(parts, bins=bins, stacked=True, color=list(COLORS.values()))
     panel.set_ylabel("structures")

@@ -92,7 +92,7 @@ def from_publisher(
                 f"data.split={split} is not known", f"give {AMIN} (of the paper's subsets), or data.split.by"
             )
         reader = partial(amin.read, source, amin2025, energy or "spice")
-        doi, rules, split = amin.DOI, None, Split(by="file")
+        doi, licence, rules, split = amin.DOI, "as its record says", None, Split(by="file")
     log.info("data %s: doi:%s, licence %s", name, doi, licence)
     return DistillationData(
         name,

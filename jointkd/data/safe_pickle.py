@@ -2,30 +2,48 @@
 
 A pickle is a program: it may name any function of any package and have it called. Here a pickle may name only what
 pickles of `Data` hold (`ADMITTED`), and even that is not what it is called: graphs, numpy's arrays and numpy's types
-become the inert stand-ins below, which have no code to be misused, and tensors are rebuilt by `torch.load` in its own
-restricted mode. So no class of torch_geometric takes part, and files of its versions 1 and 2 read alike.
+become the inert stand-ins below, which have no code to be misused, and of a tensor the bytes are read, not by
+`torch.load`, whose own guard an environment variable can lift. So no class of torch or torch_geometric takes part, and
+files of versions 1 and 2 of the latter read alike.
 """
 
 import io
 import pickle
 import re
-import warnings
 from collections import OrderedDict
 from typing import Any
 
 import numpy as np
-import torch
+
+MAGIC = 0x1950A86A20F9469CFC6C  # how torch begins what it saves outside of an archive
+STORAGES = {  # by name, numpy's name of its numbers
+    "FloatStorage": "<f4",
+    "DoubleStorage": "<f8",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ShortStorage": "<i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
+}
 
 
 class Refused(Exception):
     """A pickle that asks for more than the data it should hold."""
 
 
-class Graph:
+class Fixed(type):
+    """Of classes that a pickle can get hold of: it may not change them for those that come after it."""
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        raise Refused(f"a change of {cls.__name__}")
+
+
+class Graph(metaclass=Fixed):
     """Stands in for `Data` and its storages: attributes and nothing else."""
 
 
-class NumberType:
+class NumberType(metaclass=Fixed):
     """Stands in for `numpy.dtype`; only plain numbers in little-endian order."""
 
     def __init__(self, code: str, *_: Any) -> None:
@@ -38,7 +56,7 @@ class NumberType:
             raise Refused(f"numpy byte order {state[1]}")
 
 
-class Array:
+class Array(metaclass=Fixed):
     """Stands in for `numpy.ndarray` while its content is still to come."""
 
     values: np.ndarray
@@ -62,17 +80,33 @@ def scalar(kind: NumberType, content: bytes) -> Any:
     return np.frombuffer(content, kind.code)[0]
 
 
-def storage(content: bytes) -> Any:
-    """For torch's `_load_from_bytes`, which would run what a pickle inside this pickle asks for."""
-    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+def storage(content: bytes) -> np.ndarray:
+    """For torch's `_load_from_bytes`: the numbers of a tensor, in one row.
+
+    They come as pickles of a magic number, a version, the byte order, the type and count, and the names of storages,
+    and then as a count of eight bytes and the numbers themselves.
+    """
+    file = io.BytesIO(content)
+    magic, _, system = (Nothing(file).load() for _ in range(3))
+    if magic != MAGIC or system["little_endian"] is not True:
+        raise Refused("a tensor in an unknown format")
+    kind, count = OneStorage(file).load()
+    Nothing(file).load()
+    if int.from_bytes(file.read(8), "little") != count:
+        raise Refused("a tensor whose counts do not agree")
+    return np.frombuffer(file.read(), kind, count)
 
 
-def tensor(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> torch.Tensor:
-    """For torch's `_rebuild_tensor_v2`. torch refuses a size that the storage does not have."""
-    return torch.empty(0, dtype=storage.dtype).set_(storage._untyped_storage, offset, size, stride)
+def tensor(numbers: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> np.ndarray:
+    """For torch's `_rebuild_tensor_v2`. Raises Refused for what lies outside of the numbers."""
+    last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
+    if min((offset, *size, *stride)) < 0 or (0 not in size and last >= len(numbers)):
+        raise Refused("a part of a tensor that is not there")
+    steps = [step * numbers.itemsize for step in stride]
+    return np.lib.stride_tricks.as_strided(numbers[offset:], size, steps).copy()
 
 
-class Marker:
+class Marker(metaclass=Fixed):
     """Stands in for classes that a `Data` only mentions."""
 
 
@@ -83,7 +117,7 @@ ADMITTED: dict[tuple[str, str], Any] = {
     ("torch_geometric.data.data", "DataTensorAttr"): Marker,
     ("torch._utils", "_rebuild_tensor_v2"): tensor,
     ("torch.storage", "_load_from_bytes"): storage,
-    ("torch", "Size"): torch.Size,
+    ("torch", "Size"): tuple,
     ("collections", "OrderedDict"): OrderedDict,  # of a tensor's hooks; empty
     ("numpy", "dtype"): NumberType,
     ("numpy", "ndarray"): Array,
@@ -96,16 +130,32 @@ ADMITTED: dict[tuple[str, str], Any] = {
 }
 
 
-class Reader(pickle.Unpickler):
-    """Finds only what is admitted."""
+class Nothing(pickle.Unpickler):
+    """Reads numbers, text and containers, and finds nothing."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ADMITTED:
-            raise Refused(f"{module}.{name}")
-        return ADMITTED[module, name]
+        raise Refused(f"{module}.{name}")
 
     def persistent_load(self, pid: Any) -> Any:
         raise Refused("an object outside of the file")
+
+
+class OneStorage(Nothing):
+    """Reads the type and the count of one storage."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        return STORAGES[name] if module == "torch" and name in STORAGES else super().find_class(module, name)
+
+    def persistent_load(self, pid: Any) -> Any:
+        _, kind, _, _, count, *_ = pid
+        return kind, count
+
+
+class Reader(Nothing):
+    """Finds only what is admitted."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        return ADMITTED[module, name] if (module, name) in ADMITTED else super().find_class(module, name)
 
 
 def load(content: bytes) -> Any:
@@ -114,9 +164,7 @@ def load(content: bytes) -> Any:
     Raises Refused for a pickle that names what it should not, or that is none.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's, of how storages were typed when the files were made
-            return Reader(io.BytesIO(content)).load()
+        return Reader(io.BytesIO(content)).load()
     except Refused:
         raise
     except Exception as error:  # a hostile or broken pickle may raise anything
@@ -125,16 +173,11 @@ def load(content: bytes) -> Any:
 
 
 def fields(graph: Any) -> dict[str, Any]:
-    """What a `Data` holds by name; tensors and arrays as numpy. Raises Refused where it is none."""
+    """What a `Data` holds by name, tensors as arrays. Raises Refused where it is none."""
     if not isinstance(graph, Graph):
         raise Refused(f"a {type(graph).__name__} where a torch_geometric Data should be")
     held = vars(graph)
     if isinstance(held.get("_store"), Graph):  # torch_geometric 2
         held = vars(held["_store"]).get("_mapping", {})
-    return {name: as_numpy(value) for name, value in held.items() if value is not None}
-
-
-def as_numpy(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.numpy()
-    return value.values if isinstance(value, Array) else value
+    plain = {name: value.values if isinstance(value, Array) else value for name, value in held.items()}
+    return {name: value for name, value in plain.items() if value is not None}

@@ -6,7 +6,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from ase import units
+from ase import Atoms, units
 
 from jointkd.errors import DataError
 from jointkd.frame import Frame
@@ -24,7 +24,8 @@ FREE_ATOMS = {  # eV by atomic number, ωB97M-D3(BJ)/def2-TZVPPD
     53: -8102.524593409054,
 }
 FORCE = units.Hartree / units.Bohr  # eV/Å
-FIELDS = ("atomic_numbers", "conformations", "dft_total_energy", "dft_total_gradient")
+GRADIENT = "dft_total_gradient"
+FIELDS = ("atomic_numbers", "conformations", "dft_total_energy", GRADIENT)
 
 
 def read(path: Path) -> tuple[Iterator[Frame], dict[int, float]]:
@@ -74,6 +75,30 @@ def conformations(molecule: Any, name: str, source: str) -> Iterator[Frame]:
             source=f"{source} conformation {number}",
             info=info,
         )
+
+
+def structures(path: Path) -> Iterator[Atoms]:
+    """The conformations of a file like SPICE's, whatever its labels are called and whatever units it is in.
+
+    Fields of M entries are in `Atoms.info` (one number each) or `Atoms.arrays` ([N, 3] each) by their names, words and
+    the group's name (`molecule`) in `Atoms.info`; where there is a gradient, its negative is `forces`.
+    """
+    with h5py.File(path, "r") as file:
+        for name, molecule in file.items():
+            numbers, positions = molecule["atomic_numbers"][()], molecule["conformations"][()]
+            words = {key: text(molecule, key) for key in molecule if h5py.check_string_dtype(molecule[key].dtype)}
+            others = {key: molecule[key][()] for key in molecule.keys() - words.keys() if len(molecule[key].shape)}
+            if GRADIENT in others:
+                others["forces"] = -others[GRADIENT]
+            for number, here in enumerate(positions):
+                atoms = Atoms(numbers, here.astype(float))
+                atoms.info.update(words, molecule=name)
+                for key, values in others.items():
+                    if values.shape == positions.shape and key != "conformations":
+                        atoms.arrays[key] = values[number].astype(float)
+                    elif values.shape == positions.shape[:1]:
+                        atoms.info[key] = values[number]
+                yield atoms
 
 
 def text(molecule: Any, field: str) -> str:

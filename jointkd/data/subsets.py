@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -105,6 +105,7 @@ def space_groups() -> dict[str, int]:
     return {kind.international_short: kind.number for kind in kinds if kind is not None}
 
 
+@lru_cache(maxsize=1)  # asked for twice of what is left out, and milliseconds of work
 def group_of(frame: Frame) -> tuple[int, str]:
     """Number and symbol of a crystal's space group; 0 where it has none."""
     if not frame.pbc.all():

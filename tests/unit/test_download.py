@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -98,6 +99,13 @@ def test_a_file_arrives_whole_and_nothing_else_is_left(server, tmp_path):
 def test_a_file_that_is_there_is_not_asked_for_again(server, tmp_path):
     for _ in range(2):
         fetch(server.url(), tmp_path / "a.bin", SHA256)
+    assert len(server.asked) == 1
+
+
+def test_of_several_that_want_a_file_one_downloads_it(server, tmp_path):
+    with ThreadPoolExecutor(4) as several:
+        paths = list(several.map(lambda _: fetch(server.url(), tmp_path / "a.bin", SHA256), range(4)))
+    assert {path.read_bytes() for path in paths} == {CONTENT}
     assert len(server.asked) == 1
 
 

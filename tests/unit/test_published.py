@@ -9,7 +9,7 @@ import hydra
 import pytest
 from omegaconf import OmegaConf
 
-from jointkd import command  # noqa: F401  (registers the resolvers)
+import jointkd.command  # noqa: F401  (registers the resolvers)
 from jointkd.data.published import located
 from jointkd.errors import ConfigError, DataError
 from jointkd.options import CONF, check_overrides, check_values
@@ -147,3 +147,14 @@ def test_a_mirror_gives_the_same_files(tmp_path, monkeypatch):
         "test": "test_a.tar.gz",
     }
     assert found["train"] == tmp_path / "here" / "train_a.tar.gz"
+
+
+def test_without_a_network_a_command_ends_in_one_line(command, tmp_path, monkeypatch):
+    monkeypatch.setattr("jointkd.download.PAUSE", 0.0)
+    nowhere = "data.files.train.url=http://127.0.0.1:1/content"
+    result = command("prepare", "data=solvated_aa", "teacher=none", "method=none", nowhere)
+    assert result.status == 1
+    (line,) = (line for line in result.err.splitlines() if "Error" in line)
+    assert line.startswith("DataError: http://127.0.0.1:1/content cannot be reached (")
+    assert "; get train_large_neut_no_bad_clean.tar.gz from doi:10.17863/CAM.107498 and put it at outputs/" in line
+    assert not list((tmp_path / "outputs" / "data").glob("*/manifest.json"))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from ase import units
 
+from jointkd.data import extxyz
 from jointkd.data.spice import FREE_ATOMS, read
 from jointkd.errors import DataError
 
@@ -76,6 +77,24 @@ def test_shapes_that_do_not_agree_are_refused(tmp_path):
         file["h2/dft_total_energy"] = np.zeros(2)
     with pytest.raises(DataError, match=r"a.hdf5 h2 has conformations \[3, 2, 3\] .* for 2 energies and 2 atoms"):
         list(read(path)[0])
+
+
+def test_a_file_like_it_is_read_with_names_and_units_that_are_said(tmp_path):
+    path = springs(tmp_path / "a.hdf5")
+    with h5py.File(path, "a") as file:
+        for molecule in file.values():
+            molecule["dipole"] = np.zeros((len(molecule["dft_total_energy"]), 3))
+            molecule["gap"] = np.arange(len(molecule["dft_total_energy"]))
+    units = {"energy": "hartree", "length": "bohr"}
+    frames = list(extxyz.read(str(path), "dft_total_energy", "forces", units, group_key="smiles")[0])
+    for frame, expected in zip(frames, read(path)[0], strict=True):
+        np.testing.assert_allclose(frame.positions, expected.positions, rtol=1e-12)
+        np.testing.assert_allclose(frame.forces, expected.forces, rtol=1e-7)
+        assert frame.energy == pytest.approx(expected.energy, rel=1e-12)
+        assert frame.group == expected.group
+    assert frames[2].source == "a.hdf5 frame 2"
+    assert frames[2].info["gap"] == 2
+    assert frames[4].info["molecule"] == "hbr"
 
 
 def test_a_file_that_is_no_hdf5_is_refused(tmp_path):
