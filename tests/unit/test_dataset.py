@@ -268,8 +268,8 @@ def test_a_batch_is_what_torch_geometric_would_make_of_it():
     batch, expected = collate(structures, torch.float64), Batch.from_data_list(structures)
     assert batch.keys() == expected.keys()
     assert batch.num_graphs == batch.clone().num_graphs == 5
-    for name, field in expected.to_dict().items():
-        if isinstance(field, torch.Tensor):
-            torch.testing.assert_close(batch[name], field, rtol=0, atol=0)
+    for name in sorted(expected.keys()):
+        if isinstance(expected[name], torch.Tensor):
+            torch.testing.assert_close(batch[name], expected[name], rtol=0, atol=0)
         else:
-            assert batch[name] == field
+            assert batch[name] == expected[name]
