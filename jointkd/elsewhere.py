@@ -17,7 +17,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 
-from jointkd import errors
+from jointkd import __version__, errors
 from jointkd.errors import ConfigError, MissingExtra, TeacherError, UserError, behind
 from jointkd.labelling import leave_on_sigterm
 from jointkd.options import PACKAGE
@@ -60,10 +60,10 @@ def built_teacher(config: DictConfig) -> Teacher:
 
 def named(python: str) -> Path:
     """The interpreter that the user named. Raises ConfigError where there is none."""
-    found = shutil.which(Path(python).expanduser())
-    if found is None:
+    path = shutil.which(Path(python).expanduser())
+    if path is None:
         raise ConfigError(f"teacher.python={python} is no interpreter", "give the path of an environment's bin/python")
-    return Path(found).absolute()  # not resolved: a link into an environment is what makes it that environment
+    return Path(path).absolute()  # not resolved: a link into an environment is what makes it that environment
 
 
 def found(missing: MissingExtra) -> Path:
@@ -81,8 +81,11 @@ def have_done(python: Path, job: Any) -> None:
 
     It ends with this process, however that ends. Raises TeacherError where it fails otherwise.
     """
-    if subprocess.run([python, "-c", "import jointkd"], capture_output=True).returncode:
-        raise TeacherError(f"{python} has no jointkd", "install it there, as `make env-fairchem` does")
+    probe = [python, "-c", "import jointkd.command; print(jointkd.__version__)"]
+    there = subprocess.run(probe, capture_output=True, text=True).stdout.strip()
+    if there != __version__:
+        which = f"has jointkd {there}, and this is {__version__}" if there else "has no jointkd that starts"
+        raise TeacherError(f"{python} {which}", "install this one there, as `make env-fairchem` does")
     log.info("the teacher labels in another environment: %s", python)
     with tempfile.TemporaryDirectory(prefix="jointkd-") as folder, leave_on_sigterm():
         (Path(folder) / JOB).write_bytes(pickle.dumps(job))
