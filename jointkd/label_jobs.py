@@ -8,12 +8,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from jointkd.data.datamodule import DistillationData
 from jointkd.elsewhere import built_teacher, have_done, load_teacher
 from jointkd.errors import ConfigError, CorruptShard, LabelMismatch, UserError
 from jointkd.frame import Frame
@@ -35,6 +34,9 @@ from jointkd.teachers import ase
 from jointkd.teachers.base import Teacher, sha256_of
 from jointkd.teachers.ensemble import joint_checksum
 
+if TYPE_CHECKING:
+    from jointkd.data.datamodule import DistillationData  # lightning takes seconds to import, and labels need none
+
 log = logging.getLogger(__name__)
 
 TIMED = 3  # structures of a dry run
@@ -48,7 +50,7 @@ class Wanted(NamedTuple):
     settings: dict[str, Any]  # of the store
 
 
-def wanted_labels(config: DictConfig, data: DistillationData) -> Wanted:
+def wanted_labels(config: DictConfig, data: "DistillationData") -> Wanted:
     """The structures and rows that a run with this configuration needs labels of. Raises ConfigError."""
     if "_target_" not in config.teacher:
         raise ConfigError("teacher=none makes no labels", "choose a teacher with teacher=…")
@@ -90,7 +92,7 @@ def labels_there(config: DictConfig, wanted: Wanted) -> LabelStore | None:
 
 
 def make_labels(
-    config: DictConfig, data: DistillationData, atomic_energies: bool = False, workers: int = 1
+    config: DictConfig, data: "DistillationData", atomic_energies: bool = False, workers: int = 1
 ) -> LabelStore:
     """The store of the configured labels, complete. The teacher is loaded only where labels are missing.
 
@@ -212,7 +214,7 @@ def look_after(config: DictConfig) -> bool:
     return True
 
 
-def status_of(config: DictConfig, data: DistillationData) -> str:
+def status_of(config: DictConfig, data: "DistillationData") -> str:
     """How far the labels of a configuration are, in a line; the teacher is not loaded."""
     wanted = wanted_labels(config, data)
     store = labels_there(config, wanted)
@@ -230,7 +232,7 @@ def status_of(config: DictConfig, data: DistillationData) -> str:
     return f"labels of {store.teacher.name}: {', '.join(parts)}: {store.path}"
 
 
-def dry_run(config: DictConfig, data: DistillationData) -> str:
+def dry_run(config: DictConfig, data: "DistillationData") -> str:
     """How many structures, rows, gigabytes and hours the labels of a configuration are, in a line.
 
     The time is that of the missing ones, from a few that are timed: cheap, usual and dear. Their labels are kept.

@@ -1,7 +1,8 @@
-"""Very small models of fairchem-core with seeded random weights, as files that its two versions write."""
+"""Very small models of fairchem-core with made-up weights, as files that its two versions write."""
 
 import copy
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,19 @@ def backbone_2x(**changes: Any) -> dict[str, Any]:
     }
 
 
-def randomised(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
-    """The model with all parameters moved a little, so that none is zero or one as it began."""
-    generator = torch.Generator().manual_seed(seed)
+def weight(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """A parameter drawn by its name, so that fairchem-core 1.10 could be given the same model."""
+    drawn = np.random.default_rng(zlib.crc32(name.encode())).normal(size=shape)
+    matrix = len(shape) > 1 and "affine" not in name
+    value = drawn / np.sqrt(shape[-1]) if matrix else 0.1 * drawn + name.endswith(("affine_weight", "net.1.weight"))
+    return torch.tensor(value, dtype=torch.float32)
+
+
+def redrawn(model: torch.nn.Module) -> torch.nn.Module:
+    """The model with all parameters drawn by their names."""
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weight(name, tuple(parameter.shape)))
     return model
 
 
@@ -75,15 +83,14 @@ def write_1x(path: Path, **changes: Any) -> Path:
     from fairchem.core.models.base import HydraModel
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = randomised(HydraModel(backbone=backbone_2x(), heads={"oam": {"module": HEAD_2X}}))
+        model = redrawn(HydraModel(backbone=backbone_2x(), heads={"oam": {"module": HEAD_2X}}))
     state = {
         name: value
         for name, value in model.state_dict().items()
         if not any(part in name for part in ("charge_embedding", "spin_embedding", "mix_csd"))
     }
-    state["backbone.distance_expansion.offset"] = torch.linspace(0.0, 5.0, 16)
-    state["backbone.norm.expand_index"] = torch.arange(16)  # 1.x saves constants that 2.x does not
+    constants = ("offset", "balance_degree_weight", "expand_index")  # 1.x saves these, 2.x does not
+    state |= {name: value for name, value in model.named_buffers() if name.endswith(constants)}
     scale = {"mean": torch.tensor(0.0), "rmsd": torch.tensor(RMSD)}
     settings = {
         "name": "hydra",
@@ -136,8 +143,7 @@ def write_2x(path: Path, tasks: tuple[str, ...] = ("omol", "omat"), **changes: A
         "pass_through_head_outputs": True,
     }
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = randomised(hydra.utils.instantiate(copy.deepcopy(config)))
+        model = redrawn(hydra.utils.instantiate(copy.deepcopy(config)))
     averaged = torch.optim.swa_utils.AveragedModel(model)
     entries = [task_2x(task, wanted) for task in tasks for wanted in ("energy", "forces")]
     torch.save(MLIPInferenceCheckpoint(config, model.state_dict(), averaged.state_dict(), entries), path)

@@ -24,7 +24,7 @@ from types import SimpleNamespace
 from omegaconf import OmegaConf
 from jointkd.label_jobs import make_labels
 from tests.teachers import frames_of
-data = SimpleNamespace(reference="data", frames={"train": frames_of(200), "val": [], "test": []})
+data = SimpleNamespace(reference="data", frames={"train": frames_of(600), "val": [], "test": []})
 make_labels(OmegaConf.create(json.loads(sys.argv[1])), data)
 """
 
@@ -60,20 +60,20 @@ def data_of(count: int) -> SimpleNamespace:
     return SimpleNamespace(reference="data", name="toy", frames={"train": frames_of(count), "val": [], "test": []})
 
 
-def processes(tmp_path: Path) -> list[int]:
-    return [int(file.name) for file in (tmp_path / "processes").iterdir()]
+def processes(folder: Path) -> list[int]:
+    return [int(file.name) for file in folder.iterdir()]
 
 
 def test_labels_from_the_interpreter_that_was_named_are_those_made_here(config, tmp_path, capfd, monkeypatch):
     config.teacher.python = str(environment(tmp_path / "other"))
     store = make_labels(config, data_of(9), atomic_energies=True)
-    assert len(processes(tmp_path)) == 1
-    assert processes(tmp_path) != [os.getpid()]
+    assert len(processes(tmp_path / "processes")) == 1
+    assert processes(tmp_path / "processes") != [os.getpid()]
     assert "labels of numbers: 9 of 9 structures" in capfd.readouterr().out
     config.teacher.python, config.label.path = None, str(tmp_path / "here")
     monkeypatch.setenv("TOY_PACKAGE", "works")
     here = make_labels(config, data_of(9))
-    assert os.getpid() in processes(tmp_path)
+    assert os.getpid() in processes(tmp_path / "processes")
     assert store.content_hash() == here.content_hash()
     assert store.teacher == here.teacher == NumberTeacher.identity
 
@@ -120,7 +120,7 @@ def test_an_interpreter_that_dies_is_named(config, tmp_path):
 
 def test_an_interpreter_that_is_none_or_has_no_jointkd_is_named_before_anything_is_done(config, tmp_path):
     config.teacher.python = "nowhere/python"
-    with pytest.raises(ConfigError, match="teacher.python=nowhere/python is no interpreter"):
+    with pytest.raises(ConfigError, match=r"teacher\.python=nowhere/python is no interpreter"):
         make_labels(config, data_of(3))
     empty = tmp_path / "python"
     empty.write_text("#!/bin/sh\nexit 1\n")
@@ -131,23 +131,29 @@ def test_an_interpreter_that_is_none_or_has_no_jointkd_is_named_before_anything_
     assert not (tmp_path / "labels").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_the_other_interpreter_ends_with_this_process(config, tmp_path, number):
+def test_the_other_interpreter_ends_with_this_process_however_that_ends(config, tmp_path):
     config.teacher.python = str(environment(tmp_path / "other"))
     config.teacher.seconds = 0.1
-    job = json.dumps(OmegaConf.to_container(config))
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, job], env={**os.environ, "PYTHONPATH": str(ROOT)})
-    shards = tmp_path / "labels" / "shards"
-    wait_until(lambda: shards.is_dir() and any(shards.glob("*.safetensors")))
-    (child,) = processes(tmp_path)
-    assert alive(child)
-    parent.send_signal(number)
-    parent.wait(20)
-    wait_until(lambda: not alive(child), 20)
-    assert parent.returncode == (143 if number == signal.SIGTERM else -number)
-    done = len(LabelStore.open(tmp_path / "labels"))
-    assert 4 <= done < 200
-    assert not list(shards.glob(".*"))
+    parents, stores = {}, {}
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        stores[number] = config.label.path = str(tmp_path / f"labels of {number.name}")
+        config.teacher.folder = str(tmp_path / number.name)
+        (tmp_path / number.name).mkdir()
+        job = json.dumps(OmegaConf.to_container(config))
+        parents[number] = subprocess.Popen(
+            [sys.executable, "-c", PARENT, job], env=os.environ | {"PYTHONPATH": str(ROOT)}
+        )
+    for number, parent in parents.items():
+        shards = Path(stores[number]) / "shards"
+        wait_until(lambda shards=shards: any(shards.glob("*.safetensors")))
+        (child,) = processes(tmp_path / number.name)
+        assert alive(child)
+        parent.send_signal(number)
+        assert parent.wait(20) == (143 if number == signal.SIGTERM else -number)
+        wait_until(lambda child=child: not alive(child), 20)
+        assert 4 <= len(LabelStore.open(Path(stores[number]))) < 600
+        assert not list(shards.glob(".*"))
 
 
 def wait_until(condition, seconds=60):
