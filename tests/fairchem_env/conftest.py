@@ -4,6 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+torch.set_num_threads(1)  # the models are so small that threads only wait for each other
 
 OPTIONS: dict[str, Any] = {"dtype": "float64", "device": "cpu", "batch_atoms": 64}
 
