@@ -90,10 +90,9 @@ def write_1x(path: Path, **changes: Any) -> Path:
         for name, value in model.state_dict().items()
         if not any(part in name for part in ("charge_embedding", "spin_embedding", "mix_csd"))
     }
-    constants = {name: value for name, value in model.named_buffers() if name.endswith(CONSTANTS)}
-    state |= {
-        name: value.sort().values if name.endswith("expand_index") else value for name, value in constants.items()
-    }
+    for name, value in model.named_buffers():
+        if name.endswith(CONSTANTS):
+            state[name] = value.sort().values if name.endswith("expand_index") else value
     scale = {"mean": torch.tensor(0.0), "rmsd": torch.tensor(RMSD)}
     settings = {
         "name": "hydra",
