@@ -58,6 +58,12 @@ def test_a_model_that_predicts_forces_directly_is_refused(tmp_path):
         teacher_of(write_2x(tmp_path / "direct.pt", direct_forces=True))
 
 
+def test_a_model_whose_energies_are_no_sums_over_atoms_is_refused(uma_file, monkeypatch):
+    monkeypatch.setattr("jointkd.teachers.fairchem_model.ATOMIC", "readout")
+    with pytest.raises(TeacherError, match="uma has 0 heads that give energies of atoms as eSEN's and UMA's do"):
+        teacher_of(uma_file)
+
+
 def test_a_precision_that_is_none_is_refused(uma_file):
     with pytest.raises(TeacherError, match=r"teacher\.dtype=float16 is no precision of fairchem-core"):
         teacher_of(uma_file, dtype="float16")
