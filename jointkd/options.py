@@ -19,6 +19,7 @@ from jointkd.sweeping import check_launcher
 
 PACKAGE = Path(__file__).parent
 CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir())
+NOT_GROUPS = {"hydra", "sweep"}  # launchers for Hydra, sweeps for W&B
 PLAIN = {bool, int, float, str, NoneType}  # types that an annotation is checked for
 
 
@@ -53,7 +54,7 @@ def check_overrides(name: str, arguments: list[str]) -> None:
 
 
 def is_group(override: Override) -> bool:
-    return (CONF / override.key_or_group).is_dir()
+    return override.key_or_group not in NOT_GROUPS and (CONF / override.key_or_group).is_dir()
 
 
 def single(override: Override) -> str:
@@ -72,7 +73,7 @@ def choices(group: str) -> list[str]:
 
 def groups() -> str:
     """Every group of the configuration with its choices, a line each."""
-    names = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and choices(folder.name))
+    names = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name not in NOT_GROUPS)
     return "\n".join(f"  {name + '=':<12}{' | '.join(choices(name))}" for name in names)
 
 

@@ -10,11 +10,22 @@ import pytest
 
 from tests.files import isolated, molecules, saved
 
-TINY = """
-    data=extxyz data.path=mine.xyz data.energy_key=REF_energy data.forces_key=REF_forces data.batch_size=4
-    student.width=8 student.layers=1 student.radial=4 student.cutoff=3 trainer.max_epochs=1 trainer.accelerator=cpu
-    teacher=none method=none hydra.sweep.dir=sweep
-""".split()
+TINY = [
+    "data=extxyz",
+    "data.path=mine.xyz",
+    "data.energy_key=REF_energy",
+    "data.forces_key=REF_forces",
+    "data.batch_size=4",
+    "student.width=8",
+    "student.layers=1",
+    "student.radial=4",
+    "student.cutoff=3",
+    "trainer.max_epochs=1",
+    "trainer.accelerator=cpu",
+    "teacher=none",
+    "method=none",
+    "hydra.sweep.dir=sweep",
+]
 
 
 def sweep(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

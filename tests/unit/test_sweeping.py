@@ -4,12 +4,14 @@ import importlib.util
 import pickle
 
 import pytest
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from jointkd.command import run_folder
 from jointkd.errors import ConfigError, MissingExtra
-from jointkd.options import check_overrides, groups
+from jointkd.module import METRICS
+from jointkd.options import CONF, check_overrides, groups
 from jointkd.sweeping import LAUNCHERS, alone, installed, processes
 from tests.configurations import composed
 
@@ -82,3 +84,15 @@ def test_ddp_in_a_launcher_that_holds_the_command_line_is_refused():
 def test_the_groups_of_the_help_are_ours_alone():
     assert "hydra=" not in groups()
     assert "trainer=    ddp | default | slurm" in groups()
+
+
+def test_the_sweep_of_weights_and_biases_is_table_1():
+    sweep = yaml.safe_load((CONF / "sweep" / "atomic_energy.yaml").read_text())
+    swept = sweep["parameters"]
+    assert swept["weights.atomic_energy"]["values"] == [0, 1, 10, 20, 100, 1000]
+    assert sweep["metric"]["name"].removeprefix("val/") in METRICS
+    words = [word for word in sweep["command"] if "=" in word]
+    arguments = [*words, *(f"{name}={of['values'][-1]}" for name, of in swept.items())]
+    check_overrides("train", arguments)
+    ours, paper = composed(*arguments), composed("experiment=table1", "weights.atomic_energy=1000", "logger=wandb")
+    assert ours == paper
