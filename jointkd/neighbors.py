@@ -62,6 +62,13 @@ def backward(images: np.ndarray) -> np.ndarray:
     return (z < 0) | ((z == 0) & ((y < 0) | ((y == 0) & (x < 0))))
 
 
+def lengths(pairs: Pairs, positions: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    """[P] Å: how far apart the atoms of each pair are."""
+    first, second = pairs.atoms.T
+    vectors = positions[second] - positions[first]
+    return np.linalg.norm(vectors + pairs.images @ cell if len(pairs.images) else vectors, axis=1)
+
+
 def edges(pairs: Pairs, cell: np.ndarray) -> Neighbors:
     """Both directions of each pair. cell [3, 3] Å."""
     source, target, shift, reverse = both_directions(pairs.atoms, pairs.images, cell)

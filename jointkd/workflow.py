@@ -21,6 +21,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from jointkd.data.datamodule import DistillationData
+from jointkd.data.splits import FILE as SPLIT
 from jointkd.data.splits import hashes
 from jointkd.data.teacher_errors import teacher_errors
 from jointkd.errors import ConfigError, DataError
@@ -123,6 +124,16 @@ def check_references(saved: SavedStudent, data: DistillationData) -> None:
         )
 
 
+def prepare_only(config: DictConfig) -> None:
+    """Prepare the data that a training run with the same configuration would use, neighbours included."""
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    data = instantiate(config.data)
+    data.prepare_run(directory, config.student.cutoff, torch.float32, config.student.get("max_neighbors"))
+    data.find_neighbors()
+    data.save_split(directory)
+    log.info("prepared: %s; the split: %s", data.source.path, directory / SPLIT)
+
+
 def label_only(config: DictConfig) -> None:
     """Make the labels that a training run with the same configuration would need, or look after those there are."""
     if look_after(config):
@@ -145,6 +156,8 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         raise DataError(f"run={config.run} holds no finished run", "give the folder of a run, as training printed it")
     original = OmegaConf.load(file)
     assert isinstance(original, DictConfig)
+    if (directory / SPLIT).exists():  # else it might be tested on what it was trained on
+        OmegaConf.update(original, "data.split.path", str(directory / SPLIT))
     path = directory / "checkpoints" / f"{config.checkpoint}.ckpt"
     if not path.exists():
         raise ConfigError(f"checkpoint={config.checkpoint} is not in {directory}", "choose best or last")
@@ -243,12 +256,13 @@ def load_averaged(module: DistillationModule, path: Path) -> None:
 
 
 def write_provenance(config: DictConfig, directory: Path, data: DistillationData, store: LabelStore | None) -> None:
-    """Save the effective configuration, versions, git revision, and hashes of data and labels beside the run."""
+    """Save the effective configuration, split, versions, git revision, and hashes of data and labels beside the run."""
+    data.save_split(directory)
     (directory / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
     provenance: dict[str, Any] = {
         "git": git_revision(),
         "versions": {package: version(package) for package in ("jointkd", "torch", "lightning", "torch-geometric")},
-        "data": hashes(data.keys()),
+        "data": hashes(data.division),
         "teacher": store.teacher.to_json() if store else None,
     }
     (directory / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")

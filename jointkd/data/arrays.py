@@ -1,10 +1,11 @@
 """Folders of memory-mapped arrays that are there whole or not at all."""
 
+import errno
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from numpy.lib import format
 
 from jointkd.errors import DataError, StorageError
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 MANIFEST = "manifest.json"
 ABANDONED = 3600  # s; a living process writes to its folder more often
 
@@ -69,7 +71,7 @@ def make_once(folder: Path, make: Callable[[Path], dict[str, Any]], option: str)
         lock.acquire()
     try:
         if not (folder / MANIFEST).exists():
-            with storage(folder, option):
+            with storage(folder, option, NO_SPACE):  # what else goes wrong while `make` reads is not of this folder
                 fill(folder, make)
     finally:
         lock.release()
@@ -95,11 +97,13 @@ def fill(folder: Path, make: Callable[[Path], dict[str, Any]]) -> None:
 
 
 @contextmanager
-def storage(folder: Path, option: str) -> Iterator[None]:
-    """Turn what the operating system says of a disk into a StorageError."""
+def storage(folder: Path, option: str, among: Container[int] | None = None) -> Iterator[None]:
+    """Turn what the operating system says of a disk into a StorageError; of all errors, or those `among` some."""
     try:
         yield
     except OSError as error:
+        if among is not None and error.errno not in among:
+            raise
         raise StorageError(
             f"{folder} cannot be written ({error.strerror or error})",
             f"free some space or name another disk with {option}=…, then run the command again",

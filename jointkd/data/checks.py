@@ -13,9 +13,10 @@ from ase.io import write
 
 from jointkd.errors import DataError
 from jointkd.frame import Frame
-from jointkd.neighbors import neighbors
+from jointkd.neighbors import find_pairs, lengths, neighbors
 
 CLOSEST = 0.3  # Å; no two nuclei of a real structure are that close
+SEARCHED = 3.0  # Å; a search within less takes longer, because it has more cells to look into
 FARTHEST = 6.0  # Å; nearest atoms of any bonded solid are closer, also where bohr were taken for Å
 PLAUSIBLE = (0.6, 1.6)  # median distance of nearest atoms over the sum of their covalent radii: 0.8 to 1.2 in truth
 LOOKED_AT = 1000  # structures, of which some are looked at before anything is done
@@ -71,7 +72,8 @@ def fault(frame: Frame, max_force: float) -> str | None:
             return "forces are not finite"
         if np.abs(frame.forces).max() > max_force:
             return f"a force is larger than data.max_force={max_force:g} eV/Å"
-    if neighbors(frame.positions, frame.cell, frame.pbc, CLOSEST)[0].numel():
+    pairs = find_pairs(frame.positions, frame.cell, frame.pbc, SEARCHED)
+    if (lengths(pairs, frame.positions, frame.cell) < CLOSEST).any():
         return f"two atoms are closer than {CLOSEST} Å"
     return None
 

@@ -20,6 +20,7 @@ from jointkd.data.references import References, align, least_squares
 from jointkd.data.report import report as write_report
 from jointkd.data.row_sampling import check_sampling
 from jointkd.data.splits import FILE, SPLITS, Split, save, shared_groups
+from jointkd.data.subsets import compare_size
 from jointkd.errors import ConfigError, DataError, LabelMismatch
 from jointkd.frame import Frame, elements_of
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
@@ -74,17 +75,16 @@ class DistillationData(lightning.LightningDataModule):
             origin = origin_of(read, subset, max_force)
         self.source = prepare(Path(prepared).expanduser(), name, read, subset, max_force, origin)
         self.split = split
-        everything = self.source.frames
-        self.frames: dict[str, Sequence[Frame]] = {
-            part: everything.at(numbers) for part, numbers in split.numbers(everything).items()
-        }
+        everything, numbers = self.source.frames, split.numbers(self.source.frames)
+        self.frames: dict[str, Sequence[Frame]] = {part: everything.at(chosen) for part, chosen in numbers.items()}
+        self.division = {part: [self.source.keys[number] for number in chosen] for part, chosen in numbers.items()}
         self.references: References | None = None
         self.teacher: dict[str, Distillation | None] = dict.fromkeys(SPLITS)
         self.cutoff = 0.0
         self.max_neighbors: int | None = None
 
     def prepare_run(self, directory: Path, cutoff: float, dtype: torch.dtype, max_neighbors: int | None = None) -> None:
-        """Say what there is, save the split beside the run, and fix what the student needs to know."""
+        """Say what there is, and fix what the student needs to know; a report is written to the directory."""
         self.cutoff, self.max_neighbors, self.dtype = cutoff, max_neighbors, dtype
         if max_neighbors is not None:
             log.warning(
@@ -93,9 +93,8 @@ class DistillationData(lightning.LightningDataModule):
                 max_neighbors,
             )
         self._say_what_there_is()
-        save(self.split, self.keys(), directory / FILE)
         if self.report:
-            write_report(self.name, self.frames, self._neighbors(), cutoff, directory)
+            write_report(self.name, self.frames, self.find_neighbors(), cutoff, directory)
         if self.reference == "data":
             self.references = self._find_references()
             self.references.of(np.array(self.elements))
@@ -103,10 +102,11 @@ class DistillationData(lightning.LightningDataModule):
             log.info("reference energies in eV (%s): %s", self.references.origin, energies)
 
     def _say_what_there_is(self) -> None:
+        compare_size(self.name, len(self.source), self.expected_size)
         for reason, count in self.source.manifest["set_aside"].items():
             log.warning("set aside %d structures: %s (%s)", count, reason, self.source.path / QUARANTINE)
         counts = ", ".join(f"{len(frames)} {split}" for split, frames in self.frames.items())
-        log.info("data %s: %s", self.name, counts)
+        log.info("split by %s: %s", self.split.path or self.split.by, counts)
         for split, share in shared_groups(self.frames).items():
             if share:
                 log.warning(
@@ -116,9 +116,9 @@ class DistillationData(lightning.LightningDataModule):
                     split,
                 )
 
-    def keys(self) -> dict[str, list[str]]:
-        """Content keys by split."""
-        return {split: [frame.key for frame in frames] for split, frames in self.frames.items()}
+    def save_split(self, directory: Path) -> None:
+        """Write the split as it was made, before labels are joined: a file that `data.split.path` takes."""
+        save(self.split, self.division, directory / FILE)
 
     def _find_references(self) -> References:
         if any(frame.energy is None or frame.forces is None for part in self.frames.values() for frame in part):
@@ -156,7 +156,7 @@ class DistillationData(lightning.LightningDataModule):
         train, test = self._labelled("train", store), self._labelled("test", store)
         assert self.references is not None
         labels: dict[str, TeacherLabels] = {frame.key: store.read(frame.key, rows=False) for frame in train}
-        alignment = align(train, labels, self.references) if store.teacher.atomic_energies else None
+        alignment = align(list(train), labels, self.references) if store.teacher.atomic_energies else None
         if train_rows:
             stored = min(len(labels[frame.key].row_ids) / min(train_rows, 3 * len(frame)) for frame in train)
             if stored < 1:
@@ -212,7 +212,8 @@ class DistillationData(lightning.LightningDataModule):
             else least_squares(self.frames["train"])
         )
 
-    def _neighbors(self) -> NeighborsOf:
+    def find_neighbors(self) -> NeighborsOf:
+        """The neighbours within the student's cutoff, of all structures: found once, and kept with the set."""
         return neighbors_of(self.source, self.cutoff, self.max_neighbors)
 
     def train_dataloader(self) -> ResumableLoader:
@@ -237,7 +238,7 @@ class DistillationData(lightning.LightningDataModule):
                 "raise data.batch_size, give more structures, or lower trainer.devices"
                 + (" or trainer.accumulate_grad_batches" if parts > 1 else ""),
             )
-        dataset = StructureDataset(frames, self._neighbors(), self.references, self.teacher[split], self.seed)
+        dataset = StructureDataset(frames, self.find_neighbors(), self.references, self.teacher[split], self.seed)
         size = self.batch_size if shuffle else max(self.batch_size, 8)
         batches = EpochBatches(len(frames), size, self.seed, shuffle, rank, ranks, parts)
         return ResumableLoader(dataset, batches, partial(collate, dtype=self.dtype), self.workers if shuffle else 0)
@@ -261,8 +262,10 @@ def from_file(
     seed: int,
     prepared: str | None = None,
     report: bool = False,
+    subset: Subset | None = None,
+    expected_size: int | None = None,
 ) -> DistillationData:
-    """The data module of one file that ASE reads; see `extxyz.read` and `DistillationData`.
+    """The data module of files that ASE reads; see `extxyz.read` and `DistillationData`.
 
     Every option is named here, with its type, because options are checked against it.
     """
@@ -277,6 +280,8 @@ def from_file(
         batch_size,
         workers,
         seed,
+        subset,
+        expected_size,
         prepared=prepared,
         report=report,
     )

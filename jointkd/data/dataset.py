@@ -59,18 +59,21 @@ class StructureDataset(Dataset[Structure]):
         epoch, number = item
         frame = self.frames[number]
         structure = self._structure(frame)
-        if self.teacher is not None and self.teacher.rows:
-            key = frame.key
-            stored = self.teacher.store.read(key, rows=False).row_ids
+        if self.teacher is None:
+            return structure
+        labels = self.teacher.store.read(frame.key, rows=False)
+        if self.teacher.alignment is not None:
+            structure.teacher_atomic_energies = torch.from_numpy(self.teacher.alignment.targets(frame, labels))
+        if wanted := self.teacher.rows:
+            stored = labels.row_ids
             deal = epoch if self.teacher.sampling == "fresh" else 0
-            chosen = drawn(len(stored), self.teacher.rows, self.seed, key, deal)
-            rows = self.teacher.store.read_rows(key, chosen)
+            chosen = drawn(len(stored), wanted, self.seed, frame.key, deal)
+            rows = self.teacher.store.read_rows(frame.key, chosen)
             structure.hessian_rows = torch.from_numpy(np.ascontiguousarray(rows.transpose(1, 0, 2)))
             structure.row_ids = torch.from_numpy(stored[chosen])[None]
         return structure
 
     def _structure(self, frame: Frame) -> Structure:
-        references = self.references.of(frame.numbers)
         structure = Structure(
             atomic_numbers=torch.from_numpy(frame.numbers),
             positions=torch.from_numpy(frame.positions),
@@ -82,12 +85,10 @@ class StructureDataset(Dataset[Structure]):
             num_nodes=len(frame),
         )
         if frame.energy is not None:
-            structure.energy = torch.tensor([frame.energy - references.sum()], dtype=torch.float64)
+            above = frame.energy - self.references.of(frame.numbers).sum()
+            structure.energy = torch.tensor([above], dtype=torch.float64)
         if frame.forces is not None:
             structure.forces = torch.from_numpy(frame.forces)
-        if self.teacher is not None and self.teacher.alignment is not None:
-            labels = self.teacher.store.read(frame.key, rows=False)
-            structure.teacher_atomic_energies = torch.from_numpy(self.teacher.alignment.targets(frame, labels))
         return structure
 
 

@@ -10,66 +10,87 @@ if TYPE_CHECKING:
     from jointkd.data.report import Findings
 
 COLORS = {"train": "#4c72b0", "val": "#dd8452", "test": "#55a868"}
-MOST_PAIRS, MOST_ELEMENTS = 6, 24
+PAIR_COLORS = ("#8172b3", "#937860", "#da8bc3", "#8c8c8c", "#ccb974", "#64b5cd")
+MOST_ELEMENTS = 24
+BINS = 40
 
 
 def draw(findings: "Findings", path: Path) -> None:
     """Save the picture."""
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
     figure = Figure(figsize=(12, 6.6), layout="constrained")
     panels = figure.subplots(2, 3)
-    figure.suptitle(f"{findings.name}: {len(findings.sizes)} structures, {findings.sizes.sum()} atoms")
     draw_elements(panels[0, 0], findings)
-    by_split(panels[0, 1], findings, findings.sizes, "atoms per structure", whole=True)
+    step = max(1, round(float(np.ptp(findings.sizes)) / BINS))
+    by_split(panels[0, 1], findings, findings.sizes, "atoms per structure", whole_bins(findings.sizes, step))
     by_split(panels[0, 2], findings, findings.energies, "energy above a fit per element (eV/atom)")
     by_split(panels[1, 0], findings, findings.forces, "root mean square force of a structure (eV/Å)")
     draw_nearest(panels[1, 1], findings)
     draw_neighbors(panels[1, 2], findings)
     for panel in panels.flat:
         panel.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(f"{findings.name}: {len(findings.sizes)} structures, {findings.sizes.sum()} atoms")
+    counts = {split: np.count_nonzero(findings.splits == split) for split in COLORS}
+    handles = [Patch(color=color, label=f"{split} ({counts[split]})") for split, color in COLORS.items()]
+    figure.legend(handles=handles, loc="outside upper right", ncols=3, frameon=False)
     figure.savefig(path, dpi=130)
 
 
 def draw_elements(panel: Any, findings: "Findings") -> None:
-    shown = sorted(findings.elements.items(), key=lambda entry: -entry[1][0])[:MOST_ELEMENTS]
-    shares = [100 * structures / len(findings.sizes) for _, (structures, _) in shown]
-    panel.bar([chemical_symbols[z] for z, _ in shown], shares, color="#8172b3")
-    panel.set_ylabel("% of structures with it")
-    panel.set_xlabel(f"elements ({len(findings.elements)})")
-    if len(shown) > 12:
-        panel.tick_params(axis="x", labelsize=7)
+    shown = sorted(findings.elements.items(), key=lambda entry: -entry[1][1])[:MOST_ELEMENTS]
+    places = np.arange(len(shown))
+    structures = [100 * count / len(findings.sizes) for _, (count, _) in shown]
+    atoms = [100 * count / findings.sizes.sum() for _, (_, count) in shown]
+    panel.bar(places - 0.2, structures, 0.4, color="#b8b0d0", label="of structures have it")
+    panel.bar(places + 0.2, atoms, 0.4, color="#6a5a9a", label="of atoms are")
+    panel.set_xticks(places, [chemical_symbols[z] for z, _ in shown], fontsize=10 if len(shown) < 13 else 7)
+    panel.set_ylabel("%")
+    panel.set_ylim(0, 1.25 * max(structures))
+    panel.legend(frameon=False, fontsize=8, ncols=2, loc="upper center")
+    more = len(findings.elements) - len(shown)
+    panel.set_xlabel(f"elements ({more} more)" if more else "elements")
 
 
-def by_split(panel: Any, findings: "Findings", values: np.ndarray | None, label: str, whole: bool = False) -> None:
-    """A histogram, splits on top of each other."""
+def by_split(
+    panel: Any, findings: "Findings", values: np.ndarray | None, label: str, bins: np.ndarray | None = None
+) -> None:
+    """A histogram, splits on top of each other; without given bins, far outliers are counted and not drawn."""
     panel.set_xlabel(label)
     if values is None:
         panel.text(0.5, 0.5, "none in the data", ha="center", va="center", transform=panel.transAxes)
         return
-    low, high = float(values.min()), float(values.max())
-    if whole:
-        step = max(1, round((high - low) / 40))
-        edges = np.arange(low - 0.5, high + step + 0.5, step)
-    else:
-        edges = np.linspace(low, high if high > low else low + 1, 41)
+    if bins is None:
+        low, high = np.percentile(values, [1, 99])
+        low, high = max(values.min(), low - (high - low)), min(values.max(), high + (high - low))
+        bins = np.linspace(low, high if high > low else low + 1, BINS + 1)
+    if beyond := np.count_nonzero((values < bins[0]) | (values > bins[-1])):
+        panel.text(0.99, 0.97, f"{beyond} beyond", ha="right", va="top", fontsize=8, transform=panel.transAxes)
     parts = [values[findings.splits == split] for split in COLORS]
-    panel.hist(parts, bins=edges, stacked=True, color=list(COLORS.values()), label=list(COLORS))
+    panel.hist(parts, bins=bins, stacked=True, color=list(COLORS.values()))
     panel.set_ylabel("structures")
-    panel.legend(frameon=False)
+    panel.yaxis.get_major_locator().set_params(integer=True)
+
+
+def whole_bins(values: np.ndarray, step: int) -> np.ndarray:
+    """Limits of bins around whole numbers."""
+    return np.arange(values.min() - 0.5, values.max() + step + 0.5, step)
 
 
 def draw_nearest(panel: Any, findings: "Findings") -> None:
-    for pair, distances in list(findings.nearest.items())[:MOST_PAIRS]:
-        panel.hist(distances, bins=60, histtype="step", density=True, linewidth=1.5, label=pair)
+    """Of the commonest pairs of elements, one on top of the other."""
     panel.set_xlabel("distance of the nearest atom (Å)")
-    panel.set_ylabel("density")
-    if findings.nearest:
+    panel.set_ylabel("atoms")
+    shown = dict(list(findings.nearest.items())[: len(PAIR_COLORS)])
+    if shown:
+        colors = PAIR_COLORS[: len(shown)]
+        panel.hist(list(shown.values()), bins=60, stacked=True, color=colors, label=list(shown))
         panel.legend(frameon=False, fontsize=8)
 
 
 def draw_neighbors(panel: Any, findings: "Findings") -> None:
-    high = int(findings.neighbors.max())
-    panel.hist(findings.neighbors, bins=np.arange(-0.5, high + 1.5, max(1, high // 50)), color="#937860")
+    step = max(1, round(float(np.ptp(findings.neighbors)) / BINS))
+    panel.hist(findings.neighbors, bins=whole_bins(findings.neighbors, step), color="#7f7f7f")
     panel.set_xlabel(f"neighbours of an atom within {findings.cutoff:g} Å")
     panel.set_ylabel("atoms")

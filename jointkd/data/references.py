@@ -31,6 +31,7 @@ class References:
 def least_squares(frames: Sequence[Frame]) -> References:
     """References that explain most of the total energies of `frames`; where compositions leave them open, the
     smallest ones (minimal norm)."""
+    frames = list(frames)
     elements = elements_of(frames)
     totals = np.array([frame.energy for frame in frames], dtype=float)
     solution = np.linalg.lstsq(composition(frames, elements), totals, rcond=None)[0]

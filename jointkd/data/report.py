@@ -11,15 +11,16 @@ from ase.data import chemical_symbols
 
 from jointkd.data.pairs import NeighborsOf
 from jointkd.data.picture import draw
-from jointkd.data.references import least_squares
 from jointkd.data.splits import shared_groups
+from jointkd.data.units import ENERGY
 from jointkd.frame import Frame, composition
 
 log = logging.getLogger(__name__)
 
+REFITS = 20
 LOOKED_AT = 2000  # structures whose neighbours are looked at
 NAMED = 3  # of suspicious entries, so many are named
-HARTREE = {1: -0.50, 6: -37.8, 7: -54.6, 8: -75.1, 9: -99.7, 16: -398.1, 17: -460.1}  # free atoms, hartree
+FREE_ATOMS = {6: -1030, 7: -1486, 8: -2043, 9: -2715, 15: -9287, 16: -10834, 17: -12522}  # eV, all electrons
 STILL = 1e-6  # eV/Å; a structure without a larger force has none
 SAME_ENERGY = 1e-5  # eV; other structures of the same formula hardly ever agree so well
 NET_FORCE = 0.01  # eV/Å per atom; forces of an isolated or periodic system sum to zero
@@ -66,12 +67,13 @@ def look(name: str, frames: Mapping[str, Sequence[Frame]], neighbors: NeighborsO
     sizes = np.array([len(frame) for frame in everything])
     present = sorted({z for frame in everything for z in frame.numbers.tolist()})
     counts = composition(everything, present)
-    labelled = all(frame.energy is not None for frame in everything)
-    fitted = least_squares(everything).energies if labelled else {}
+    fitted: dict[int, float] = {}
     energies = largest = forces = None
-    if labelled:
+    if all(frame.energy is not None for frame in everything):
         totals = np.array([frame.energy for frame in everything], dtype=float)
-        energies = (totals - counts @ np.array([fitted[z] for z in present])) / sizes
+        solution = fit(counts / sizes[:, None], totals / sizes)
+        fitted = dict(zip(present, solution.tolist(), strict=True))
+        energies = (totals - counts @ solution) / sizes
     known = [frame.forces for frame in everything if frame.forces is not None]
     if len(known) == len(everything):
         largest = np.array([np.abs(values).max() for values in known])
@@ -97,6 +99,18 @@ def look(name: str, frames: Mapping[str, Sequence[Frame]], neighbors: NeighborsO
     )
 
 
+def fit(shares: np.ndarray, energies: np.ndarray) -> np.ndarray:
+    """[elements] eV: least absolute deviations, which a few wrong energies do not move as they move least squares.
+
+    shares [structures, elements] of the atoms; energies [structures] eV/atom.
+    """
+    weights = np.ones(len(energies))
+    for _ in range(REFITS):
+        solution = np.linalg.lstsq(shares * weights[:, None], energies * weights, rcond=None)[0]
+        weights = 1 / np.sqrt(np.maximum(np.abs(energies - shares @ solution), 1e-4))
+    return solution
+
+
 def surroundings(frames: Sequence[Frame], neighbors: NeighborsOf) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Of each atom: how many neighbours it has, and how far the nearest is, by the pair of elements."""
     counts, nearest = [], defaultdict(list)
@@ -108,8 +122,8 @@ def surroundings(frames: Sequence[Frame], neighbors: NeighborsOf) -> tuple[np.nd
         order = np.lexsort((distances, target))
         firsts = order[np.unique(target[order], return_index=True)[1]]
         for edge in firsts.tolist():
-            pair = sorted((int(frame.numbers[source[edge]]), int(frame.numbers[target[edge]])))
-            nearest["-".join(chemical_symbols[z] for z in pair)].append(distances[edge])
+            pair = sorted(chemical_symbols[frame.numbers[atom]] for atom in (source[edge], target[edge]))
+            nearest["–".join(pair)].append(distances[edge])
     order_of_pairs = sorted(nearest, key=lambda pair: -len(nearest[pair]))
     return np.concatenate(counts), {pair: np.array(nearest[pair]) for pair in order_of_pairs}
 
@@ -130,9 +144,8 @@ def suspicions(
         return f"{len(places)} structures ({names}{', …' if len(places) > NAMED else ''})"
 
     if energies is not None:
-        in_hartree = [z for z in fitted.keys() & HARTREE.keys() if abs(fitted[z] / HARTREE[z] - 1) < 0.1]
-        if 2 * len(in_hartree) > len(fitted):
-            yield "energies per element are those of free atoms in hartree: data.units.energy=hartree?"
+        if unit := unit_of(fitted):
+            yield f"energies per element are those of free atoms in {unit}: data.units.energy={unit}?"
         if len(frames) > 2 and len({round(frame.energy or 0.0, 6) for frame in frames}) == 1:
             yield f"all structures have the same energy, {frames[0].energy} eV"
         odd = far_from_others(energies, OUTLIER)
@@ -151,6 +164,13 @@ def suspicions(
             yield f"forces do not sum to zero in {those(net > NET_FORCE)}"
     if (neighbors == 0).any():
         yield f"{np.count_nonzero(neighbors == 0)} atoms have no neighbour within the cutoff"
+
+
+def unit_of(fitted: Mapping[int, float]) -> str | None:
+    """The unit, other than eV, in which energies per element would be those of free atoms with all their electrons."""
+    known = fitted.keys() & FREE_ATOMS.keys()
+    ratio = np.median([fitted[z] / FREE_ATOMS[z] for z in known]) if known else 1.0
+    return next((unit for unit, size in ENERGY.items() if unit != "eV" and abs(ratio * size - 1) < 0.1), None)
 
 
 def far_from_others(values: np.ndarray, times: float) -> np.ndarray:
@@ -204,7 +224,7 @@ def text(findings: Findings) -> Iterator[str]:
     )
     if findings.looked_at < len(findings.sizes):
         yield f"    (neighbours and nearest atoms of {findings.looked_at} structures)"
-    yield "  suspicious        " + ("nothing" if not findings.suspicious else "")
+    yield "  suspicious" + (":" if findings.suspicious else "        nothing")
     for line in findings.suspicious:
         yield f"    - {line}"
 

@@ -1,5 +1,6 @@
 """A split depends on content alone, respects the shares, and never cuts a group."""
 
+import json
 import random
 from collections import Counter
 from dataclasses import replace
@@ -7,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jointkd.data.splits import SPLITS, Split
+from jointkd.data.splits import SPLITS, Split, hashes, save, shared_groups
 from jointkd.errors import ConfigError, DataError
 from jointkd.frame import Frame
 from tests.files import frames
@@ -120,3 +121,91 @@ def test_bad_shares_are_refused(shares):
 def test_an_unknown_way_to_split_is_refused():
     with pytest.raises(ConfigError, match=r"data.split.by='random' is not known; choose file, frame or group"):
         Split(by="random")(points(10))
+
+
+def official(count: int) -> list[Frame]:
+    """Frames of which the source calls every fifth test, and says nothing of the others."""
+    return [
+        replace(frame, split=None if number % 5 else "test") for number, frame in enumerate(points(count, groups=9))
+    ]
+
+
+@pytest.mark.parametrize("by", ["frame", "group"])
+def test_an_official_test_split_is_kept_and_the_rest_divided(by):
+    some = official(100)
+    parts = Split(by, train=0.7, val=0.3, test=0.0, official_test=True)(some)
+    assert parts["test"] == some[::5]
+    assert len(parts["train"]) == pytest.approx(56, abs=1 if by == "frame" else 9)
+    assert len(parts["train"]) + len(parts["val"]) == 80
+
+
+def test_an_official_test_split_that_is_not_there_is_refused():
+    with pytest.raises(DataError, match=r"data.split.official_test=true, and the source calls nothing test"):
+        Split(train=0.85, val=0.15, test=0.0, official_test=True)(points(20))
+
+
+def test_a_share_for_the_test_beside_an_official_one_is_refused():
+    with pytest.raises(ConfigError, match=r"with data.split.official_test=true, train and val sum to 1 and test is 0"):
+        Split(official_test=True)(official(20))
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """The file of a split of thirty frames, and the frames."""
+    some = points(30)
+    parts = Split(seed=5)(some)
+    save(
+        Split(seed=5), {split: [frame.key for frame in part] for split, part in parts.items()}, tmp_path / "split.json"
+    )
+    return tmp_path / "split.json", some
+
+
+def test_a_saved_split_is_given_back_whatever_else_is_asked_for(kept):
+    path, some = kept
+    assert by_key(Split(path=str(path), by="group", seed=9)(some[::-1])) == by_key(Split(seed=5)(some))
+
+
+def test_a_saved_split_says_how_it_came_to_be(kept):
+    path, some = kept
+    said = json.loads(path.read_text())
+    assert (said["by"], said["seed"], said["train"]) == ("frame", 5, 0.8)
+    keys = {split: [frame.key for frame in part] for split, part in Split(seed=5)(some).items()}
+    assert said["sha256"] == hashes(keys) == hashes({split: part[::-1] for split, part in keys.items()})
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        (slice(None, 28), r"2 of 30 structures of data.split.path=\S+ are not in the data \(such as \w+\)"),
+        (slice(None), r"3 of 33 structures of the data are not in data.split.path=\S+ \(such as \w+\)"),
+    ],
+)
+def test_a_saved_split_that_does_not_fit_the_data_is_refused(kept, chosen, said):
+    path, some = kept
+    others = points(40)[30:33] if chosen == slice(None) else []
+    with pytest.raises(DataError, match=said + r"; give the data that it was made for, or leave data.split.path out"):
+        Split(path=str(path))([*some[chosen], *others])
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", '{"keys": {"train": ["a"]}}', '{"keys": 3}'])
+def test_what_is_no_file_of_a_split_is_refused(tmp_path, content):
+    path = tmp_path / "split.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(DataError, match=r"split.json is no file of a split .*give the split.json of a run"):
+        Split(path=str(path))(points(9))
+
+
+def test_a_structure_in_two_splits_is_refused(kept):
+    path, some = kept
+    said = json.loads(path.read_text())
+    said["keys"]["test"].append(said["keys"]["train"][0])
+    path.write_text(json.dumps(said))
+    with pytest.raises(DataError, match=r"names a structure twice"):
+        Split(path=str(path))(some)
+
+
+def test_the_share_of_groups_that_training_has_seen_is_known():
+    a, b, c, nothing = (replace(points(1)[0], group=name) for name in ("a", "b", "c", ""))
+    assert shared_groups({"train": [a, b], "val": [a, a, c], "test": [b, nothing]}) == {"val": 0.5, "test": 1.0}
+    assert shared_groups({"train": [nothing], "val": [nothing], "test": [a]}) == {"test": 0.0}

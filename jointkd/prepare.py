@@ -1,0 +1,16 @@
+"""python -m jointkd.prepare: read, choose, check and divide a data set, and keep it ready for training."""
+
+from omegaconf import DictConfig
+
+from jointkd.command import command
+
+
+@command("prepare")
+def main(config: DictConfig) -> None:
+    from jointkd.workflow import prepare_only
+
+    prepare_only(config)
+
+
+if __name__ == "__main__":
+    main()
