@@ -78,7 +78,7 @@ def make_once(folder: Path, make: Callable[[Path], dict[str, Any]], option: str)
 
 
 def fill(folder: Path, make: Callable[[Path], dict[str, Any]]) -> None:
-    """Make a folder under another name and rename it when it is complete."""
+    """Make a folder under another name and rename it when it is complete. Raises DataError for half a folder."""
     for left in folder.parent.glob(f".{folder.name}.*.tmp"):  # by a process that was killed
         if time.time() - max(path.stat().st_mtime for path in (left, *left.iterdir())) > ABANDONED:
             shutil.rmtree(left)
@@ -91,7 +91,14 @@ def fill(folder: Path, make: Callable[[Path], dict[str, Any]]) -> None:
             file.write(json.dumps(manifest, indent=2) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        temporary.rename(folder)
+        try:
+            temporary.rename(folder)
+        except OSError as error:
+            if not folder.is_dir():
+                raise
+            if not (folder / MANIFEST).exists():
+                raise damaged(folder / MANIFEST, "it is missing") from error
+            # else a process that our lock does not reach, on another machine, was faster
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -78,7 +78,10 @@ class Split:
         order = sorted(groups, key=lambda name: hashlib.sha256(f"{self.seed}:{name}".encode()).digest())
         divided = sum(map(len, groups.values()))
         if self.official_test and divided == len(frames):
-            raise DataError("data.split.official_test=true, and the source calls nothing test", "leave it out")
+            raise DataError(
+                "data.split.official_test=true, and the source calls nothing test",
+                "set it to false and give three shares",
+            )
         train_end, val_end = self.train * divided, (self.train + self.val) * divided
         taken = 0
         for group in order:

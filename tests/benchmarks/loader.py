@@ -3,7 +3,8 @@
     python -m tests.benchmarks.loader ../shared/data/spice/solvated-amino-acids.hdf5
 
 Prints one line of JSON per case. `amino acids`: SPICE's solvated amino acids, molecules of 79 to 96 atoms. `crystals`:
-cells of 30 atoms about as dense as an oxide, made here. Energies, forces and Hessian rows are random numbers. A step
+cells of 30 atoms about as dense as an oxide, made here. `demo`: the example that ships, with its small student, whose
+steps are the shortest there are. Energies, forces and Hessian rows are random numbers. A step
 takes one Hessian row per structure. `opening_s` is the time to open the set and to divide it; `loader_ms` the median of
 process time per batch, without workers; `ratio` that of steps with the loader to steps with batches that are there, in
 turns, the median of epochs (in process time, or in wall time where there are workers or a GPU).
@@ -27,6 +28,7 @@ from ase.data import atomic_numbers
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from jointkd.data import extxyz
 from jointkd.data.datamodule import DistillationData
 from jointkd.data.pairs import neighbors_of
 from jointkd.data.splits import Split
@@ -35,9 +37,11 @@ from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.labels.store import LabelStore
 from jointkd.objective.derivatives import predict
 from jointkd.objective.terms import AtomicEnergy, Energy, Forces, Hessian, weighted_sum
+from jointkd.options import PACKAGE
 
 CONFIGS = Path(__file__).parents[2] / "conf" / "student"
 ROWS = 4
+DEMO = {"width": 48, "layers": 3, "radial": 24, "cutoff": 4.5, "conservative": True}  # conf/recipe/demo_painn.yaml
 
 
 def amino_acids(path: Path) -> Iterator[Frame]:
@@ -106,7 +110,8 @@ def stepper(student: Any, device: str) -> Callable[[Any], None]:
 def measure(
     case: str, frames: Iterator[Frame], name: str, arguments: argparse.Namespace, folder: Path
 ) -> dict[str, Any]:
-    student = instantiate(OmegaConf.load(CONFIGS / f"{name}.yaml")).to(arguments.device)
+    options = DEMO if case == "demo" else {}
+    student = instantiate({**OmegaConf.load(CONFIGS / f"{name}.yaml"), **options}).to(arguments.device)
     made = DistillationData(case, lambda: (frames, {}), Split(), max_force=1e3, prepared=str(folder))
     started = time.perf_counter()
     data = DistillationData(
@@ -188,7 +193,8 @@ def seconds(step: Callable[[Any], None], batches: Iterator[Any], arguments: argp
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("path", type=Path, nargs="?", help="SPICE's solvated amino acids; without it crystals alone")
+    parser.add_argument("path", type=Path, help="SPICE's solvated amino acids")
+    parser.add_argument("--cases", nargs="+", default=["demo", "amino acids", "crystals"])
     parser.add_argument("--students", nargs="+", default=["painn"])
     parser.add_argument("--crystals", type=int, default=2000)
     parser.add_argument("--batch-size", type=int, default=4)
@@ -198,13 +204,15 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    cases = {"crystals": lambda: crystals(arguments.crystals)}
-    if arguments.path:
-        cases["amino acids"] = lambda: amino_acids(arguments.path)
-    for name in arguments.students:
-        for case, frames in cases.items():
+    frames = {
+        "demo": lambda: iter(extxyz.read(str(PACKAGE / "demo" / "conformations.xyz.gz"))[0]),
+        "amino acids": lambda: amino_acids(arguments.path),
+        "crystals": lambda: crystals(arguments.crystals),
+    }
+    for case in arguments.cases:
+        for name in ["painn"] if case == "demo" else arguments.students:
             with TemporaryDirectory() as folder:
-                print(json.dumps(measure(case, frames(), name, arguments, Path(folder))), flush=True)
+                print(json.dumps(measure(case, frames[case](), name, arguments, Path(folder))), flush=True)
 
 
 if __name__ == "__main__":

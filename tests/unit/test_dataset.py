@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
+from torch_geometric.data import Batch
 
 from jointkd.data.datamodule import DistillationData
 from jointkd.data.dataset import EpochBatches, ResumableLoader, StructureDataset
@@ -13,6 +15,7 @@ from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.labels.store import LabelStore
 from jointkd.structure import collate
 from tests.files import FREE, frames
+from tests.structures import MOLECULES, SALT, labelled
 
 IDENTITY = TeacherIdentity("numbers", "0" * 64, "float64", (1, 6, 8), FREE)
 ROWS = 6
@@ -311,3 +314,17 @@ def test_without_a_reference_calculation_energies_forces_and_zeros_are_the_teach
 def test_a_loader_collates_in_the_precision_asked_for(data):
     loader = ResumableLoader(data.train_dataloader().dataset, EpochBatches(24, 8, 0, True), collate, 0)
     assert next(iter(loader)).positions.dtype == torch.float32
+
+
+def test_a_batch_is_what_torch_geometric_would_make_of_it():
+    structures = [labelled(atoms, rows=3) for atoms in (*MOLECULES, SALT, Atoms("H"))]
+    for number, structure in enumerate(structures):
+        structure.key, structure.group = f"key {number}", "group"
+    batch, expected = collate(structures, torch.float64), Batch.from_data_list(structures)
+    assert batch.keys() == expected.keys()
+    assert batch.num_graphs == batch.clone().num_graphs == 5
+    for name in sorted(expected.keys()):
+        if isinstance(expected[name], torch.Tensor):
+            torch.testing.assert_close(batch[name], expected[name], rtol=0, atol=0)
+        else:
+            assert batch[name] == expected[name]

@@ -225,6 +225,24 @@ def test_nothing_of_a_process_that_was_killed_half_way_is_ever_taken(tmp_path):
     assert not left.exists()
 
 
+def test_a_folder_without_its_manifest_is_named_with_what_to_do(tmp_path):
+    found = made(tmp_path, frames(5))
+    (found.path / "manifest.json").unlink()
+    with pytest.raises(DataError, match=rf"manifest.json is damaged \(it is missing\); delete the folder {found.path}"):
+        made(tmp_path, frames(5))
+
+
+def test_what_a_machine_out_of_reach_of_the_lock_has_made_meanwhile_is_taken(tmp_path):
+    def read():
+        made(tmp_path / "elsewhere", frames(5)).path.rename(expected)
+        return frames(5), {}
+
+    expected = made(tmp_path / "first", frames(5)).path
+    expected = tmp_path / expected.name
+    assert prepare(tmp_path, "some", read, None, 50.0, {"files": {}}).path == expected
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
     def full(self, name, rows):
         raise OSError(28, "No space left on device")
