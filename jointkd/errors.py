@@ -1,5 +1,16 @@
 """What a user can put right. Every entry point prints such an error as one line and exits with status 1."""
 
+from typing import TypeVar
+
+Kind = TypeVar("Kind", bound=BaseException)
+
+
+def behind(error: BaseException | None, kind: type[Kind]) -> Kind | None:
+    """The error of a kind that is an error or its cause, or the cause of that."""
+    while error is not None and not isinstance(error, kind):
+        error = error.__cause__
+    return error
+
 
 class UserError(Exception):
     """A mistake that the user can mend: `problem` names the value and its place, `remedy` what to do."""
@@ -9,9 +20,9 @@ class UserError(Exception):
         self.remedy = " ".join(remedy.split())
         super().__init__(f"{type(self).__name__}: {self.problem}; {self.remedy}")
 
-    def __reduce__(self) -> tuple[type["UserError"], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type["UserError"], tuple[str, str], dict[str, object]]:
         """So that it comes through from another process."""
-        return type(self), (self.problem, self.remedy)
+        return type(self), (self.problem, self.remedy), self.__dict__
 
 
 class ConfigError(UserError):
@@ -35,7 +46,11 @@ class TeacherError(UserError):
 
 
 class MissingExtra(UserError):
-    """A package that this part needs is not installed."""
+    """A package that this part needs is not installed; `extra` of jointkd would bring it."""
+
+    def __init__(self, problem: str, remedy: str, extra: str | None = None) -> None:
+        super().__init__(problem, remedy)
+        self.extra = extra
 
 
 class StorageError(UserError):

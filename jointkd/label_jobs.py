@@ -8,13 +8,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from jointkd.data.datamodule import DistillationData
+from jointkd.elsewhere import built_teacher, have_done, load_teacher
 from jointkd.errors import ConfigError, CorruptShard, LabelMismatch, UserError
 from jointkd.frame import Frame
 from jointkd.labelling import (
@@ -32,8 +31,11 @@ from jointkd.labels.records import TeacherIdentity, choose_rows
 from jointkd.labels.store import LabelStore
 from jointkd.labels.upkeep import damaged_shards, merge, set_aside, status
 from jointkd.teachers import ase
-from jointkd.teachers.base import Teacher, introduce, sha256_of
+from jointkd.teachers.base import Teacher, sha256_of
 from jointkd.teachers.ensemble import joint_checksum
+
+if TYPE_CHECKING:
+    from jointkd.data.datamodule import DistillationData  # lightning takes seconds to import, and labels need none
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ class Wanted(NamedTuple):
     settings: dict[str, Any]  # of the store
 
 
-def wanted_labels(config: DictConfig, data: DistillationData) -> Wanted:
+def wanted_labels(config: DictConfig, data: "DistillationData") -> Wanted:
     """The structures and rows that a run with this configuration needs labels of. Raises ConfigError."""
     if "_target_" not in config.teacher:
         raise ConfigError("teacher=none makes no labels", "choose a teacher with teacher=…")
@@ -90,7 +92,7 @@ def labels_there(config: DictConfig, wanted: Wanted) -> LabelStore | None:
 
 
 def make_labels(
-    config: DictConfig, data: DistillationData, atomic_energies: bool = False, workers: int = 1
+    config: DictConfig, data: "DistillationData", atomic_energies: bool = False, workers: int = 1
 ) -> LabelStore:
     """The store of the configured labels, complete. The teacher is loaded only where labels are missing.
 
@@ -105,12 +107,47 @@ def make_labels(
     if store is not None and all(done(store, frame) for frame in frames):
         check_atomic_energies(store.teacher, atomic_energies, config)
         return store
+    return produce(config, wanted, atomic_energies, workers)
+
+
+def produce(config: DictConfig, wanted: Wanted, atomic_energies: bool, workers: int) -> LabelStore:
+    """Label what is missing, in this environment or in the one that has the teacher's package."""
     teacher = load_teacher(config)
+    if isinstance(teacher, Path):
+        have_done(teacher, job_of(config, wanted, atomic_energies, workers))
+        return LabelStore.open(Path(config.label.path))
     check_atomic_energies(teacher.identity, atomic_energies, config)
     store = LabelStore.create(Path(config.label.path), teacher.identity, wanted.settings)
     with helpers(config, wanted, workers):
-        label(frames, wanted.row_ids, teacher, store, config.label.shard_size)
+        label(list(wanted.frames.values()), wanted.row_ids, teacher, store, config.label.shard_size)
     return store
+
+
+class Job(NamedTuple):
+    """What another interpreter is asked to do."""
+
+    config: dict[str, Any]
+    wanted: Wanted
+    atomic_energies: bool
+    workers: int
+    dry_run: bool
+
+
+def job_of(
+    config: DictConfig, wanted: Wanted, atomic_energies: bool = False, workers: int = 1, dry_run: bool = False
+) -> Job:
+    """The job as plain values. The other interpreter builds the teacher itself, so it is not told of `python`."""
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    return Job({**plain, "teacher": {**plain["teacher"], "python": None}}, wanted, atomic_energies, workers, dry_run)
+
+
+def carry_out(job: Job) -> None:
+    """In the other interpreter: label, or say what labels cost."""
+    config = OmegaConf.create(job.config)
+    if job.dry_run:
+        log.info("%s", estimate(config, job.wanted))
+    else:
+        produce(config, job.wanted, job.atomic_energies, job.workers)
 
 
 def check_atomic_energies(teacher: TeacherIdentity, needed: bool, config: DictConfig) -> None:
@@ -119,13 +156,6 @@ def check_atomic_energies(teacher: TeacherIdentity, needed: bool, config: DictCo
             f"method={config.method.name} needs atomic energies, and teacher {teacher.name} gives none",
             "choose method=hessian, or another teacher",
         )
-
-
-def load_teacher(config: DictConfig) -> Teacher:
-    """The configured teacher, introduced in a line."""
-    teacher = instantiate(config.teacher)
-    introduce(teacher.identity)
-    return teacher
 
 
 def check_rows(store: LabelStore, row_ids: RowIds) -> None:
@@ -141,7 +171,7 @@ def check_rows(store: LabelStore, row_ids: RowIds) -> None:
 def expected_teacher(teacher: DictConfig) -> dict[str, str | None]:
     """What is known of a teacher without loading it."""
     known = {"name": teacher.name, "dtype": teacher.dtype, "head": teacher.get("head")}
-    if "checkpoint" in teacher and (file := Path(teacher.checkpoint).expanduser()).exists():
+    if teacher.get("checkpoint") and (file := Path(teacher.checkpoint).expanduser()).exists():
         known["checkpoint"] = sha256_of(file)
     if "checkpoints" in teacher:
         files = [Path(member).expanduser() for member in teacher.checkpoints]
@@ -184,7 +214,7 @@ def look_after(config: DictConfig) -> bool:
     return True
 
 
-def status_of(config: DictConfig, data: DistillationData) -> str:
+def status_of(config: DictConfig, data: "DistillationData") -> str:
     """How far the labels of a configuration are, in a line; the teacher is not loaded."""
     wanted = wanted_labels(config, data)
     store = labels_there(config, wanted)
@@ -202,12 +232,16 @@ def status_of(config: DictConfig, data: DistillationData) -> str:
     return f"labels of {store.teacher.name}: {', '.join(parts)}: {store.path}"
 
 
-def dry_run(config: DictConfig, data: DistillationData) -> str:
+def dry_run(config: DictConfig, data: "DistillationData") -> str:
     """How many structures, rows, gigabytes and hours the labels of a configuration are, in a line.
 
     The time is that of the missing ones, from a few that are timed: cheap, usual and dear. Their labels are kept.
     """
-    wanted = wanted_labels(config, data)
+    return estimate(config, wanted_labels(config, data))
+
+
+def estimate(config: DictConfig, wanted: Wanted) -> str:
+    """What `dry_run` says of wanted labels."""
     frames = list(wanted.frames.values())
     rows = sum(len(ids) for ids in wanted.row_ids.values())
     size = sum(label_bytes(frame, len(wanted.row_ids[frame.key]), config.teacher.dtype) for frame in frames)
@@ -217,6 +251,9 @@ def dry_run(config: DictConfig, data: DistillationData) -> str:
     if not left:
         return f"{volume}; all are labelled"
     teacher = load_teacher(config)
+    if isinstance(teacher, Path):
+        have_done(teacher, job_of(config, wanted, dry_run=True))
+        return f"timed in {teacher}"
     store = LabelStore.create(Path(config.label.path), teacher.identity, wanted.settings)
     rate = work_per_second(left, wanted.row_ids, teacher, store)
     left = [frame for frame in left if not done(store, frame)]
@@ -279,7 +316,7 @@ def help_label(plain: dict[str, Any], wanted: Wanted, number: int, threads: int)
     if gpus > 1 and "device" in config.teacher and config.teacher.device is None:
         config.teacher.device = f"cuda:{number % gpus}"
     try:
-        teacher = instantiate(config.teacher)
+        teacher = built_teacher(config)
         store = LabelStore.create(Path(config.label.path), teacher.identity, wanted.settings)
         label(list(wanted.frames.values()), wanted.row_ids, teacher, store, config.label.shard_size, silent=True)
     except UserError as error:

@@ -54,6 +54,7 @@ def test_the_tasks_of_a_slurm_step_share_one_folder(monkeypatch, tmp_path):
 def test_an_error_of_a_user_comes_through_from_another_process():
     error = pickle.loads(pickle.dumps(ConfigError("seed=a", "give a number")))
     assert isinstance(error, ConfigError)
+    assert pickle.loads(pickle.dumps(MissingExtra("a", "b", "mace"))).extra == "mace"
     assert (str(error), error.remedy) == ("ConfigError: seed=a; give a number", "give a number")
 
 
