@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,22 @@ from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from jointkd.errors import ConfigError, StorageError, UserError, behind
 from jointkd.options import CONF, PACKAGE, check_overrides, check_values, groups
+from jointkd.sweeping import alone
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 def run_folder(parent: str, ckpt_path: str | None) -> str:
-    """The folder of a run under `parent`: a new one, or with ckpt_path=last the newest that has a checkpoint."""
+    """The folder of a run under `parent`: a new one, or with ckpt_path=last the newest that has a checkpoint.
+
+    The tasks of a step of a SLURM job share one.
+    """
     if ckpt_path == "last":
         found = sorted(Path(parent).glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
         if found:
             return found[-1].parent.parent.name
+    if int(os.environ.get("SLURM_NTASKS", 1)) > 1 and "SLURM_STEP_ID" in os.environ:
+        return f"slurm-{os.environ['SLURM_JOB_ID']}.{os.environ['SLURM_STEP_ID']}"
     return datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
 
 
@@ -47,7 +53,8 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], N
             sweep = HydraConfig.get().mode == RunMode.MULTIRUN
             with readable_errors(leave=not sweep):  # Hydra goes on with a sweep's other jobs, and then raises
                 check_values(config)
-                function(config)
+                with alone(config) if sweep else nullcontext():
+                    function(config)
 
         def main() -> None:
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra lets errors through instead of printing them

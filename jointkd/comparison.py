@@ -217,7 +217,7 @@ def epochs_to_match(runs: Runs) -> list[dict[str, Any]]:
 
 def energy_curve(run: dict[str, Any]) -> list[tuple[int, float]]:
     """Epochs, counted from one, and validation energy errors."""
-    epochs, errors = history(run["folder"] / "metrics" / "metrics.csv", "val/energy_mae_meV_per_atom", "epoch")
+    epochs, errors = history(run["folder"], "val/energy_mae_meV_per_atom", "epoch")
     return [(epoch + 1, error) for epoch, error in zip(epochs, errors, strict=True)]
 
 

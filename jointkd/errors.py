@@ -20,6 +20,10 @@ class UserError(Exception):
         self.remedy = " ".join(remedy.split())
         super().__init__(f"{type(self).__name__}: {self.problem}; {self.remedy}")
 
+    def __reduce__(self) -> tuple[type["UserError"], tuple[str, str], dict[str, object]]:
+        """So that it comes through from another process."""
+        return type(self), (self.problem, self.remedy), self.__dict__
+
 
 class ConfigError(UserError):
     """An option that does not exist, or a value that it cannot take."""

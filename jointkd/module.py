@@ -12,7 +12,7 @@ from torchmetrics import MeanMetric
 from jointkd.errors import ConfigError, DivergedError
 from jointkd.objective.derivatives import predict
 from jointkd.objective.terms import Term, weighted_sum
-from jointkd.structure import Prediction, atoms_per_structure, total_energy
+from jointkd.structure import Piece, Prediction, atoms_per_structure, total_energy
 
 METRICS = {
     "energy_mae_meV_per_atom": "mean over structures of |Ê - E| / N",
@@ -46,6 +46,7 @@ class DistillationModule(lightning.LightningModule):
         self.rows = max((term.rows for term in self.terms.values()), default=0)
         self.make_optimizer: Callable[..., torch.optim.Optimizer] = optimizer
         self.make_scheduler = scheduler
+        self._means: dict[str, Any] = {}  # of the terms, over the pieces of a step so far
         self.register_buffer("reference_energies", torch.zeros(HEAVIEST_ELEMENT + 1, dtype=torch.float64))
         self.metrics = torch.nn.ModuleDict(
             {stage: torch.nn.ModuleDict({name: MeanMetric() for name in METRICS}) for stage in ("val", "test")}
@@ -69,10 +70,14 @@ class DistillationModule(lightning.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         prediction = predict(self.student, batch, batch.row_ids if self.rows else None)
         shares = {name: term(prediction, batch) for name, term in self.terms.items()}
-        loss, means = weighted_sum(self.terms, shares)
-        self.log_dict({f"train/{name}": value for name, value in means.items()}, batch_size=batch.num_graphs)
-        value = sum(self.terms[name].weight * mean for name, mean in means.items())
-        self.log("train/loss", value, prog_bar=True, batch_size=batch.num_graphs)
+        loss, means = weighted_sum(self.terms, shares, batch)
+        piece: Piece | None = getattr(batch, "piece", None)
+        self._means = {name: self._means.get(name, 0.0) + mean for name, mean in means.items()}
+        if piece is None or piece.last:
+            self.log_dict({f"train/{name}": value for name, value in self._means.items()}, batch_size=1)
+            value = sum(self.terms[name].weight * mean for name, mean in self._means.items())
+            self.log("train/loss", value, prog_bar=True, batch_size=1)
+            self._means = {}
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:

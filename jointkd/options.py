@@ -15,9 +15,11 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from jointkd.errors import ConfigError
+from jointkd.sweeping import check_launcher
 
 PACKAGE = Path(__file__).parent
 CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir())
+NOT_GROUPS = {"hydra", "sweep"}  # launchers for Hydra, sweeps for W&B
 NOT_TAKEN = {"teacher.python"}  # says where a teacher is built, not how
 PLAIN = {bool, int, float, str, NoneType}  # types that an annotation is checked for
 
@@ -31,6 +33,9 @@ def check_overrides(name: str, arguments: list[str]) -> None:
         overrides = [OverridesParser.create().parse_override(argument) for argument in arguments]
     except HydraException as error:
         raise ConfigError(str(error).splitlines()[0], "write options as name=value") from error
+    for override in overrides:
+        if override.key_or_group == "hydra/launcher":
+            check_launcher(str(override.value()))
     overrides = [override for override in overrides if not override.is_hydra_override()]
     for override in overrides:
         if is_group(override):
@@ -50,7 +55,7 @@ def check_overrides(name: str, arguments: list[str]) -> None:
 
 
 def is_group(override: Override) -> bool:
-    return (CONF / override.key_or_group).is_dir()
+    return override.key_or_group not in NOT_GROUPS and (CONF / override.key_or_group).is_dir()
 
 
 def single(override: Override) -> str:
@@ -69,7 +74,7 @@ def choices(group: str) -> list[str]:
 
 def groups() -> str:
     """Every group of the configuration with its choices, a line each."""
-    names = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+    names = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name not in NOT_GROUPS)
     return "\n".join(f"  {name + '=':<12}{' | '.join(choices(name))}" for name in names)
 
 

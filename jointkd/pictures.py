@@ -63,7 +63,7 @@ def curves(axis: Any, metric: str, runs: Runs, names: Names) -> None:
     for place, (setting, group) in enumerate(runs.items()):
         colour = f"C{place}" if alike else COLOURS.get(setting.method, OTHER)
         for number, run in enumerate(group):
-            steps, values = history(run["folder"] / "metrics" / "metrics.csv", f"val/{metric}", "step")
+            steps, values = history(run["folder"], f"val/{metric}", "step")
             label = names[setting] if number == 0 else None
             axis.plot(steps, values, color=colour, label=label, alpha=0.8)
     axis.set_yscale("log")
@@ -160,10 +160,10 @@ def save(figure: Any, path: Path) -> None:
     pyplot.close(figure)
 
 
-def history(file: Path, name: str, over: str) -> tuple[list[int], list[float]]:
-    """One logged quantity, over `step` or `epoch`."""
-    if not file.exists():
-        return [], []
-    with file.open() as opened:
-        rows = [row for row in csv.DictReader(opened) if row.get(name)]
-    return [int(row[over]) for row in rows], [float(row[name]) for row in rows]
+def history(folder: Path, name: str, over: str) -> tuple[list[int], list[float]]:
+    """One logged quantity of a run, over `step` or `epoch`; where it was stopped and went on, of all its parts."""
+    found: dict[int, float] = {}
+    for file in sorted((folder / "metrics").glob("metrics*.csv")):  # metrics-1.csv, …, and then metrics.csv
+        with file.open() as opened:
+            found |= {int(row[over]): float(row[name]) for row in csv.DictReader(opened) if row.get(name)}
+    return list(found), list(found.values())

@@ -18,6 +18,8 @@ and, where a teacher's labels were joined:
     teacher_atomic_energies  [N]        eV, on the zero of `energy`
     hessian_rows             [N, S, 3]  eV/Å², +∂²E/∂R∂R, row s of the atom's structure
     row_ids                  [B, S]     3 * atom + axis of each row, atom counted within its structure
+
+and, where a training step takes its batch in parts, `piece`: a `Piece`.
 """
 
 from typing import Any, NamedTuple
@@ -33,6 +35,15 @@ class Structure(Data):
     def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
         """What the entries of a field are raised by for each structure before it in a batch."""
         return self.num_edges if key == "edge_reverse" else super().__inc__(key, value, *args, **kwargs)
+
+
+class Piece(NamedTuple):
+    """What a part of a batch must know of the whole one, which all processes share."""
+
+    structures: int
+    atoms: int
+    parts: int  # that a process usually takes a batch in
+    last: bool  # the step ends with it
 
 
 class Prediction(NamedTuple):

@@ -15,7 +15,9 @@ import lightning
 import torch
 from ase.data import chemical_symbols
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from jointkd.data.datamodule import DistillationData
@@ -50,13 +52,16 @@ def train(config: DictConfig) -> dict[str, float]:
     recipe = HydraConfig.get().runtime.choices["recipe"]
     log.info("recipe %s%s", recipe, "" if recipe in choices("recipe") else ": there is none, so the defaults are taken")
     module, data = build(config, directory)
+    resumed = checkpoint(config, directory)
     store = join_labels(config, module, data)
     module.set_references(data.references.energies if data.references else {})
-    prepare_student(config, module, data)
+    prepare_student(config, module, data, new=resumed is None)
+    if resumed is not None:
+        keep_metrics(directory)
     trainer = make_trainer(config, directory)
     if trainer.is_global_zero:
         write_provenance(config, directory, data, store)
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint(config, directory))
+    trainer.fit(module, datamodule=data, ckpt_path=resumed)
     checkpoints: Any = trainer.checkpoint_callback
     if best := checkpoints.best_model_path:
         load_averaged(module, Path(best))
@@ -104,14 +109,14 @@ def finished(
     )
 
 
-def prepare_student(config: DictConfig, module: DistillationModule, data: DistillationData) -> None:
+def prepare_student(config: DictConfig, module: DistillationModule, data: DistillationData, new: bool) -> None:
     """Load the student's weights, or fit its scale factors to the first training batches, if it starts here."""
     count = sum(parameter.numel() for parameter in module.student.parameters())
     log.info("student %s: %d parameters", config.student_name, count)
     if config.student_weights is not None:
         saved = load_weights(module.student, Path(config.student_weights))
         check_references(saved, data)
-    elif config.ckpt_path is None:
+    elif new:
         fitted = fit_scales(module.student, itertools.islice(data.train_dataloader(), SCALE_BATCHES))
         if fitted:
             log.info("fitted %d scale factors of the student to %d batches", fitted, SCALE_BATCHES)
@@ -236,13 +241,28 @@ def make_trainer(config: DictConfig, directory: Path) -> lightning.Trainer:
 
 
 def checkpoint(config: DictConfig, directory: Path) -> str | None:
-    """The checkpoint to go on from. Raises ConfigError where there is none."""
+    """The checkpoint to go on from, if any.
+
+    Raises ConfigError where there is none that was asked for; but a sweep that is repeated with ckpt_path=last has runs
+    that had not begun, and these begin now.
+    """
     if config.ckpt_path is None:
         return None
     path = directory / "checkpoints" / "last.ckpt" if config.ckpt_path == "last" else Path(config.ckpt_path)
     if not path.exists():
+        if config.ckpt_path == "last" and HydraConfig.get().mode == RunMode.MULTIRUN:
+            log.info("nothing to go on from in %s: this run begins", directory)
+            return None
         raise ConfigError(f"ckpt_path={config.ckpt_path}: there is no {path}", "leave ckpt_path out to begin anew")
     return str(path)
+
+
+@rank_zero_only
+def keep_metrics(directory: Path) -> None:
+    """Set what was logged before a run goes on aside as metrics-1.csv, -2, …: the logger begins a new file."""
+    file = directory / "metrics" / "metrics.csv"
+    if file.exists():
+        file.rename(file.with_name(f"metrics-{len(list(file.parent.glob('metrics*.csv')))}.csv"))
 
 
 def load_averaged(module: DistillationModule, path: Path) -> None:

@@ -22,8 +22,11 @@ class StopOnSignal(lightning.Callback):
     def _receive(self, number: int, _: Any) -> None:
         self.received = number
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        if not trainer.is_last_batch:  # else the epoch's validation, which may change the learning rate, comes first
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if stepped and not trainer.is_last_batch:  # else the epoch's validation, which may change the rate, comes first
             self._stop(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, *_: Any) -> None:

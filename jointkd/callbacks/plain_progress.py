@@ -1,5 +1,6 @@
 """Progress as plain lines, where there is no terminal to draw a bar on."""
 
+import math
 import sys
 import time
 from typing import Any
@@ -27,7 +28,7 @@ class PlainProgress(lightning.Callback):
             return
         self._count += 1
         rate = steps / (time.monotonic() - self._started)
-        total = (trainer.max_epochs or 0) * int(trainer.num_training_batches)
+        total = (trainer.max_epochs or 0) * math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
         left = f", {(total - trainer.global_step) / rate / 60:.0f} min left" if total > 0 else ""
         if self._count % self.every == 0:
             error = float(trainer.callback_metrics[MONITOR])

@@ -228,16 +228,19 @@ class DistillationData(lightning.LightningDataModule):
     def _loader(self, split: str, shuffle: bool) -> ResumableLoader:
         assert self.references is not None
         rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        parts = self.trainer.accumulate_grad_batches if self.trainer and shuffle else 1
         frames = self.frames[split]
-        if min(self.batch_size, len(frames)) < ranks:
+        if min(self.batch_size, len(frames)) < ranks * parts:
+            shares = f"{ranks} processes" + (f", each in {parts} parts," if parts > 1 else "")
             raise ConfigError(
-                f"{ranks} processes cannot share the {len(frames)} structures of the {split} split in batches of "
+                f"{shares} cannot share the {len(frames)} structures of the {split} split in batches of "
                 f"data.batch_size={self.batch_size}",
-                "raise data.batch_size, give more structures, or lower trainer.devices",
+                "raise data.batch_size, give more structures, or lower trainer.devices"
+                + (" or trainer.accumulate_grad_batches" if parts > 1 else ""),
             )
         dataset = StructureDataset(frames, self.find_neighbors(), self.references, self.teacher[split], self.seed)
         size = self.batch_size if shuffle else max(self.batch_size, 8)
-        batches = EpochBatches(len(frames), size, self.seed, shuffle, rank, ranks)
+        batches = EpochBatches(len(frames), size, self.seed, shuffle, rank, ranks, parts)
         return ResumableLoader(dataset, batches, partial(collate, dtype=self.dtype), self.workers if shuffle else 0)
 
 

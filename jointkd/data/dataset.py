@@ -13,7 +13,7 @@ from jointkd.data.row_sampling import drawn
 from jointkd.frame import Frame
 from jointkd.labels.store import LabelStore
 from jointkd.neighbors import Neighbors
-from jointkd.structure import Structure
+from jointkd.structure import Piece, Structure
 
 Item = tuple[int, int]  # epoch, number of the frame
 
@@ -95,30 +95,51 @@ class StructureDataset(Dataset[Structure]):
 class EpochBatches(Sampler[list[Item]]):
     """Batches of (epoch, number), shuffled by seed and epoch; `size` counts over all ranks.
 
-    Each rank takes every `ranks`-th entry of a batch, so what one step sees does not depend on the number of ranks.
-    A last batch too small to give every rank an entry is left out of training, where ranks must step together. Without
-    shuffling every epoch is the same and nothing is left out: the last ranks may have a batch less.
+    Each rank takes every `ranks`-th entry of a batch, so what one step sees does not depend on the number of ranks. Its
+    entries come in `parts` portions, one after the other (in a last, smaller batch in fewer, if need be). A last batch
+    too small to give every rank an entry is left out of training, where ranks must step together. Without shuffling
+    every epoch is the same and nothing is left out: the last ranks may have a batch less.
     """
 
-    def __init__(self, length: int, size: int, seed: int, shuffle: bool, rank: int = 0, ranks: int = 1) -> None:
+    def __init__(
+        self, length: int, size: int, seed: int, shuffle: bool, rank: int = 0, ranks: int = 1, parts: int = 1
+    ) -> None:
         self.length, self.size, self.seed, self.shuffle = length, size, seed, shuffle
-        self.rank, self.ranks = rank, ranks
+        self.rank, self.ranks, self.parts = rank, ranks, parts
         self.epoch = 0
         self.start = 0
         self.sampler = self  # Lightning tells the epoch to the sampler of a batch sampler
 
     def __len__(self) -> int:
         whole, rest = divmod(self.length, self.size)
-        return whole + (rest >= self.ranks if self.shuffle else rest > self.rank)
+        return whole * self.parts + (self._portions(whole) if rest else 0)
 
     def __iter__(self) -> Iterator[list[Item]]:
-        order = np.arange(self.length)
-        if self.shuffle:
-            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+        order = self._order()
         start, self.start = self.start, 0
-        for batch in range(start, len(self)):
-            numbers = order[batch * self.size : (batch + 1) * self.size][self.rank :: self.ranks]
-            yield [(self.epoch, int(number)) for number in numbers]
+        for place in range(start, len(self)):
+            batch, part = divmod(place, self.parts)
+            own = order[batch * self.size : (batch + 1) * self.size][self.rank :: self.ranks]
+            yield [(self.epoch, int(number)) for number in own[part :: self._portions(batch)]]
+
+    def whole(self, place: int) -> list[int]:
+        """The numbers of all entries, of every rank, of the batch that portion `place` of this epoch is of."""
+        batch = place // self.parts
+        return self._order()[batch * self.size : (batch + 1) * self.size].tolist()
+
+    def ends_step(self, place: int) -> bool:
+        """Whether portion `place` of an epoch is the last one of its batch."""
+        return (place + 1) % self.parts == 0 or place + 1 == len(self)
+
+    def _order(self) -> np.ndarray:
+        if self.shuffle:
+            return np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+        return np.arange(self.length)
+
+    def _portions(self, batch: int) -> int:
+        """In how many portions each rank takes a batch."""
+        entries = min(self.size, self.length - batch * self.size)
+        return min(self.parts, entries // self.ranks if self.shuffle else int(entries > self.rank))
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -143,8 +164,16 @@ class ResumableLoader(DataLoader[Any]):
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         self.done = self.batches.start
         for batch in super().__iter__():
+            if self.batches.parts > 1:
+                batch.piece = self._piece(self.done)
             self.done += 1
             yield batch
+
+    def _piece(self, place: int) -> Piece:
+        frames: Sequence[Frame] = self.dataset.frames  # type: ignore[attr-defined]
+        numbers = self.batches.whole(place)
+        atoms = sum(len(frames[number]) for number in numbers)
+        return Piece(len(numbers), atoms, self.batches.parts, self.batches.ends_step(place))
 
     def state_dict(self) -> dict[str, int]:
         return {"epoch": self.batches.epoch, "done": self.done}

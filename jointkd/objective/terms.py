@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from jointkd.objective.norms import norm as norm_named
-from jointkd.structure import Prediction, atoms_per_structure, total_energy
+from jointkd.structure import Piece, Prediction, atoms_per_structure, total_energy
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +28,14 @@ class Share(NamedTuple):
 class Term(ABC):
     """One weighted part of the loss.
 
-    `teacher`: it needs labels; `atomic`: atomic energies among them; `rows`: Hessian rows per structure and step.
+    `teacher`: it needs labels; `atomic`: atomic energies among them; `rows`: Hessian rows per structure and step;
+    `per_atom`: its count grows with the atoms of a batch, else with its structures.
     """
 
     teacher = False
     atomic = False
     rows = 0
+    per_atom = True
 
     def __init__(self, weight: float, norm: str) -> None:
         self.weight = weight
@@ -51,6 +53,8 @@ class Term(ABC):
 
 class Energy(Term):
     """Mean over structures of |Ê - E| / N, in eV per atom."""
+
+    per_atom = False
 
     def difference(self, prediction: Prediction, batch: Any) -> Tensor:
         error = total_energy(prediction.atomic_energies, batch) - batch.energy
@@ -115,21 +119,30 @@ class Hessian(Term):
         return prediction.hessian_rows - batch.hessian_rows
 
 
-def weighted_sum(terms: dict[str, Term], shares: dict[str, Share]) -> tuple[Tensor, dict[str, Tensor]]:
+def weighted_sum(
+    terms: dict[str, Term], shares: dict[str, Share], batch: Any = None
+) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss to differentiate on this rank, and each term's mean over all ranks.
 
     DDP averages gradients over ranks; dividing the local sum by the global count and multiplying by the number of
-    ranks makes that average the gradient of the global mean, also where ranks hold uneven batches.
+    ranks makes that average the gradient of the global mean, also where ranks hold uneven batches. Where `batch` is a
+    piece of one, counts are those of the whole batch, so that the means of its pieces add up; the loss is multiplied by
+    the number of parts, which Lightning divides by.
     """
     counts = torch.stack([share.number for share in shares.values()])
     totals = torch.stack([share.total for share in shares.values()])
-    ranks = 1
+    scale = 1
     global_totals = totals.detach()
+    piece: Piece | None = getattr(batch, "piece", None)
+    if piece is not None:
+        atoms, structures = piece.atoms / batch.num_nodes, piece.structures / batch.num_graphs
+        counts = counts * totals.new_tensor([atoms if terms[name].per_atom else structures for name in shares])
+        scale = piece.parts
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        ranks = torch.distributed.get_world_size()
+        scale *= torch.distributed.get_world_size()
         both = torch.stack([counts, global_totals])
         torch.distributed.all_reduce(both)
-        counts, global_totals = both
+        counts, global_totals = both if piece is None else (counts, both[1])
     weights = totals.new_tensor([terms[name].weight for name in shares])
-    loss = ranks * (weights * totals / counts).sum()
+    loss = scale * (weights * totals / counts).sum()
     return loss, dict(zip(shares, global_totals / counts, strict=True))

@@ -1,10 +1,13 @@
-"""Two processes compute what one would."""
+"""Two processes, and batches taken in parts, compute what one process with whole batches would."""
 
+import os
+import socket
 from pathlib import Path
+from typing import Any
 
+import lightning
 import pytest
 import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
@@ -34,9 +37,8 @@ def first_batch(folder: Path, rank: int, ranks: int):
     return next(iter(ResumableLoader(loader.dataset, batches, loader.collate_fn, 0)))
 
 
-def run_rank(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+def first_steps(folder: Path, rank: int) -> dict[str, Any]:
+    """Gradients and means of one step of each kind of student on this rank of two."""
     results = {}
     for conservative in (False, True):
         step = DistributedDataParallel(Step(conservative))
@@ -44,19 +46,16 @@ def run_rank(rank: int, folder: Path) -> None:
         loss.backward()
         gradients = {name: p.grad for name, p in step.module.module.student.named_parameters() if p.grad is not None}
         results[str(conservative)] = (gradients, means)
-    torch.save(results, folder / f"rank{rank}.pt")
-    dist.destroy_process_group()
+    return results
 
 
-def test_two_gloo_ranks_have_the_gradients_and_means_of_one(tmp_path):
-    mp.spawn(run_rank, (tmp_path,), nprocs=2)
-    ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+def test_two_gloo_ranks_have_the_gradients_and_means_of_one(tmp_path, ranks):
     for conservative in (False, True):
         step = Step(conservative)
         loss, means = step(first_batch(tmp_path, 0, 1))
         loss.backward()
         for result in ranks:
-            gradients, ranks_means = result[str(conservative)]
+            gradients, ranks_means = result["steps"][str(conservative)]
             assert gradients
             for name, gradient in gradients.items():
                 expected = step.module.student.get_parameter(name).grad
@@ -64,3 +63,87 @@ def test_two_gloo_ranks_have_the_gradients_and_means_of_one(tmp_path):
                 assert float((gradient - expected).abs().max()) < 1e-10 * largest, name
             for name, mean in means.items():
                 assert float(ranks_means[name]) == pytest.approx(float(mean), rel=1e-12)
+
+
+class Curve(lightning.Callback):
+    """Keeps every term of the loss, and the validation error, of each step."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, list[float]] = {}
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, number: int
+    ) -> None:
+        if (number + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch:
+            for name, value in trainer.callback_metrics.items():
+                if name.startswith("train/"):
+                    self.seen.setdefault(name, []).append(float(value))
+
+    def on_validation_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        error = float(trainer.callback_metrics["val/force_mae_meV_per_A"])
+        self.seen.setdefault("val", []).append(error)
+
+
+def train(folder: Path, parts: int = 1, **options: Any) -> dict[str, Any]:
+    """Two epochs of four steps of batches of 5, 5, 5 and 3 structures; the curves and the final weights."""
+    curve = Curve()
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_epochs=2,
+        accumulate_grad_batches=parts,
+        callbacks=[curve],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        gradient_clip_val=10.0,
+        use_distributed_sampler=False,
+        inference_mode=False,
+        default_root_dir=folder,
+        **options,
+    )
+    module = toy_module(conservative=True)
+    trainer.fit(module, datamodule=toy_data(folder, batch_size=5))
+    assert trainer.global_step == 8
+    return {"curve": curve.seen, "weights": dict(module.student.state_dict())}
+
+
+def run_rank(rank: int, folder: Path, port: int) -> None:
+    """All that two ranks do for the tests of this file, because starting them takes longer."""
+    torch.set_num_threads(1)
+    os.environ.update(LOCAL_RANK=str(rank), NODE_RANK="0", WORLD_SIZE="2")
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    found: dict[str, Any] = {
+        f"{parts} parts": train(folder / f"rank{rank}parts{parts}", parts, devices=2, strategy="ddp")
+        for parts in (1, 2)
+    }
+    torch.save({**found, "steps": first_steps(folder, rank)}, folder / f"rank{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two gloo ranks found."""
+    folder = tmp_path_factory.mktemp("ranks")
+    mp.spawn(run_rank, (folder, free_port()), nprocs=2)
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def free_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return opened.getsockname()[1]
+
+
+def test_the_curve_of_a_run_does_not_depend_on_ranks_or_on_the_parts_of_a_batch(tmp_path, ranks):
+    alone = train(tmp_path / "alone", devices=1)
+    assert len(alone["curve"]["train/loss"]) == 8
+    others = {"one rank, 3 parts": train(tmp_path / "parts", 3, devices=1)}
+    for rank, found in enumerate(ranks):
+        others |= {f"rank {rank} of 2, {parts}": found[parts] for parts in ("1 parts", "2 parts")}
+    for case, found in others.items():
+        for name, values in alone["curve"].items():
+            assert found["curve"][name] == pytest.approx(values, rel=1e-9), (case, name)
+        for name, weights in alone["weights"].items():
+            torch.testing.assert_close(found["weights"][name], weights, rtol=1e-7, atol=1e-9, msg=f"{case}: {name}")

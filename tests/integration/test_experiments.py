@@ -136,11 +136,22 @@ def tiny(folder: Path, experiment: str, student: str, swept: str, teacher: Path)
     return [f"experiment={experiment}", *TINY, *small, swept, f"teacher.checkpoint={teacher}"]
 
 
-def test_a_sweep_goes_on_in_its_own_folders(command, tmp_path, tiny_mace):
+def test_a_sweep_goes_on_in_its_own_folders_and_begins_what_had_not_begun(command, tmp_path, tiny_mace):
+    """The first run was over, the second had not begun."""
     arguments = tiny(tmp_path, "table1", "painn", "weights.atomic_energy=20", tiny_mace)
     assert command("train", "-m", *arguments).status == 0
-    (before,) = (tmp_path / "outputs" / "table1").rglob("last.ckpt")
-    written = before.stat().st_mtime_ns
+    (before,) = finished(tmp_path)
+    logged = (before / "metrics" / "metrics.csv").read_text()
+    written = (before / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    arguments = tiny(tmp_path, "table1", "painn", "weights.atomic_energy=0,20", tiny_mace)
     assert command("train", "-m", *arguments, "ckpt_path=last").status == 0
-    assert list((tmp_path / "outputs" / "table1").rglob("last.ckpt")) == [before]
-    assert before.stat().st_mtime_ns == written  # nothing was left to train
+    begun, after = finished(tmp_path)
+    assert after == before
+    assert begun.name == "weights.atomic_energy=0"
+    assert (after / "checkpoints" / "last.ckpt").stat().st_mtime_ns == written  # nothing was left to train
+    assert (after / "metrics" / "metrics-1.csv").read_text() == logged
+    assert [json.loads((run / "summary.json").read_text())["steps"] for run in (begun, after)] == [2, 2]
+
+
+def finished(folder: Path) -> list[Path]:
+    return sorted(file.parent for file in (folder / "outputs" / "table1").rglob("summary.json"))

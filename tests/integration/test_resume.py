@@ -28,7 +28,13 @@ class Interrupt(lightning.Callback):
             os.kill(os.getpid(), self.number)
 
 
-def fit(folder: Path, workers: int = 0, extra: lightning.Callback | None = None, ckpt: Path | None = None) -> Any:
+def fit(
+    folder: Path,
+    workers: int = 0,
+    extra: lightning.Callback | None = None,
+    ckpt: Path | None = None,
+    parts: int = 1,
+) -> Any:
     """Train the toy for three epochs of five steps; returns final raw and averaged weights."""
     average = EMAWeightAveraging(decay=0.9)
     callbacks = [
@@ -46,6 +52,7 @@ def fit(folder: Path, workers: int = 0, extra: lightning.Callback | None = None,
     trainer = lightning.Trainer(
         accelerator="cpu",
         max_epochs=EPOCHS,
+        accumulate_grad_batches=parts,
         callbacks=callbacks,
         logger=False,
         enable_progress_bar=False,
@@ -82,6 +89,16 @@ def test_a_run_that_is_stopped_after_any_step_ends_with_bit_identical_weights(tm
     resumed = fit(tmp_path, ckpt=last)
     assert resumed.keys() == uninterrupted.keys()
     assert all(torch.equal(resumed[name], uninterrupted[name]) for name in uninterrupted)
+
+
+def test_a_run_that_takes_its_batches_in_parts_stops_between_steps_and_goes_on(tmp_path):
+    expected = fit(tmp_path / "uninterrupted", parts=2)
+    with pytest.raises(SystemExit):
+        fit(tmp_path, parts=2, extra=Interrupt(6, signal.SIGINT))
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 7
+    resumed = fit(tmp_path, parts=2, ckpt=last)
+    assert all(torch.equal(resumed[name], expected[name]) for name in expected)
 
 
 def test_loading_in_other_processes_changes_nothing(tmp_path, uninterrupted):

@@ -101,3 +101,14 @@ def test_references_from_a_teacher_need_a_teacher(command, tmp_path):
     assert refused.status == 1
     assert "needs a teacher" in refused.err
     assert refused.err.count("\n") == 1
+
+
+def test_a_run_with_the_flaws_of_the_prior_art_trains_and_says_what_it_looks_at(command, tmp_path, options):
+    near = "callbacks.halving.within=1000"  # every student is near enough
+    done = command("train", *options, *KEYS, "preset=paper", "method=hessian", "trainer.max_epochs=6", near)
+    assert done.status == 0, done.err
+    (run,) = [file.parent for file in (tmp_path / "outputs").rglob("summary.json")]
+    said = (run / "jointkd.log").read_text()
+    assert "force MAE of the teacher on the validation split" in said
+    assert "step 20: validation force MAE" in said
+    assert "student.max_neighbors=50" in said

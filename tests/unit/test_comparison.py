@@ -144,6 +144,16 @@ def test_a_joint_run_that_does_not_get_there_is_said(tmp_path):
     assert "| demo | painn | 64 | 3 | not reached |" in reported(tmp_path)
 
 
+def test_the_curve_of_a_run_that_went_on_is_that_of_all_its_parts(tmp_path):
+    run(tmp_path / "h", "hessian", 2.0, curve=[9, 4, 3, 2, 2])
+    run(tmp_path / "j", "joint", 1.0, curve=[9, 9, 2])
+    metrics = tmp_path / "j" / "metrics" / "metrics.csv"
+    metrics.rename(metrics.with_name("metrics-1.csv"))
+    metrics.write_text("epoch,step,val/energy_mae_meV_per_atom\n2,20,8\n3,30,1\n")  # epoch 2 again, after a crash
+    (row,) = summarise(read_runs(tmp_path))["epochs"]
+    assert row["joint"] == 4
+
+
 def test_runs_on_different_data_are_not_averaged_together(tmp_path):
     run(tmp_path / "a", "joint", 2.0, data="demo")
     run(tmp_path / "b", "joint", 4.0, data="other")

@@ -11,11 +11,14 @@ from omegaconf import OmegaConf
 
 from jointkd.command import as_mistake
 from jointkd.errors import ConfigError, DataError
-from jointkd.options import CONF, check_overrides, check_values, choices
+from jointkd.options import CONF, NOT_GROUPS, check_overrides, check_values, choices
 from tests.configurations import composed
 
 EVERYTHING = [
-    (group.name, choice) for group in sorted(CONF.iterdir()) if group.is_dir() for choice in choices(group.name)
+    (group.name, choice)
+    for group in sorted(CONF.iterdir())
+    if group.is_dir() and group.name not in NOT_GROUPS
+    for choice in choices(group.name)
 ]
 MUST_BE_GIVEN = {
     "data": {"path": "mine.xyz"},
@@ -33,7 +36,8 @@ def test_every_choice_of_every_group_composes_and_resolves(group, choice):
     text = (CONF / group / f"{choice}.yaml").read_text()
     must = {name: value for name, value in MUST_BE_GIVEN.get(group, {}).items() if f"\n{name}: ???" in text}
     given = [f"{group}.{name}={value}" for name, value in must.items()]
-    config = composed(f"{group}={choice}", *given)
+    needed = ["data=monomers"] if (group, choice) == ("teacher", "paper") else []
+    config = composed(f"{group}={choice}", *needed, *given)
     OmegaConf.resolve(config)
     assert not OmegaConf.missing_keys(config)
 

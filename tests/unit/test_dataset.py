@@ -165,10 +165,38 @@ def test_evaluation_leaves_nothing_out_whatever_the_number_of_ranks(length, size
     assert sorted(seen) == list(range(length))
 
 
+@pytest.mark.parametrize(
+    ("length", "size", "ranks", "parts"), [(24, 8, 2, 3), (18, 5, 1, 3), (23, 8, 2, 4), (9, 4, 4, 1)]
+)
+def test_the_portions_of_a_batch_are_the_batch_and_know_what_it_has(length, size, ranks, parts):
+    whole = list(EpochBatches(length, size, 0, True, 0, ranks))
+    portioned = EpochBatches(length, size, 0, True, 0, ranks, parts)
+    steps, place = [[]], -1
+    for place, portion in enumerate(portioned):
+        assert portion
+        steps[-1] += portion
+        assert set(portion) <= {(0, number) for number in portioned.whole(place)}
+        assert len(portioned.whole(place)) in (size, length % size)
+        if portioned.ends_step(place):
+            steps.append([])
+    assert place + 1 == len(portioned)
+    assert [sorted(step) for step in steps[:-1]] == [sorted(step) for step in whole]
+    assert steps[-1] == []
+    ends = [place for place in range(len(portioned)) if portioned.ends_step(place)]
+    assert ends[:-1] == [place for place in range(len(portioned) - 1) if (place + 1) % parts == 0]  # as Lightning steps
+
+
+def test_ranks_take_as_many_portions_as_each_other():
+    for length in range(8, 40):
+        shares = [EpochBatches(length, 8, 0, True, rank, 2, 4) for rank in range(2)]
+        assert len({len(share) for share in shares}) == 1
+        assert all(portion for share in shares for portion in share)
+
+
 class Ranks:
     """As much of a trainer as a data module asks."""
 
-    global_rank, world_size = 0, 4
+    global_rank, world_size, accumulate_grad_batches = 0, 4, 1
 
 
 def test_more_processes_than_structures_to_share_are_refused(data):
@@ -179,6 +207,16 @@ def test_more_processes_than_structures_to_share_are_refused(data):
         data.test_dataloader()
     data.batch_size = 3
     with pytest.raises(ConfigError, match=r"4 processes cannot share the 24 structures .* data.batch_size=3"):
+        data.train_dataloader()
+
+
+def test_more_parts_than_structures_of_a_batch_are_refused(data):
+    data.trainer = Ranks()
+    data.trainer.accumulate_grad_batches = 3
+    data.batch_size = 12
+    data.train_dataloader()
+    data.batch_size = 11
+    with pytest.raises(ConfigError, match=r"4 processes, each in 3 parts, .* lower .* trainer.accumulate_grad_batches"):
         data.train_dataloader()
 
 

@@ -248,6 +248,7 @@ def test_the_preset_of_the_paper_changes_what_it_names_and_nothing_else():
     assert dict(changed) == {
         "student.max_neighbors": 50,
         "student.smooth": False,
+        "data.split.by": "frame",
         "data.max_force": float("inf"),
         "hessian.limit": 1e4,
         "method.terms.hessian.limit": 1e4,
@@ -256,7 +257,6 @@ def test_the_preset_of_the_paper_changes_what_it_names_and_nothing_else():
         "callbacks.halving.within": 0.05,
         "callbacks.halving.every": 20,
     }
-    assert after.data.split.by == "frame"
     assert not flat(before).keys() - flat(after).keys()
 
 
@@ -273,3 +273,9 @@ def flat(config: DictConfig) -> dict:
 @pytest.mark.parametrize("student", STUDENTS.values())
 def test_the_preset_takes_the_references_form_of_the_student_that_has_one(student):
     assert recipe("iodine", student, "preset=paper").student.get("smooth") == (False if student == "painn" else None)
+
+
+@pytest.mark.parametrize("data", ["pm3m", "yttrium", "bandgap5"])
+def test_the_preset_takes_the_corrected_energies_of_mptrj(data):
+    assert recipe(data, "painn", "preset=paper").data.energy == "corrected"
+    assert recipe(data, "painn").data.energy == "uncorrected"
