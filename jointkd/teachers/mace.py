@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from jointkd.errors import MissingExtra, TeacherError
 from jointkd.frame import Frame
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
-from jointkd.teachers import mace_model
+from jointkd.teachers import mace_model, mace_parts
 from jointkd.teachers.base import check_elements, hessian_rows, sha256_of
 
 log = logging.getLogger(__name__)
@@ -39,9 +39,9 @@ MP_THEORIES = {
 
 
 class MaceTeacher:
-    """A MACE model that labels. batch_atoms: structures are differentiated together up to that many atoms."""
+    """A MACE model that labels; see `Teacher` for batch_atoms. The module is taken over, and changed."""
 
-    def __init__(self, module: Any, identity: TeacherIdentity, device: str, batch_atoms: int) -> None:
+    def __init__(self, module: Any, identity: TeacherIdentity, device: str, batch_atoms: int | None) -> None:
         if hasattr(module, "embedding_readout"):
             raise TeacherError(
                 f"{identity.name} adds an energy that it does not give per atom", "take a model without such a readout"
@@ -49,6 +49,7 @@ class MaceTeacher:
         self.dtype = {"float32": torch.float32, "float64": torch.float64}[identity.dtype]
         self.module = module.to(device=device, dtype=self.dtype).eval().requires_grad_(False)
         self.module.atomic_energies_fn.atomic_energies.zero_()  # in float32 they drown the rest; `label` adds them
+        mace_parts.exchange(self.module)
         self.identity = identity
         self.device = device
         self.batch_atoms = batch_atoms
@@ -57,7 +58,8 @@ class MaceTeacher:
         """Energies without the free atoms', forces and Hessian rows; see `Teacher`."""
         check_elements(frames, self.identity)
         batch = self._batch(frames)
-        output = self.module(batch, training=True, compute_force=True)
+        differentiable = any(len(ids) for ids in row_ids)
+        output = self.module(batch, training=differentiable, compute_force=True)
         atomic = output["node_energy"].detach().double().cpu().numpy()
         forces = output["forces"].detach().cpu().numpy()
         rows = hessian_rows(output["forces"], batch["positions"], batch["ptr"], row_ids)
@@ -109,7 +111,7 @@ def from_checkpoint(
     name: str,
     dtype: str,
     device: str | None,
-    batch_atoms: int,
+    batch_atoms: int | None,
     head: str | None = None,
     **about: str | None,
 ) -> MaceTeacher:
@@ -153,7 +155,7 @@ def foundation(
     name: str,
     dtype: str,
     device: str | None,
-    batch_atoms: int,
+    batch_atoms: int | None,
     head: str | None = None,
     **about: str | None,
 ) -> MaceTeacher:
@@ -220,7 +222,7 @@ def teacher(
     name: str,
     dtype: str,
     device: str | None,
-    batch_atoms: int,
+    batch_atoms: int | None,
     head: str | None,
     **about: Any,
 ) -> MaceTeacher:
