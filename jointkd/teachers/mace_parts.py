@@ -35,7 +35,7 @@ def exchange(module: Any) -> None:
             interaction.conv_tp = Convolution(interaction.conv_tp)
             interaction.conv_fusion = True  # mace-torch then gives it the graph, and expects sums over edges
     for product in module.products:
-        contraction = product.symmetric_contractions
+        contraction: Any = product.symmetric_contractions
         if isinstance(contraction, SymmetricContraction) and all(
             part.correlation <= HIGHEST_ORDER for part in contraction.contractions
         ):
@@ -104,7 +104,7 @@ class Coefficients:
 
     @staticmethod
     def _order(part: Any, order: int, weights: list[Tensor], element: int) -> Tensor:
-        """[C, O, I, …] the coefficients of one order; of the third they are made symmetric here, while they are small."""
+        """[C, O, I, …] the coefficients of one order; the third is made symmetric here, while it is small."""
         outputs, inputs = outputs_of(part), part.U_tensors(1).shape[-2]
         if order > part.correlation:
             return weights[0].new_zeros(weights[0].shape[-1], outputs, *[inputs] * order)
