@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from jointkd.data.datamodule import DistillationData
 from jointkd.data.dataset import Distillation
+from jointkd.elsewhere import built_teacher
 from jointkd.labels.records import choose_rows
 from jointkd.module import DistillationModule
 from jointkd.objective.derivatives import predict
@@ -150,7 +151,7 @@ def resident(field: str) -> int:
 
 def labelling(config: DictConfig, data: DistillationData) -> dict[str, Any]:
     """Hessian rows per second of the teacher, and how far memory rises."""
-    teacher = instantiate(config.teacher)
+    teacher = built_teacher(config)
     frames = data.frames["train"][:8]
     rows = max(1, config.bench.label_rows // len(frames))
     row_ids = {frame.key: choose_rows(frame.key, len(frame), rows, 0) for frame in frames}

@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
-from jointkd.errors import ConfigError, StorageError, UserError
+from jointkd.errors import ConfigError, StorageError, UserError, behind
 from jointkd.options import CONF, PACKAGE, check_overrides, check_values, groups
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
@@ -82,11 +82,9 @@ def readable_errors(leave: bool = True) -> Iterator[None]:
 
 def as_mistake(error: Exception) -> UserError | None:
     """The user's mistake behind an error, or None for an error that is ours."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, UserError):
-            return cause
-        cause = cause.__cause__
+    mistake = behind(error, UserError)
+    if mistake is not None:
+        return mistake
     if isinstance(error, OSError) and error.errno in NO_SPACE:
         where = error.filename or "the run's folder"
         return StorageError(

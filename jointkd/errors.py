@@ -1,5 +1,16 @@
 """What a user can put right. Every entry point prints such an error as one line and exits with status 1."""
 
+from typing import TypeVar
+
+Kind = TypeVar("Kind", bound=BaseException)
+
+
+def behind(error: BaseException | None, kind: type[Kind]) -> Kind | None:
+    """The error of a kind that is an error or its cause, or the cause of that."""
+    while error is not None and not isinstance(error, kind):
+        error = error.__cause__
+    return error
+
 
 class UserError(Exception):
     """A mistake that the user can mend: `problem` names the value and its place, `remedy` what to do."""
@@ -31,7 +42,11 @@ class TeacherError(UserError):
 
 
 class MissingExtra(UserError):
-    """A package that this part needs is not installed."""
+    """A package that this part needs is not installed; `extra` of jointkd would bring it."""
+
+    def __init__(self, problem: str, remedy: str, extra: str | None = None) -> None:
+        super().__init__(problem, remedy)
+        self.extra = extra
 
 
 class StorageError(UserError):

@@ -4,40 +4,31 @@ import logging
 import multiprocessing
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from jointkd.data.datamodule import DistillationData
+from jointkd.elsewhere import built_teacher, have_done, load_teacher
 from jointkd.errors import ConfigError, CorruptShard, LabelMismatch, UserError
 from jointkd.frame import Frame
-from jointkd.labelling import (
-    Inspector,
-    RowIds,
-    commit,
-    done,
-    duration,
-    frequency,
-    label,
-    work,
-)
+from jointkd.label_costs import label_bytes, labelling_time, rounding
+from jointkd.labelling import RowIds, done, duration, frequency, label
 from jointkd.labels.quality import counted
 from jointkd.labels.records import TeacherIdentity, choose_rows
 from jointkd.labels.store import LabelStore
 from jointkd.labels.upkeep import damaged_shards, merge, set_aside, status
 from jointkd.teachers import ase
-from jointkd.teachers.base import Teacher, introduce, sha256_of
+from jointkd.teachers.base import sha256_of
 from jointkd.teachers.ensemble import joint_checksum
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from jointkd.data.datamodule import DistillationData  # lightning takes seconds to import, and labels need none
 
-TIMED = 3  # structures of a dry run
+log = logging.getLogger(__name__)
 
 
 class Wanted(NamedTuple):
@@ -48,7 +39,7 @@ class Wanted(NamedTuple):
     settings: dict[str, Any]  # of the store
 
 
-def wanted_labels(config: DictConfig, data: DistillationData) -> Wanted:
+def wanted_labels(config: DictConfig, data: "DistillationData") -> Wanted:
     """The structures and rows that a run with this configuration needs labels of. Raises ConfigError."""
     if "_target_" not in config.teacher:
         raise ConfigError("teacher=none makes no labels", "choose a teacher with teacher=…")
@@ -90,7 +81,7 @@ def labels_there(config: DictConfig, wanted: Wanted) -> LabelStore | None:
 
 
 def make_labels(
-    config: DictConfig, data: DistillationData, atomic_energies: bool = False, workers: int = 1
+    config: DictConfig, data: "DistillationData", atomic_energies: bool = False, workers: int = 1
 ) -> LabelStore:
     """The store of the configured labels, complete. The teacher is loaded only where labels are missing.
 
@@ -105,12 +96,54 @@ def make_labels(
     if store is not None and all(done(store, frame) for frame in frames):
         check_atomic_energies(store.teacher, atomic_energies, config)
         return store
+    return produce(config, wanted, atomic_energies, workers)
+
+
+def produce(config: DictConfig, wanted: Wanted, atomic_energies: bool, workers: int) -> LabelStore:
+    """Label what is missing, in this environment or in the one that has the teacher's package."""
     teacher = load_teacher(config)
+    if isinstance(teacher, Path):
+        have_done(teacher, job_of(config, wanted, atomic_energies, workers))
+        return LabelStore.open(Path(config.label.path))
     check_atomic_energies(teacher.identity, atomic_energies, config)
     store = LabelStore.create(Path(config.label.path), teacher.identity, wanted.settings)
+    if teacher.identity.dtype == "float32":
+        log.info("%s", rounding(teacher, built_teacher(in_float64(config)), list(wanted.frames.values())))
     with helpers(config, wanted, workers):
-        label(frames, wanted.row_ids, teacher, store, config.label.shard_size)
+        label(list(wanted.frames.values()), wanted.row_ids, teacher, store, config.label.shard_size)
     return store
+
+
+def in_float64(config: DictConfig) -> DictConfig:
+    """The same configuration with a teacher in double precision."""
+    return OmegaConf.merge(config, {"teacher": {"dtype": "float64"}})  # type: ignore[return-value]
+
+
+class Job(NamedTuple):
+    """What another interpreter is asked to do."""
+
+    config: dict[str, Any]
+    wanted: Wanted
+    atomic_energies: bool
+    workers: int
+    dry_run: bool
+
+
+def job_of(
+    config: DictConfig, wanted: Wanted, atomic_energies: bool = False, workers: int = 1, dry_run: bool = False
+) -> Job:
+    """The job as plain values. The other interpreter builds the teacher itself, so it is not told of `python`."""
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    return Job({**plain, "teacher": {**plain["teacher"], "python": None}}, wanted, atomic_energies, workers, dry_run)
+
+
+def carry_out(job: Job) -> None:
+    """In the other interpreter: label, or say what labels cost."""
+    config = OmegaConf.create(job.config)
+    if job.dry_run:
+        log.info("%s", estimate(config, job.wanted))
+    else:
+        produce(config, job.wanted, job.atomic_energies, job.workers)
 
 
 def check_atomic_energies(teacher: TeacherIdentity, needed: bool, config: DictConfig) -> None:
@@ -119,13 +152,6 @@ def check_atomic_energies(teacher: TeacherIdentity, needed: bool, config: DictCo
             f"method={config.method.name} needs atomic energies, and teacher {teacher.name} gives none",
             "choose method=hessian, or another teacher",
         )
-
-
-def load_teacher(config: DictConfig) -> Teacher:
-    """The configured teacher, introduced in a line."""
-    teacher = instantiate(config.teacher)
-    introduce(teacher.identity)
-    return teacher
 
 
 def check_rows(store: LabelStore, row_ids: RowIds) -> None:
@@ -141,7 +167,7 @@ def check_rows(store: LabelStore, row_ids: RowIds) -> None:
 def expected_teacher(teacher: DictConfig) -> dict[str, str | None]:
     """What is known of a teacher without loading it."""
     known = {"name": teacher.name, "dtype": teacher.dtype, "head": teacher.get("head")}
-    if "checkpoint" in teacher and (file := Path(teacher.checkpoint).expanduser()).exists():
+    if teacher.get("checkpoint") and (file := Path(teacher.checkpoint).expanduser()).exists():
         known["checkpoint"] = sha256_of(file)
     if "checkpoints" in teacher:
         files = [Path(member).expanduser() for member in teacher.checkpoints]
@@ -184,7 +210,7 @@ def look_after(config: DictConfig) -> bool:
     return True
 
 
-def status_of(config: DictConfig, data: DistillationData) -> str:
+def status_of(config: DictConfig, data: "DistillationData") -> str:
     """How far the labels of a configuration are, in a line; the teacher is not loaded."""
     wanted = wanted_labels(config, data)
     store = labels_there(config, wanted)
@@ -202,46 +228,34 @@ def status_of(config: DictConfig, data: DistillationData) -> str:
     return f"labels of {store.teacher.name}: {', '.join(parts)}: {store.path}"
 
 
-def dry_run(config: DictConfig, data: DistillationData) -> str:
+def dry_run(config: DictConfig, data: "DistillationData") -> str:
     """How many structures, rows, gigabytes and hours the labels of a configuration are, in a line.
 
-    The time is that of the missing ones, from a few that are timed: cheap, usual and dear. Their labels are kept.
+    The time is that of the missing ones, judged by a few that are timed.
     """
-    wanted = wanted_labels(config, data)
+    return estimate(config, wanted_labels(config, data))
+
+
+def estimate(config: DictConfig, wanted: Wanted) -> str:
+    """What `dry_run` says of wanted labels."""
     frames = list(wanted.frames.values())
     rows = sum(len(ids) for ids in wanted.row_ids.values())
-    size = sum(label_bytes(frame, len(wanted.row_ids[frame.key]), config.teacher.dtype) for frame in frames)
+    members = len(config.teacher.get("checkpoints") or ())
+    size = sum(
+        label_bytes(frame, len(wanted.row_ids[frame.key]), config.teacher.dtype, spread=members > 1) for frame in frames
+    )
     volume = f"{len(frames)} structures, {rows} Hessian rows, {size / 1e9:.3g} GB in {config.label.path}"
     store = labels_there(config, wanted)
     left = [frame for frame in frames if store is None or not done(store, frame)]
     if not left:
         return f"{volume}; all are labelled"
     teacher = load_teacher(config)
-    store = LabelStore.create(Path(config.label.path), teacher.identity, wanted.settings)
-    rate = work_per_second(left, wanted.row_ids, teacher, store)
-    left = [frame for frame in left if not done(store, frame)]
-    seconds = sum(work(frame, wanted.row_ids) for frame in left) / rate
-    return f"{volume}; {len(left)} are left and take one process about {seconds / 3600:.2g} h ({duration(seconds)})"
-
-
-def work_per_second(frames: list[Frame], row_ids: RowIds, teacher: Teacher, store: LabelStore) -> float:
-    """`work` per second of a teacher, timed with `TIMED` of the frames after one that warms it up; all are stored."""
-    ordered = sorted(frames, key=lambda frame: work(frame, row_ids))
-    inspector = Inspector(teacher)
-    commit(ordered[:1], row_ids, teacher, store, inspector)
-    inspector.compared = True  # so that what is timed is labelling alone
-    rest = ordered[1:] or ordered
-    sample = [rest[(2 * part + 1) * len(rest) // (2 * TIMED)] for part in range(TIMED)]
-    sample = list({frame.key: frame for frame in sample}.values())
-    started = time.perf_counter()
-    commit(sample, row_ids, teacher, store, inspector)
-    return sum(work(frame, row_ids) for frame in sample) / (time.perf_counter() - started)
-
-
-def label_bytes(frame: Frame, rows: int, dtype: str) -> int:
-    """Bytes of a structure's labels on disk, without the header."""
-    number = 4 if dtype == "float32" else 8
-    return 8 + 8 * len(frame) + 3 * number * len(frame) * (1 + rows) + 8 * rows
+    if isinstance(teacher, Path):
+        have_done(teacher, job_of(config, wanted, dry_run=True))
+        return f"timed in {teacher}"
+    seconds, based = labelling_time(left, wanted.row_ids, teacher)
+    time = f"{seconds / 3600:.2g} h ({duration(seconds)}; {based})"
+    return f"{volume}; {len(left)} are left and take one process about {time}"
 
 
 @contextmanager
@@ -279,7 +293,7 @@ def help_label(plain: dict[str, Any], wanted: Wanted, number: int, threads: int)
     if gpus > 1 and "device" in config.teacher and config.teacher.device is None:
         config.teacher.device = f"cuda:{number % gpus}"
     try:
-        teacher = instantiate(config.teacher)
+        teacher = built_teacher(config)
         store = LabelStore.create(Path(config.label.path), teacher.identity, wanted.settings)
         label(list(wanted.frames.values()), wanted.row_ids, teacher, store, config.label.shard_size, silent=True)
     except UserError as error:

@@ -22,6 +22,7 @@ from jointkd.data.datamodule import DistillationData
 from jointkd.errors import ConfigError, DataError
 from jointkd.frame import elements_of
 from jointkd.label_jobs import dry_run, look_after, make_labels, status_of
+from jointkd.labels.quality import by_reason
 from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
 from jointkd.labels.upkeep import summary
@@ -67,6 +68,7 @@ def train(config: DictConfig) -> dict[str, float]:
             "student": config.student_name,
             "teacher": config.teacher.name,
             "teacher_card": card(store.teacher) if store else None,
+            "failed_labels": by_reason(store.failed.values()) if store else None,
             "data": data.name,
             "seed": config.seed,
             "parameters": sum(p.numel() for p in module.student.parameters()),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jointkd.errors import MissingExtra, TeacherError
 from jointkd.frame import Frame
 from jointkd.labels.records import TeacherIdentity, TeacherLabels, choose_rows
 
@@ -74,6 +75,23 @@ class CompanionTeacher(NumberTeacher):
         while len(list(self.folder.iterdir())) < self.companions and time.monotonic() < end:
             time.sleep(0.01)
         return super().label(frames, row_ids)
+
+
+class PackagedTeacher(NumberTeacher):
+    """Needs a package that is only where the environment variable TOY_PACKAGE is set, and leaves its process's number
+    in `folder`. What `TOY_PACKAGE` says is done as it is built: `works`, or how it fails.
+    """
+
+    def __init__(self, folder: str, dtype: str, name: str, seconds: float = 0.0) -> None:
+        package = os.environ.get("TOY_PACKAGE")
+        if package is None:
+            raise MissingExtra("toy teachers need toy, which is not here", "install it", extra="fairchem")
+        if package == "refuses":
+            raise TeacherError("the toy is broken", "mend it")
+        if package == "dies":
+            os._exit(3)
+        super().__init__(seconds=seconds)
+        (Path(folder) / str(os.getpid())).touch()
 
 
 def calls_in(file: Path) -> list[str]:

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import math
-import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,10 @@ from torch import Tensor
 
 from jointkd.errors import ConfigError, DataError
 from jointkd.fairchem.models import HEADS, convert, model_notes, student_config
+from jointkd.fairchem1 import element_references, named_weights, normaliser, read_checkpoint
 from jointkd.weights import SavedStudent, build, check_weights, save_student
 
 log = logging.getLogger(__name__)
-
-KEPT = ("state_dict", "config", "normalizers", "elementrefs", "ema")
-PLAIN = f"plain = {{k: checkpoint[k] for k in {KEPT} if k in checkpoint}}; torch.save(plain, 'plain.pt')"
-OLD_TARGETS = {"target": "energy", "grad_target": "forces"}
 
 
 def import_checkpoint(checkpoint: str, output: str, ema: bool = True, scale: str | None = None) -> SavedStudent:
@@ -65,40 +61,6 @@ def import_checkpoint(checkpoint: str, output: str, ema: bool = True, scale: str
     return imported
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The dictionary that fairchem saved, read without running code. Raises DataError for any other file."""
-    if not path.is_file():
-        raise DataError(f"checkpoint={path}: there is no such file", "give a checkpoint of fairchem-core 1.x (*.pt)")
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        blocked = re.search(r"(?:GLOBAL|[Cc]lass|global) (\S*\.\S+)", str(error))
-        if blocked:
-            raise DataError(
-                f"checkpoint={path} needs code to be run to be read ({blocked[1].rstrip('.')}), which is refused",
-                "where you trust it, read it with checkpoint = torch.load(path, map_location='cpu', "
-                f"weights_only=False); {PLAIN}, and import that",
-            ) from error
-        raise not_a_checkpoint(path, "it is no file of torch.save") from error
-    except OSError as error:
-        raise not_a_checkpoint(path, f"it cannot be read ({error.strerror})") from error
-    except (RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise not_a_checkpoint(path, "it is no file of torch.save") from error
-    if not isinstance(saved, dict):
-        raise not_a_checkpoint(path, f"it holds a {type(saved).__name__}")
-    for key in ("state_dict", "config"):
-        if not isinstance(saved.get(key), dict) or not saved[key]:
-            raise not_a_checkpoint(path, f"it has no {key}")
-    return saved
-
-
-def not_a_checkpoint(path: Path, why: str) -> DataError:
-    return DataError(
-        f"checkpoint={path} is not a checkpoint of fairchem-core 1.x: {why}",
-        "give the best_checkpoint.pt or checkpoint.pt of a training run",
-    )
-
-
 def model_of(saved: dict[str, Any], path: Path) -> tuple[str, dict[str, Any]]:
     """The model's name and settings, whether the config names them together or, as older ones, apart."""
     model = saved["config"].get("model")
@@ -116,7 +78,7 @@ def chosen_weights(saved: dict[str, Any], ema: bool, path: Path) -> tuple[dict[s
 
     The average has no names: it is in the order of the model's parameters, without fixed scales and constants.
     """
-    state = {re.sub(r"^(module\.)+", "", name): value for name, value in saved["state_dict"].items()}
+    state = named_weights(saved)
     # `layers` of an output block of GemNet is saved a second time as `seq_energy`
     state = {name: value for name, value in state.items() if ".seq_energy." not in name}
     shadow = (saved.get("ema") or {}).get("shadow_params")
@@ -139,14 +101,11 @@ def head_factors(
 ) -> tuple[dict[str, float], list[str]]:
     """What to multiply the last layers by so that energies are in eV and forces in eV/Å, and what to tell of it."""
     factors = {"energy": 1.0, "forces": 1.0}
-    for name, state in (saved.get("normalizers") or {}).items():
-        target = OLD_TARGETS.get(name, name)
-        if target not in factors:
-            continue  # of a loss: students predict nothing else
-        mean, spread = (torch.as_tensor(state[key]) for key in ("mean", "rmsd" if "rmsd" in state else "std"))
+    for target in factors:  # others are of a loss: students predict nothing else
+        mean, spread = normaliser(saved, target)
         if mean.any() or spread.numel() != 1:
             raise DataError(
-                f"checkpoint={path}: its normaliser of {name} has mean {mean.tolist()}, std {spread.tolist()}, and "
+                f"checkpoint={path}: its normaliser of {target} has mean {mean.tolist()}, std {spread.tolist()}, and "
                 "energies of students are sums over atoms, which a constant per structure is not",
                 "train with mean 0 and element references instead",
             )
@@ -171,10 +130,8 @@ def head_factors(
 
 def reference_energies(saved: dict[str, Any]) -> tuple[dict[int, float], str]:
     """eV by atomic number, where the checkpoint has them, and what to tell of them."""
-    state = (saved.get("elementrefs") or {}).get("energy") or {}
-    if "element_references" not in state:
+    energies = element_references(saved)
+    if not energies:
         return {}, "reference energies: none; predictions are of the energies as they stood in the training data"
-    energies = dict(enumerate(torch.as_tensor(state["element_references"]).double().flatten().tolist()))
-    energies = {number: energy for number, energy in energies.items() if energy and number}
     written = ", ".join(f"{chemical_symbols[number]}: {energy:.6g}" for number, energy in energies.items())
     return energies, f"predictions are relative to data.reference_energies={{{written}}} eV"

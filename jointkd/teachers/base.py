@@ -74,6 +74,14 @@ def check_elements(frames: list[Frame], identity: TeacherIdentity) -> None:
             )
 
 
+def device_of(device: str | None) -> str:
+    """The device to label on: cuda where there is one; or the one named. Raises TeacherError if that is not here."""
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise TeacherError(f"teacher.device={device} is not here, or not for this torch", "leave out teacher.device")
+    return device
+
+
 def sha256_of(path: Path) -> str:
     """Checksum of a file, or of the files of a directory in the order of their names."""
     files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]

@@ -46,7 +46,8 @@ class Batching:
             if labels is None and count > 1:
                 self._halve(sum(len(frame) for frame, _ in batch))
                 continue
-            found.update(zip(waiting[:count], labels or [NO_MEMORY], strict=True))
+            said = [NO_MEMORY] if labels is None else labels
+            found.update(zip(waiting[:count], said, strict=True))
             waiting = waiting[count:]
         return [found[i] for i in range(len(frames))]
 

@@ -17,7 +17,7 @@ from jointkd.errors import MissingExtra, TeacherError
 from jointkd.frame import Frame
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.teachers import mace_model, mace_parts
-from jointkd.teachers.base import check_elements, hessian_rows, sha256_of
+from jointkd.teachers.base import check_elements, device_of, hessian_rows, sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -229,9 +229,7 @@ def teacher(
     """A loaded module and where it came from make a teacher. Raises TeacherError for a head that it does not have."""
     if dtype not in ("float32", "float64"):
         raise TeacherError(f"teacher.dtype={dtype} is not a precision of MACE", "choose float64 or float32")
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise TeacherError(f"teacher.device={device} is not here, or not for this torch", "leave out teacher.device")
+    device = device_of(device)
     heads = heads_of(module)
     if head not in heads and (head is not None or len(heads) > 1):
         raise TeacherError(
@@ -276,5 +274,7 @@ def import_mace() -> None:
         with contextlib.redirect_stdout(io.StringIO()):
             import mace.calculators  # noqa: F401
     except ImportError as error:
-        raise MissingExtra("MACE teachers need mace-torch, which is not here", "pip install 'jointkd[mace]'") from error
+        raise MissingExtra(
+            "MACE teachers need mace-torch, which is not here", "pip install 'jointkd[mace]'", extra="mace"
+        ) from error
     os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # set by mace-torch: it would trust every later pickle

@@ -36,10 +36,10 @@ def exchange(module: Any) -> None:
             interaction.conv_fusion = True  # mace-torch then gives it the graph, and expects sums over edges
     for product in module.products:
         contraction: Any = product.symmetric_contractions
-        if isinstance(contraction, SymmetricContraction) and all(
-            part.correlation <= HIGHEST_ORDER for part in contraction.contractions
-        ):
-            product.symmetric_contractions = Contraction(contraction)
+        if isinstance(contraction, SymmetricContraction):
+            parts: Any = contraction.contractions
+            if all(part.correlation <= HIGHEST_ORDER for part in parts):
+                product.symmetric_contractions = Contraction(contraction)
 
 
 class Contraction(torch.nn.Module):

@@ -89,7 +89,7 @@ def test_verify_says_that_all_is_whole_or_names_what_is_not_and_the_next_run_men
     assert command("label", *options, "label.verify=true").status == 0
 
 
-def test_a_dry_run_says_how_much_and_how_long_and_keeps_the_labels_that_it_timed(command, options, tmp_path):
+def test_a_dry_run_says_how_much_and_how_long_and_makes_nothing(command, options, tmp_path):
     told = command("label", *options, "label.dry_run=true")
     assert told.status == 0, told.err
     found = re.search(
@@ -98,13 +98,14 @@ def test_a_dry_run_says_how_much_and_how_long_and_keeps_the_labels_that_it_timed
     )
     assert found, told.out
     structures, rows, gigabytes, left, hours = (float(number) for number in found.groups())
-    assert structures - left == 4
+    assert structures == left
+    assert not shards(tmp_path)
     assert 0 < hours < 0.1
     assert command("label", *options).status == 0
     status = command("label", *options, "label.status=true").out
     assert f"{structures:.0f} done, 0 left" in status
     written = sum(shard.stat().st_size for shard in shards(tmp_path))
-    assert 0.6 * written < 1e9 * gigabytes < written  # headers are a large part of such small files
+    assert 0.9 * written < 1e9 * gigabytes < 1.1 * written
     assert rows > 4 * structures
     done = command("label", *options, "label.dry_run=true")
     assert "all are labelled" in done.out

@@ -20,7 +20,12 @@ EVERYTHING = [
 ]
 MUST_BE_GIVEN = {
     "data": {"path": "mine.xyz"},
-    "teacher": {"checkpoint": "a.model", "checkpoints": "[a.model,b.model]", "calculator": "ase.calculators.emt.EMT"},
+    "teacher": {
+        "checkpoint": "a.model",
+        "checkpoints": "[a.model,b.model]",
+        "task": "omol",
+        "calculator": "ase.calculators.emt.EMT",
+    },
 }
 
 

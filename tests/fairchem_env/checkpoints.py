@@ -1,0 +1,177 @@
+"""Very small models of fairchem-core with made-up weights, as files that its two versions write."""
+
+import copy
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+BACKBONE_1X = {  # with the values of eSEN-30M-OAM, but for its size
+    "model": "esen_backbone",
+    "max_num_elements": 100,
+    "sphere_channels": 8,
+    "lmax": 3,
+    "mmax": 2,
+    "grid_resolution": None,
+    "otf_graph": True,
+    "max_neighbors": 300,
+    "use_pbc": True,
+    "use_pbc_single": False,
+    "cutoff": 5.0,
+    "edge_channels": 8,
+    "distance_function": "gaussian",
+    "num_distance_basis": 16,
+    "direct_forces": False,
+    "regress_forces": True,
+    "regress_stress": True,
+    "num_layers": 2,
+    "hidden_channels": 8,
+    "norm_type": "rms_norm_sh",
+    "act_type": "gate",
+    "mlp_type": "spectral",
+    "use_envelope": True,
+    "activation_checkpointing": False,
+}
+SHARED = (
+    "max_num_elements", "sphere_channels", "lmax", "mmax", "cutoff", "edge_channels", "num_distance_basis",
+    "num_layers", "hidden_channels", "norm_type", "act_type", "max_neighbors",
+)  # fmt: skip
+HEAD_2X = "fairchem.core.models.uma.escn_md.MLP_EFS_Head"
+MEAN, RMSD = 0.7, 1.423
+REFERENCES = [0.0, *(-0.1 * number for number in range(1, 100))]  # eV by atomic number
+
+
+def backbone_2x(**changes: Any) -> dict[str, Any]:
+    """The same architecture as fairchem-core 2.x describes it."""
+    return {
+        "model": "fairchem.core.models.uma.escn_md.eSCNMDBackbone",
+        **{name: BACKBONE_1X[name] for name in SHARED},
+        "ff_type": BACKBONE_1X["mlp_type"],
+        "direct_forces": False,
+        "regress_forces": True,
+        "otf_graph": True,
+        "always_use_pbc": False,
+        "use_dataset_embedding": False,
+        **changes,
+    }
+
+
+def weight(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """A parameter drawn by its name, so that fairchem-core 1.10 could be given the same model."""
+    drawn = np.random.default_rng(zlib.crc32(name.encode())).normal(size=shape)
+    matrix = len(shape) > 1 and "affine" not in name
+    value = drawn / np.sqrt(shape[-1]) if matrix else 0.1 * drawn + name.endswith(("affine_weight", "net.1.weight"))
+    return torch.tensor(value, dtype=torch.float32)
+
+
+def redrawn(model: torch.nn.Module) -> torch.nn.Module:
+    """The model with all parameters drawn by their names."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weight(name, tuple(parameter.shape)))
+    return model
+
+
+def write_1x(path: Path, **changes: Any) -> Path:
+    """A checkpoint as fairchem-core 1.10 saves it, with weights of a model of 2.x under the names of 1.x.
+
+    changes: entries of the checkpoint that are to be others; `backbone`, `heads` of its model's settings.
+    """
+    from fairchem.core.models.base import HydraModel
+
+    with torch.random.fork_rng(devices=[]):
+        model = redrawn(HydraModel(backbone=backbone_2x(), heads={"oam": {"module": HEAD_2X}}))
+    state = {
+        name: value
+        for name, value in model.state_dict().items()
+        if not any(part in name for part in ("charge_embedding", "spin_embedding", "mix_csd"))
+    }
+    constants = ("offset", "balance_degree_weight", "expand_index")  # 1.x saves these, 2.x does not
+    state |= {name: value for name, value in model.named_buffers() if name.endswith(constants)}
+    scale = {"mean": torch.tensor(0.0), "rmsd": torch.tensor(RMSD)}
+    settings = {
+        "name": "hydra",
+        "pass_through_head_outputs": True,
+        "otf_graph": True,
+        "backbone": {**BACKBONE_1X, **changes.pop("backbone", {})},
+        "heads": changes.pop("heads", {"oam": {"module": "esen_mlp_efs_head"}}),
+    }
+    checkpoint = {
+        "state_dict": state,
+        "normalizers": {"energy": {**scale, "mean": torch.tensor(MEAN)}, "forces": scale, "stress": scale},
+        "elementrefs": {"energy": {"element_references": torch.tensor(REFERENCES)}},
+        "config": {"trainer": "mlip_trainer", "model": settings, "optim": {"ema_decay": 0.999}, "cmd": {"seed": 0}},
+        "val_metrics": {"energy_mae": {"metric": np.float64(0.1), "numel": 10}},
+        "amp": None,
+    }
+    torch.save({**checkpoint, **changes}, path)
+    return path
+
+
+def write_2x(path: Path, tasks: tuple[str, ...] = ("omol", "omat"), **changes: Any) -> Path:
+    """A checkpoint as fairchem-core 2.x saves it for inference: UMA in small, with embeddings of charge, spin and task.
+
+    changes: settings of its backbone that are to be others.
+    """
+    import hydra
+    from fairchem.core.units.mlip_unit.api.inference import MLIPInferenceCheckpoint
+
+    names = {task: task for task in tasks}
+    backbone = backbone_2x(
+        model="fairchem.core.models.uma.escn_moe.eSCNMDMoeBackbone",
+        num_experts=4,
+        moe_layer_type="pytorch",
+        use_composition_embedding=True,
+        model_version=1.1,
+        use_dataset_embedding=True,
+        dataset_mapping=names,
+        **changes,
+    )
+    head = {
+        "module": "fairchem.core.models.uma.escn_moe.DatasetSpecificMoEWrapper",
+        "head_cls": HEAD_2X,
+        "head_kwargs": {"wrap_property": False},
+        "dataset_mapping": names,
+    }
+    config = {
+        "_target_": "fairchem.core.models.base.HydraModel",
+        "backbone": backbone,
+        "heads": {"energyandforcehead": head},
+        "pass_through_head_outputs": True,
+    }
+    with torch.random.fork_rng(devices=[]):
+        model = redrawn(hydra.utils.instantiate(copy.deepcopy(config)))
+    averaged = torch.optim.swa_utils.AveragedModel(model)
+    entries = [task_2x(task, wanted) for task in tasks for wanted in ("energy", "forces")]
+    torch.save(MLIPInferenceCheckpoint(config, model.state_dict(), averaged.state_dict(), entries), path)
+    return path
+
+
+def task_2x(task: str, wanted: str) -> dict[str, Any]:
+    """What a checkpoint of 2.x says of one of its outputs."""
+    normalisation = "fairchem.core.modules.normalization"
+    references = {
+        "_target_": f"{normalisation}.element_references.ElementReferences",
+        "element_references": {"_target_": "torch.DoubleTensor", "_args_": [REFERENCES]},
+    }
+    return {
+        "_target_": "fairchem.core.units.mlip_unit.mlip_unit.Task",
+        "name": f"{task}_{wanted}",
+        "level": "system" if wanted == "energy" else "atom",
+        "property": wanted,
+        "out_spec": {
+            "_target_": "fairchem.core.units.mlip_unit.mlip_unit.OutputSpec",
+            "dim": [1] if wanted == "energy" else [3],
+            "dtype": "float32",
+        },
+        "normalizer": {"_target_": f"{normalisation}.normalizer.Normalizer", "mean": 0.0, "rmsd": RMSD},
+        "datasets": [task],
+        "element_references": references if wanted == "energy" else None,
+    }
+
+
+if __name__ == "__main__":  # for tests in environments without fairchem-core
+    write_1x(Path(sys.argv[1]))

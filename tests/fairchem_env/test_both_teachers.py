@@ -1,0 +1,74 @@
+"""What holds for converted eSEN models and for models that fairchem-core loads itself."""
+
+import numpy as np
+import pytest
+
+from jointkd.errors import TeacherError
+from jointkd.labelling import Inspector, label
+from jointkd.labels.records import choose_rows
+from jointkd.labels.store import LabelStore
+from tests.fairchem_env.labelled import ETHANOL, SALT, WATER, agree, frame_of, labels_of, moved
+
+
+@pytest.fixture(params=["esen", "uma"])
+def teacher(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.mark.parametrize("atoms", [ETHANOL, SALT], ids=["molecule", "crystal"])
+def test_forces_and_rows_are_central_differences(teacher, atoms):
+    step, rows = 1e-4, [0, 4, 3 * len(atoms) - 1]
+    labels = labels_of(teacher, atoms, rows)
+    for row, found in zip(rows, labels.hessian_rows, strict=True):
+        ahead, behind = (labels_of(teacher, moved(atoms, row, sign * step)) for sign in (1, -1))
+        slope = -(ahead.energy - behind.energy) / (2 * step)
+        np.testing.assert_allclose(labels.forces.reshape(-1)[row], slope, rtol=1e-5, atol=1e-8)
+        column = -(ahead.forces - behind.forces) / (2 * step)
+        np.testing.assert_allclose(found, column, rtol=0, atol=1e-5 * np.abs(labels.hessian_rows).max())
+
+
+@pytest.mark.parametrize("atoms", [ETHANOL, SALT], ids=["molecule", "crystal"])
+def test_a_full_hessian_is_symmetric_and_its_rows_sum_to_zero(teacher, atoms):
+    hessian = labels_of(teacher, atoms, range(3 * len(atoms))).hessian_rows
+    square = hessian.reshape(len(hessian), -1)
+    bound = 1e-12 * np.abs(square).max()
+    np.testing.assert_allclose(square, square.T, rtol=0, atol=bound)
+    np.testing.assert_allclose(hessian.sum(1), 0, atol=bound)
+
+
+def test_a_batch_of_molecules_and_crystals_gives_each_its_own_labels(teacher):
+    chosen = [(ETHANOL, [3, 0, 26]), (SALT, [5]), (WATER, [])]
+    frames = [frame_of(atoms) for atoms, _ in chosen]
+    together = teacher.label(frames, [np.array(rows, dtype=int) for _, rows in chosen])
+    for (atoms, rows), labels in zip(chosen, together, strict=True):
+        agree(labels, labels_of(teacher, atoms, rows), 1e-12)
+
+
+def test_atomic_energies_and_references_sum_to_the_energy(teacher):
+    labels = labels_of(teacher, ETHANOL)
+    free = sum(teacher.identity.free_atom_energies[int(z)] for z in ETHANOL.numbers)
+    np.testing.assert_allclose(labels.atomic_energies.sum() + free, labels.energy, rtol=1e-14)
+    assert teacher.identity.free_atom_energies[8] == pytest.approx(-0.8)
+
+
+def test_where_a_molecule_is_changes_nothing(teacher):
+    far = ETHANOL.copy()
+    far.positions += [300.0, -200.0, 100.0]
+    agree(labels_of(teacher, far, [1, 7]), labels_of(teacher, ETHANOL, [1, 7]), 1e-9)
+
+
+def test_an_element_that_the_model_does_not_know_is_refused(teacher):
+    heavy = WATER.copy()
+    heavy.numbers[0] = 100
+    with pytest.raises(TeacherError, match="does not know Fm"):
+        labels_of(teacher, heavy)
+
+
+def test_labels_pass_all_checks_and_are_stored(teacher, tmp_path):
+    frames = [frame_of(atoms) for atoms in (ETHANOL, SALT, WATER)]
+    rows = {frame.key: choose_rows(frame.key, len(frame), 4, 0) for frame in frames}
+    store = LabelStore.create(tmp_path, teacher.identity, {"rows": 4})
+    label(frames, rows, teacher, store)
+    assert len(store) == 3
+    assert not store.failed
+    assert Inspector(teacher).bounds.differences == 1e-3
