@@ -180,6 +180,12 @@ def build(config: DictConfig, directory: Path) -> tuple[DistillationModule, Dist
 def join_labels(config: DictConfig, module: DistillationModule, data: DistillationData) -> LabelStore | None:
     """Label what is missing and give the labels to the data; without a teacher, check that none is needed."""
     store = None
+    doubted = [name for name, term in module.terms.items() if getattr(term, "spread", None) is not None]
+    if doubted and "checkpoints" not in config.teacher:
+        raise ConfigError(
+            f"method.terms.{doubted[0]}.spread needs teachers that disagree, and teacher={config.teacher.name} is one",
+            "leave it null, or take teacher=ensemble",
+        )
     if "_target_" in config.teacher:
         store = make_labels(config, data, module.needs_atomic_energies)
         data.join(store, module.rows, config.label.eval_rows)

@@ -89,6 +89,8 @@ class StructureDataset(Dataset[Structure]):
         if self.teacher is not None and self.teacher.alignment is not None:
             labels = self.teacher.store.read(frame.key, rows=False)
             structure.teacher_atomic_energies = torch.from_numpy(self.teacher.alignment.targets(frame, labels))
+            if labels.spread is not None:
+                structure.teacher_energy_spread = torch.from_numpy(labels.spread.atomic_energies)
         return structure
 
 

@@ -43,6 +43,7 @@ def test_each_job_of_a_sweep_has_its_own_folder_and_all_are_compared_and_tested_
     for run in runs:
         config, summary = OmegaConf.load(run / "config.yaml"), summary_of(run)
         assert (config.method.name, config.seed) == (summary["method"], summary["seed"])
+        assert summary["failed_labels"] == {}
         assert not OmegaConf.missing_keys(config)
         seen.add((summary["method"], summary["seed"]))
         provenance = json.loads((run / "provenance.json").read_text())

@@ -102,3 +102,22 @@ def test_gradients_of_the_joint_loss_are_central_differences_of_it(batch, conser
                 parameter -= sign * step * direction
         difference = (values[0] - values[1]) / (2 * step)
         assert difference == pytest.approx(expected, rel=1e-5, abs=1e-4), name
+
+
+def test_atoms_on_which_an_ensemble_disagrees_count_less(batch, prediction):
+    batch.teacher_energy_spread = torch.zeros(len(batch.teacher_atomic_energies), dtype=torch.float64)
+    plain = AtomicEnergy(20, "mae")(prediction, batch)
+    agreed = AtomicEnergy(20, "mae", spread=0.1)(prediction, batch)
+    assert agreed == plain
+    batch.teacher_energy_spread[3:5] = torch.tensor([0.1, 0.3])
+    errors = (prediction.atomic_energies - batch.teacher_atomic_energies).abs()
+    doubted = AtomicEnergy(20, "mae", spread=0.1)(prediction, batch)
+    assert float(plain.total - doubted.total) == pytest.approx(float(errors[3] / 2 + 0.9 * errors[4]))
+    assert doubted.number == plain.number
+    assert AtomicEnergy(20, "mae")(prediction, batch) == plain
+
+
+@pytest.mark.parametrize("spread", [0.0, -1.0])
+def test_a_spread_is_an_energy(spread):
+    with pytest.raises(ConfigError, match="atomic_energy.spread"):
+        AtomicEnergy(20, "mae", spread=spread)
