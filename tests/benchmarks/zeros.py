@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.zeros outputs/zeros
 
-Four students, alike but for the labels and for whether the teacher's energies are aligned to the data. There is no option
-to leave the alignment out, so it is taken away here. Prints one line of JSON for each.
+Four students, alike but for the labels and for whether the teacher's energies are aligned to the data. There is no
+option to leave the alignment out, so it is taken away here. Prints one line of JSON for each.
 """
 
 import argparse

@@ -119,5 +119,5 @@ def test_atoms_on_which_an_ensemble_disagrees_count_less(batch, prediction):
 
 @pytest.mark.parametrize("spread", [0.0, -1.0])
 def test_a_spread_is_an_energy(spread):
-    with pytest.raises(ConfigError, match="atomic_energy.spread"):
+    with pytest.raises(ConfigError, match=r"atomic_energy\.spread"):
         AtomicEnergy(20, "mae", spread=spread)
