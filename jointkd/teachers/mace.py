@@ -1,6 +1,7 @@
 """MACE teachers: foundation models by name, any `.model` file, and plain-weight directories."""
 
 import contextlib
+import hashlib
 import io
 import logging
 import os
@@ -8,11 +9,13 @@ import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 
+from jointkd.download import fetch
 from jointkd.errors import MissingExtra, TeacherError
 from jointkd.frame import Frame
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
@@ -113,13 +116,16 @@ def from_checkpoint(
     device: str | None,
     batch_atoms: int | None,
     head: str | None = None,
+    sha256: str | None = None,
     **about: str | None,
 ) -> MaceTeacher:
-    """A teacher from a `.model` file (a pickle: its author is trusted) or from a directory of plain weights.
+    """A teacher from a `.model` file (a pickle: its author is trusted), its URL, or a directory of plain weights.
 
-    Raises TeacherError where the file is missing or is no MACE model, MissingExtra without mace-torch.
+    sha256: of a file that is fetched. Raises TeacherError where the file is missing or is no MACE model, MissingExtra
+    without mace-torch, DataError where a URL does not give the file.
     """
-    path = Path(checkpoint).expanduser()
+    is_url = checkpoint.startswith(("http://", "https://"))
+    path = fetch_url(checkpoint, sha256) if is_url else Path(checkpoint).expanduser()
     if not path.exists():
         raise TeacherError(f"teacher.checkpoint={path} does not exist", "give the path of a MACE .model file")
     import_mace()
@@ -157,14 +163,26 @@ def foundation(
     device: str | None,
     batch_atoms: int | None,
     head: str | None = None,
+    url: str | None = None,
+    sha256: str | None = None,
     **about: str | None,
 ) -> MaceTeacher:
     """A foundation model that mace-torch knows by name: family `mace_off` or `mace_mp`, without dispersion.
 
-    A licence or level of theory that is not given is that of the size. Taken from mace-torch's cache, or fetched into
-    it. Raises TeacherError for an unknown size, or where it cannot be fetched, MissingExtra without mace-torch.
+    url: of one that it does not know, and its checksum; `size` then only names it. A licence or level of theory that is
+    not given is that of the size. Taken from mace-torch's cache, or fetched into it. Raises TeacherError for an unknown
+    size, or where it cannot be fetched, MissingExtra without mace-torch, DataError where `url` does not give the file.
     """
     import_mace()
+    path = fetch_known(family, size) if url is None else fetch_url(url, sha256)
+    if family == "mace_mp":
+        known_of_size = {"licence": of_size(size, MP_LICENCES), "level_of_theory": of_size(size, MP_THEORIES)}
+        about = {**known_of_size, **stated(about)}
+    return teacher(load_pickle(path), path, name, dtype, device, batch_atoms, head, **stated(about))
+
+
+def fetch_known(family: str, size: str) -> Path:
+    """The file of a foundation model that mace-torch knows. Raises TeacherError."""
     from mace.calculators import foundations_models
 
     known = {
@@ -176,16 +194,25 @@ def foundation(
     log.info("%s model %r: from %s, fetched into it where it is not there yet", family, size, cache())
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            path = fetch_off(size) if family == "mace_off" else fetch_mp(size)
+            return fetch_off(size) if family == "mace_off" else fetch_mp(size)
     except (RuntimeError, OSError) as error:
         raise TeacherError(
             f"the {family} model {size!r} could not be fetched ({error})",
             f"fetch it elsewhere and give it as teacher=mace teacher.checkpoint=FILE, or put it into {cache()}",
         ) from error
-    if family == "mace_mp":
-        known_of_size = {"licence": of_size(size, MP_LICENCES), "level_of_theory": of_size(size, MP_THEORIES)}
-        about = {**known_of_size, **stated(about)}
-    return teacher(load_pickle(path), path, name, dtype, device, batch_atoms, head, **stated(about))
+
+
+def fetch_url(url: str, sha256: str | None) -> Path:
+    """The file of a URL in mace-torch's cache, in a folder of that URL's own. Raises DataError, StorageError.
+
+    Without its publisher's checksum that of the first download is kept beside it, and compared with from then on.
+    """
+    import_mace()
+    folder = cache() / hashlib.sha256(url.encode()).hexdigest()[:8]
+    path = fetch(url, folder / Path(urlsplit(url).path).name, sha256)
+    if sha256 is None:
+        log.warning("%s is a pickle without a publisher's checksum (teacher.sha256): whoever serves it is trusted", url)
+    return path
 
 
 def fetch_mp(size: str) -> Path:
