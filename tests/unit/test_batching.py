@@ -1,5 +1,5 @@
 import logging
-import time
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ class Recording(NumberTeacher):
     ) -> None:
         super().__init__()
         self.batch_atoms, self.limit, self.cost = batch_atoms, limit, cost  # type: ignore[assignment]
+        self.clock = SimpleNamespace(now=0.0)
         self.error = error or torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
         self.batches: list[list[Frame]] = []
 
@@ -33,7 +34,7 @@ class Recording(NumberTeacher):
         if atoms > self.limit:
             raise self.error
         if self.cost is not None:
-            time.sleep(self.cost(atoms))
+            self.clock.now += self.cost(atoms)
         return super().label(frames, row_ids)
 
     def sizes(self) -> list[int]:
@@ -94,6 +95,13 @@ def test_another_error_of_the_teacher_is_not_taken_for_want_of_memory():
         Batching(Recording(batch_atoms=40, limit=11, error=RuntimeError("shapes"))).label(FRAMES, ROWS)
 
 
+def timed(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Recording:
+    """A teacher whose calls take what `cost` says, by a clock of its own."""
+    teacher = Recording(None, **options)
+    monkeypatch.setattr(batching.time, "perf_counter", lambda: teacher.clock.now)
+    return teacher
+
+
 def same_sized(count: int) -> list[tuple[Frame, np.ndarray]]:
     rng = np.random.default_rng(0)
     return [(Frame(np.array([1, 6, 8]), rng.normal(size=(3, 3))), np.arange(9)) for _ in range(count)]
@@ -107,18 +115,18 @@ def same_sized(count: int) -> list[tuple[Frame, np.ndarray]]:
         (lambda atoms: 0.05 if atoms <= 12 else 0.4, 12),  # a cache that holds four
     ],
 )
-def test_the_probe_takes_as_many_atoms_as_are_fastest(cost, atoms, caplog):
+def test_the_probe_takes_as_many_atoms_as_are_fastest(cost, atoms, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "jointkd")
-    assert probe(Recording(None, cost=cost), same_sized(16)) == atoms
+    assert probe(timed(monkeypatch, cost=cost), same_sized(16)) == atoms
     assert f"numbers labels up to {atoms} atoms together" in caplog.text
 
 
 def test_the_probe_does_not_go_beyond_what_memory_allows(monkeypatch):
-    assert probe(Recording(None, limit=6, cost=lambda atoms: 0.03), same_sized(16)) == 6
+    assert probe(timed(monkeypatch, limit=6, cost=lambda atoms: 0.03), same_sized(16)) == 6
     peaks = iter([0, 100, 300, 900])
     monkeypatch.setattr(batching, "peak_memory", lambda: next(peaks))
     monkeypatch.setattr(batching, "free_memory", lambda: 500)
-    assert probe(Recording(None, cost=lambda atoms: 0.03), same_sized(16)) == 6
+    assert probe(timed(monkeypatch, cost=lambda atoms: 0.03), same_sized(16)) == 6
 
 
 def test_a_probe_is_made_once_and_with_few_rows():
