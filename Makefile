@@ -2,17 +2,20 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+VENV_FAIRCHEM ?= .venv-fairchem
 SEEDS ?= 0
 
 IN_VENV = $(VENV)/bin/python
 STAMP = $(VENV)/.installed
+IN_VENV_FAIRCHEM = $(VENV_FAIRCHEM)/bin/python
+STAMP_FAIRCHEM = $(VENV_FAIRCHEM)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow lint bench clean
+.PHONY: help env env-fairchem demo test test-fairchem test-slow lint bench clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{ printf "  %-10s %s\n", $$1, $$2 }'
-	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) SEEDS=$(SEEDS)"
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{ printf "  %-14s %s\n", $$1, $$2 }'
+	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) VENV_FAIRCHEM=$(VENV_FAIRCHEM) SEEDS=$(SEEDS)"
 
 env: $(STAMP) ## create the virtual environment VENV with PYTHON, once
 
@@ -22,6 +25,14 @@ $(STAMP): pyproject.toml
 	$(IN_VENV) -m pip install -e '.[mace,sweep,xtb,dev]'
 	touch $@
 
+env-fairchem: $(STAMP_FAIRCHEM) ## create VENV_FAIRCHEM, where teachers of fairchem-core label (2.4 GB), once
+
+$(STAMP_FAIRCHEM): pyproject.toml
+	$(PYTHON) -m venv $(VENV_FAIRCHEM)
+	$(IN_VENV_FAIRCHEM) -m pip install --upgrade pip
+	$(IN_VENV_FAIRCHEM) -m pip install -e '.[fairchem,dev]'
+	touch $@
+
 demo: env ## train three students on the example with SEEDS, and compare them in outputs/demo
 	rm -rf outputs/demo
 	$(IN_VENV) -m jointkd.train -m experiment=demo method=none,hessian,joint seed=$(SEEDS)
@@ -29,6 +40,9 @@ demo: env ## train three students on the example with SEEDS, and compare them in
 
 test: env ## run the tests that take seconds
 	$(IN_VENV) -m pytest
+
+test-fairchem: env-fairchem ## run the tests that need fairchem-core
+	$(IN_VENV_FAIRCHEM) -m pytest tests/fairchem_env
 
 test-slow: env ## run the tests that take minutes
 	$(IN_VENV) -m pytest -m slow
@@ -42,6 +56,6 @@ lint: env ## check style, types and the direction of imports
 bench: env ## time a training step and the labelling
 	$(IN_VENV) -m jointkd.bench
 
-clean: ## remove the virtual environment and caches; outputs/ stays
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+clean: ## remove the virtual environments and caches; outputs/ stays
+	rm -rf $(VENV) $(VENV_FAIRCHEM) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find jointkd tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -81,7 +81,7 @@ def have_done(python: Path, job: Any) -> None:
 
     It ends with this process, however that ends. Raises TeacherError where it fails otherwise.
     """
-    probe = [python, "-c", "import jointkd.command; print(jointkd.__version__)"]
+    probe = [str(python), "-c", "import jointkd.command; print(jointkd.__version__)"]
     there = subprocess.run(probe, capture_output=True, text=True).stdout.strip()
     if there != __version__:
         which = f"has jointkd {there}, and this is {__version__}" if there else "has no jointkd that starts"
@@ -91,7 +91,7 @@ def have_done(python: Path, job: Any) -> None:
         (Path(folder) / JOB).write_bytes(pickle.dumps(job))
         sys.stdout.flush()
         process = subprocess.Popen(
-            [python, "-m", COMMAND, folder],
+            [str(python), "-m", COMMAND, folder],
             stdin=subprocess.PIPE,  # which ends when this process does
             start_new_session=True,  # so that Ctrl-C reaches it once, from here
         )

@@ -17,7 +17,7 @@ from jointkd.labels.quality import BOUNDS, displaced, displacements
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.teachers.base import check_elements, hessian_rows
 
-ATOMIC = ("energy_block", "energy_ffn")  # the layers of fairchem-core's heads that give an energy per atom
+ATOMIC = "energy_block"  # the layers of fairchem-core's heads that give an energy per atom
 Predict = Callable[[Any], tuple[Tensor, Tensor]]  # a batch → energies [B] eV, no references, and forces [N, 3] eV/Å
 
 
@@ -50,11 +50,11 @@ class FairchemTeacher:
                 f"{identity.name} predicts forces directly: they are no derivatives of its energy, and have no Hessian",
                 "take a conserving model",
             )
-        layers = [layer for name, layer in model.named_modules() if name.rpartition(".")[2] in ATOMIC]
+        layers = [layer for name, layer in model.named_modules() if name.rpartition(".")[2] == ATOMIC]
         if len(layers) != 1:
             raise TeacherError(
-                f"{identity.name} has {len(layers)} heads that give energies of atoms, where one is expected",
-                "take a model with one energy head",
+                f"{identity.name} has {len(layers)} heads that give energies of atoms as eSEN's and UMA's do, not one",
+                "take an eSEN or a UMA",
             )
         self.dtype = getattr(torch, identity.dtype)
         self.model = model.to(device=device, dtype=self.dtype).eval().requires_grad_(False)

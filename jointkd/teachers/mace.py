@@ -302,6 +302,8 @@ def import_mace() -> None:
             import mace.calculators  # noqa: F401
     except ImportError as error:
         raise MissingExtra(
-            "MACE teachers need mace-torch, which is not here", "pip install 'jointkd[mace]'", extra="mace"
+            "MACE teachers need mace-torch, which is not here",
+            "pip install 'jointkd[mace]', or give teacher.python=INTERPRETER of an environment that has it",
+            extra="mace",
         ) from error
     os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # set by mace-torch: it would trust every later pickle

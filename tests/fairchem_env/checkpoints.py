@@ -40,6 +40,7 @@ SHARED = (
     "num_layers", "hidden_channels", "norm_type", "act_type", "max_neighbors",
 )  # fmt: skip
 HEAD_2X = "fairchem.core.models.uma.escn_md.MLP_EFS_Head"
+CONSTANTS = ("offset", "balance_degree_weight", "expand_index")  # 1.x saves these, 2.x does not; 1.x orders by degree
 MEAN, RMSD = 0.7, 1.423
 REFERENCES = [0.0, *(-0.1 * number for number in range(1, 100))]  # eV by atomic number
 
@@ -89,8 +90,9 @@ def write_1x(path: Path, **changes: Any) -> Path:
         for name, value in model.state_dict().items()
         if not any(part in name for part in ("charge_embedding", "spin_embedding", "mix_csd"))
     }
-    constants = ("offset", "balance_degree_weight", "expand_index")  # 1.x saves these, 2.x does not
-    state |= {name: value for name, value in model.named_buffers() if name.endswith(constants)}
+    for name, value in model.named_buffers():
+        if name.endswith(CONSTANTS):
+            state[name] = value.sort().values if name.endswith("expand_index") else value
     scale = {"mean": torch.tensor(0.0), "rmsd": torch.tensor(RMSD)}
     settings = {
         "name": "hydra",

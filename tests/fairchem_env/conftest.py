@@ -4,17 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+torch.set_num_threads(1)  # the models are so small that threads only wait for each other
 
 OPTIONS: dict[str, Any] = {"dtype": "float64", "device": "cpu", "batch_atoms": 64}
 
 
-@pytest.fixture(scope="session", autouse=True)
-def fairchem_core():
-    pytest.importorskip("fairchem.core", reason="fairchem-core is not here: make env-fairchem")
-
-
 @pytest.fixture(scope="session")
-def esen_file(fairchem_core, tmp_path_factory) -> Path:
+def esen_file(tmp_path_factory) -> Path:
     """A small eSEN in the format of fairchem-core 1.10."""
     from tests.fairchem_env.checkpoints import write_1x
 
@@ -30,7 +28,7 @@ def esen(esen_file):
 
 
 @pytest.fixture(scope="session")
-def uma_file(fairchem_core, tmp_path_factory) -> Path:
+def uma_file(tmp_path_factory) -> Path:
     """A small model like UMA in the format of fairchem-core 2.x."""
     from tests.fairchem_env.checkpoints import write_2x
 

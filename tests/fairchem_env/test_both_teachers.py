@@ -9,6 +9,8 @@ from jointkd.labels.records import choose_rows
 from jointkd.labels.store import LabelStore
 from tests.fairchem_env.labelled import ETHANOL, SALT, WATER, agree, frame_of, labels_of, moved
 
+pytest.importorskip("fairchem.core", reason="fairchem-core is not here: make env-fairchem")
+
 
 @pytest.fixture(params=["esen", "uma"])
 def teacher(request):

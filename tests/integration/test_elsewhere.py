@@ -141,9 +141,7 @@ def test_the_other_interpreter_ends_with_this_process_however_that_ends(config, 
         config.teacher.folder = str(tmp_path / number.name)
         (tmp_path / number.name).mkdir()
         job = json.dumps(OmegaConf.to_container(config))
-        parents[number] = subprocess.Popen(
-            [sys.executable, "-c", PARENT, job], env=os.environ | {"PYTHONPATH": str(ROOT)}
-        )
+        parents[number] = subprocess.Popen([sys.executable, "-c", PARENT, job], env=environ)
     for number, parent in parents.items():
         shards = Path(stores[number]) / "shards"
         wait_until(lambda shards=shards: any(shards.glob("*.safetensors")))

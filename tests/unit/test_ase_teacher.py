@@ -151,7 +151,7 @@ def preset(name: str) -> dict:
 
     base, own = (OmegaConf.load(CONF / "teacher" / f"{file}.yaml") for file in ("ase", name))
     merged = OmegaConf.to_container(OmegaConf.merge(base, own))
-    return {key: value for key, value in merged.items() if key not in ("defaults", "_target_", "_convert_")}
+    return {key: value for key, value in merged.items() if key not in ("defaults", "_target_", "_convert_", "python")}
 
 
 def test_the_xtb_preset_gives_rows_to_a_thousandth_and_no_atomic_energies():

@@ -1,0 +1,76 @@
+"""One command in an environment without fairchem-core, labels in the one that `make env-fairchem` made."""
+
+import importlib.util
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.md.verlet import VelocityVerlet
+
+from tests.files import saved
+
+ROOT = Path(__file__).parents[2]
+MADE = ROOT / ".venv-fairchem" / "bin" / "python"
+
+
+@pytest.fixture
+def python() -> Path:
+    """The interpreter of that environment: JOINTKD_FAIRCHEM_PYTHON, or where make puts it. Skips without one."""
+    if importlib.util.find_spec("fairchem") is not None:
+        pytest.skip("fairchem-core is in this environment")
+    path = Path(os.environ.get("JOINTKD_FAIRCHEM_PYTHON", MADE))
+    if not path.exists():
+        pytest.skip(f"the environment of fairchem-core is not here ({path}): make env-fairchem")
+    return path
+
+
+def dynamics(count: int) -> list[Atoms]:
+    """Structures of hot copper, a few steps of molecular dynamics apart."""
+    atoms = bulk("Cu", "fcc", a=3.6, cubic=True)
+    atoms.calc = EMT()
+    atoms.set_momenta(np.random.default_rng(0).normal(scale=2.0, size=(len(atoms), 3)))
+    steps = VelocityVerlet(atoms, 2 * units.fs)
+    found = []
+    for _ in range(count):
+        steps.run(10)
+        frame = atoms.copy()
+        frame.info["REF_energy"] = atoms.get_potential_energy()
+        frame.arrays["REF_forces"] = atoms.get_forces()
+        found.append(frame)
+    return found
+
+
+def test_training_labels_in_the_other_environment_and_then_trains_here(command, tmp_path, python):
+    saved(tmp_path / "md.xyz", dynamics(14))
+    write = ["-m", "tests.fairchem_env.checkpoints", str(tmp_path / "esen_30m_oam.pt")]
+    subprocess.run([python, *write], cwd=ROOT, check=True)
+    options = (
+        *("data=extxyz", "data.path=md.xyz", "data.energy_key=REF_energy", "data.forces_key=REF_forces"),
+        *("student.width=8", "student.layers=1", "student.radial=4", "student.cutoff=3", "trainer.max_epochs=1"),
+        *("label.rows=2", "label.eval_rows=2", "label.path=labels", "hydra.run.dir=run"),
+        *("teacher=esen_oam", "teacher.checkpoint=esen_30m_oam.pt"),
+    )
+    refused = command("train", *options)
+    if python != MADE:
+        assert refused.status == 1
+        assert refused.err.startswith(
+            "MissingExtra: fairchem teachers need fairchem-core, which is not here; run `make"
+        )
+    environment = tmp_path / ".venv-fairchem"
+    environment.symlink_to(python.parents[1])
+    trained = command("train", *options)
+    assert trained.status == 0, trained.err
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["teacher"] == "esen_oam"
+    assert len(summary["teacher_card"]["elements"]) == 89
+    assert summary["teacher_card"]["level_of_theory"].startswith("PBE")
+    assert np.isfinite(list(summary["test"].values())).all()
+    again = command("train", *options, f"teacher.python={tmp_path / 'nowhere'}")
+    assert again.status == 0, again.err
+    assert "labels of esen_oam" not in again.out
