@@ -102,3 +102,11 @@ def test_references_from_a_teacher_need_a_teacher(command, tmp_path):
     assert refused.status == 1
     assert "needs a teacher" in refused.err
     assert refused.err.count("\n") == 1
+
+
+def test_one_teacher_cannot_disagree_with_itself(command, tmp_path, options):
+    refused = command("train", *options, *KEYS, "method.terms.atomic_energy.spread=0.1")
+    assert refused.status == 1
+    assert refused.err.startswith("ConfigError: method.terms.atomic_energy.spread needs teachers that disagree")
+    assert refused.err.count("\n") == 1
+    assert not (tmp_path / "outputs" / "labels").exists()
