@@ -43,7 +43,7 @@ def labelling_time(frames: list[Frame], row_ids: RowIds, teacher: Teacher) -> tu
     for part in range(TIMED):
         batch = ordered[(2 * part + 1) * len(ordered) // (2 * TIMED) :]
         batch = batch[: min(16, fitting(batch, batching.atoms or 0))]
-        few, more = [[row_ids[frame.key][:count] for frame in batch] for count in (FEW, MORE)]
+        few, more = [[np.arange(min(count, 3 * len(frame))) for frame in batch] for count in (FEW, MORE)]
         batching.label(batch, more)
         base, longer = seconds(batching, batch, few), seconds(batching, batch, more)
         rows_few, rows_more = [sum(map(len, rows)) / len(batch) for rows in (few, more)]
