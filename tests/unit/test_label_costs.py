@@ -10,14 +10,14 @@ from tests.teachers import IDENTITY, SETTINGS, NumberTeacher, frames_of, rows_of
 
 
 class Timed(NumberTeacher):
-    """Takes a time for each structure and one for each row, both growing with the atoms."""
+    """Takes a time for each structure and one for each pass over rows, both growing with the atoms."""
 
-    batch_atoms = 1
+    batch_atoms = 13
     now = 0.0
 
     def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
-        for frame, ids in zip(frames, row_ids, strict=True):
-            self.now += 0.001 * len(frame) + 0.0002 * len(frame) ** 2 * len(ids)
+        passes = max(map(len, row_ids))  # one for a row of each
+        self.now += sum(0.001 * len(frame) + 0.0002 * len(frame) ** 2 * passes for frame in frames)
         return super().label(frames, row_ids)
 
 
@@ -38,6 +38,14 @@ def test_the_time_is_fitted_to_few_rows_of_three_sizes_and_says_so(timed):
     assert found == pytest.approx(expected, rel=0.02)
     assert based.startswith("from structures of 4, 8, 11 atoms: ")
     assert based.endswith(" s a row")
+
+
+def test_the_time_of_a_row_does_not_depend_on_which_rows_the_timed_structures_are_to_get(timed):
+    rng = np.random.default_rng(0)
+    frames = [Frame(np.ones(6, dtype=int), rng.normal(size=(6, 3))) for _ in range(10)]
+    rows = {frame.key: np.arange(2 if number % 3 else 18) for number, frame in enumerate(frames)}
+    expected = sum(0.001 * 6 + 0.0002 * 36 * len(ids) for ids in rows.values())
+    assert labelling_time(frames, rows, timed)[0] == pytest.approx(expected, rel=0.02)
 
 
 def test_structures_without_rows_have_a_time_too(timed):
