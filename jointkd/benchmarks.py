@@ -22,11 +22,11 @@ from omegaconf import DictConfig, OmegaConf
 from jointkd.data.datamodule import DistillationData
 from jointkd.data.dataset import Distillation
 from jointkd.elsewhere import built_teacher
-from jointkd.labelling import batches
 from jointkd.labels.records import choose_rows
 from jointkd.module import DistillationModule
 from jointkd.objective.derivatives import predict
 from jointkd.objective.terms import Term, weighted_sum
+from jointkd.teachers.batching import Batching
 from jointkd.workflow import build, join_labels
 
 log = logging.getLogger(__name__)
@@ -155,11 +155,11 @@ def labelling(config: DictConfig, data: DistillationData) -> dict[str, Any]:
     frames = list(data.frames["train"][:8])
     rows = max(1, config.bench.label_rows // len(frames))
     row_ids = {frame.key: choose_rows(frame.key, len(frame), rows, 0) for frame in frames}
-    teacher.label(frames[:1], [row_ids[frames[0].key][:1]])
+    batching = Batching(teacher)
+    batching.label(frames, [row_ids[frame.key][:1] for frame in frames])
 
     def work() -> None:
-        for batch in batches(frames, teacher.batch_atoms):
-            teacher.label(batch, [row_ids[frame.key] for frame in batch])
+        batching.label(frames, [row_ids[frame.key] for frame in frames])
 
     start = time.perf_counter()
     risen = peak_memory(work)

@@ -4,7 +4,6 @@ import logging
 import multiprocessing
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,30 +15,20 @@ from omegaconf import DictConfig, OmegaConf
 from jointkd.elsewhere import built_teacher, have_done, load_teacher
 from jointkd.errors import ConfigError, CorruptShard, LabelMismatch, UserError
 from jointkd.frame import Frame
-from jointkd.labelling import (
-    Inspector,
-    RowIds,
-    commit,
-    done,
-    duration,
-    frequency,
-    label,
-    work,
-)
+from jointkd.label_costs import label_bytes, labelling_time, rounding
+from jointkd.labelling import RowIds, done, duration, frequency, label
 from jointkd.labels.quality import counted
 from jointkd.labels.records import TeacherIdentity, choose_rows
 from jointkd.labels.store import LabelStore
 from jointkd.labels.upkeep import damaged_shards, merge, set_aside, status
 from jointkd.teachers import ase
-from jointkd.teachers.base import Teacher, sha256_of
+from jointkd.teachers.base import sha256_of
 from jointkd.teachers.ensemble import joint_checksum
 
 if TYPE_CHECKING:
     from jointkd.data.datamodule import DistillationData  # lightning takes seconds to import, and labels need none
 
 log = logging.getLogger(__name__)
-
-TIMED = 3  # structures of a dry run
 
 
 class Wanted(NamedTuple):
@@ -118,9 +107,16 @@ def produce(config: DictConfig, wanted: Wanted, atomic_energies: bool, workers: 
         return LabelStore.open(Path(config.label.path))
     check_atomic_energies(teacher.identity, atomic_energies, config)
     store = LabelStore.create(Path(config.label.path), teacher.identity, wanted.settings)
+    if teacher.identity.dtype == "float32":
+        log.info("%s", rounding(teacher, built_teacher(in_float64(config)), list(wanted.frames.values())))
     with helpers(config, wanted, workers):
         label(list(wanted.frames.values()), wanted.row_ids, teacher, store, config.label.shard_size)
     return store
+
+
+def in_float64(config: DictConfig) -> DictConfig:
+    """The same configuration with a teacher in double precision."""
+    return OmegaConf.merge(config, {"teacher": {"dtype": "float64"}})  # type: ignore[return-value]
 
 
 class Job(NamedTuple):
@@ -235,7 +231,7 @@ def status_of(config: DictConfig, data: "DistillationData") -> str:
 def dry_run(config: DictConfig, data: "DistillationData") -> str:
     """How many structures, rows, gigabytes and hours the labels of a configuration are, in a line.
 
-    The time is that of the missing ones, from a few that are timed: cheap, usual and dear. Their labels are kept.
+    The time is that of the missing ones, judged by a few that are timed.
     """
     return estimate(config, wanted_labels(config, data))
 
@@ -244,7 +240,10 @@ def estimate(config: DictConfig, wanted: Wanted) -> str:
     """What `dry_run` says of wanted labels."""
     frames = list(wanted.frames.values())
     rows = sum(len(ids) for ids in wanted.row_ids.values())
-    size = sum(label_bytes(frame, len(wanted.row_ids[frame.key]), config.teacher.dtype) for frame in frames)
+    members = len(config.teacher.get("checkpoints") or ())
+    size = sum(
+        label_bytes(frame, len(wanted.row_ids[frame.key]), config.teacher.dtype, spread=members > 1) for frame in frames
+    )
     volume = f"{len(frames)} structures, {rows} Hessian rows, {size / 1e9:.3g} GB in {config.label.path}"
     store = labels_there(config, wanted)
     left = [frame for frame in frames if store is None or not done(store, frame)]
@@ -254,31 +253,9 @@ def estimate(config: DictConfig, wanted: Wanted) -> str:
     if isinstance(teacher, Path):
         have_done(teacher, job_of(config, wanted, dry_run=True))
         return f"timed in {teacher}"
-    store = LabelStore.create(Path(config.label.path), teacher.identity, wanted.settings)
-    rate = work_per_second(left, wanted.row_ids, teacher, store)
-    left = [frame for frame in left if not done(store, frame)]
-    seconds = sum(work(frame, wanted.row_ids) for frame in left) / rate
-    return f"{volume}; {len(left)} are left and take one process about {seconds / 3600:.2g} h ({duration(seconds)})"
-
-
-def work_per_second(frames: list[Frame], row_ids: RowIds, teacher: Teacher, store: LabelStore) -> float:
-    """`work` per second of a teacher, timed with `TIMED` of the frames after one that warms it up; all are stored."""
-    ordered = sorted(frames, key=lambda frame: work(frame, row_ids))
-    inspector = Inspector(teacher)
-    commit(ordered[:1], row_ids, teacher, store, inspector)
-    inspector.compared = True  # so that what is timed is labelling alone
-    rest = ordered[1:] or ordered
-    sample = [rest[(2 * part + 1) * len(rest) // (2 * TIMED)] for part in range(TIMED)]
-    sample = list({frame.key: frame for frame in sample}.values())
-    started = time.perf_counter()
-    commit(sample, row_ids, teacher, store, inspector)
-    return sum(work(frame, row_ids) for frame in sample) / (time.perf_counter() - started)
-
-
-def label_bytes(frame: Frame, rows: int, dtype: str) -> int:
-    """Bytes of a structure's labels on disk, without the header."""
-    number = 4 if dtype == "float32" else 8
-    return 8 + 8 * len(frame) + 3 * number * len(frame) * (1 + rows) + 8 * rows
+    seconds, based = labelling_time(left, wanted.row_ids, teacher)
+    time = f"{seconds / 3600:.2g} h ({duration(seconds)}; {based})"
+    return f"{volume}; {len(left)} are left and take one process about {time}"
 
 
 @contextmanager

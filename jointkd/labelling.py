@@ -14,14 +14,16 @@ from tqdm import tqdm
 
 from jointkd.errors import TeacherError
 from jointkd.frame import Frame
-from jointkd.labels.quality import BOUNDS, difference_error, displaced, displacements, flaw
+from jointkd.labels.quality import BOUNDS, counted, difference_error, displaced, displacements, flaw
 from jointkd.labels.records import TeacherLabels
 from jointkd.labels.store import LabelStore
 from jointkd.teachers.base import Teacher, check_elements
+from jointkd.teachers.batching import Batching
 
 log = logging.getLogger(__name__)
 
 RowIds = dict[str, np.ndarray]  # key of a structure → [K] rows it gets
+HOPELESS = 4  # so many failures without a single label mean that the teacher is at fault
 QUIET = 300  # s; a log gets a line at least that often while structures are labelled
 
 
@@ -37,11 +39,12 @@ def label(
 
     Chunks of structures depend on nothing but the frames, so processes agree on them and each is claimed by one.
     A chunk is committed whole; what was committed is never made again. Structures whose labels cannot be true are
-    recorded as failed. `silent`: another process tells the progress. Raises TeacherError, StorageError.
+    recorded as failed. `silent`: another process tells the progress. Raises TeacherError (also where nothing of the
+    first chunk can be labelled), StorageError.
     """
     check_elements(frames, teacher.identity)
     chunks = [frames[start : start + shard_size] for start in range(0, len(frames), shard_size)]
-    inspector = Inspector(teacher)
+    batching, inspector = Batching(teacher), Inspector(teacher)
     with leave_on_sigterm(silent), Progress(frames, row_ids, store, silent) as progress:
         while waiting := [chunk for chunk in chunks if not all(done(store, frame) for frame in chunk)]:
             claimed = 0
@@ -53,7 +56,7 @@ def label(
                     store.refresh()
                     missing = [frame for frame in chunk if not done(store, frame)]
                     if missing:
-                        commit(missing, row_ids, teacher, store, inspector)
+                        commit(missing, row_ids, batching, store, inspector)
                         progress.show()
             if not claimed:
                 wait_for_others(store)
@@ -93,18 +96,20 @@ class Inspector:
         """Why labels cannot be true, or None. Raises TeacherError where rows are not derivatives of the forces."""
         found = flaw(labels, frame, self.teacher.identity, self.bounds)
         if found is None and not self.compared and len(labels.row_ids):
-            self._compare(frame, labels)
-            self.compared = True
+            self.compared = self._compare(frame, labels)
         return found
 
-    def _compare(self, frame: Frame, labels: TeacherLabels) -> None:
+    def _compare(self, frame: Frame, labels: TeacherLabels) -> bool:
+        """Whether the rows could be compared; where the teacher fails nearby, another structure is to be."""
         moves = displacements(frame, self.bounds.step)
         no_rows = np.zeros(0, dtype=np.int64)
-        forces = [
-            labelled.forces
-            for batch in batches(displaced(frame, moves), self.teacher.batch_atoms)
-            for labelled in self.teacher.label(batch, [no_rows] * len(batch))
-        ]
+        forces = [self.teacher.label([copy], [no_rows])[0].forces for copy in displaced(frame, moves)]
+        if not all(np.isfinite(found).all() for found in forces):
+            log.warning(
+                "%s: %s fails on a slightly displaced copy, so its rows were not compared with differences of forces",
+                frame.source or frame.key, self.teacher.identity.name,
+            )  # fmt: skip
+            return False
         error = difference_error(labels, moves, forces)
         if not error <= self.bounds.differences:
             raise TeacherError(
@@ -113,6 +118,7 @@ class Inspector:
                 f"forces (bound {self.bounds.differences:.0e})",
                 "check the sign and the units of the teacher, and that its forces are derivatives of its energy",
             )
+        return True
 
 
 class Progress:
@@ -173,32 +179,24 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def commit(frames: list[Frame], row_ids: RowIds, teacher: Teacher, store: LabelStore, inspector: Inspector) -> None:
-    """Label frames and write them as one shard."""
+def commit(frames: list[Frame], row_ids: RowIds, batching: Batching, store: LabelStore, inspector: Inspector) -> None:
+    """Label frames and write them as one shard. Raises TeacherError where none of the first ones can be labelled."""
     labels: dict[str, TeacherLabels] = {}
     failed: dict[str, str] = {}
-    for batch in batches(frames, teacher.batch_atoms):
-        chosen = [row_ids[frame.key] for frame in batch]
-        for frame, labelled in zip(batch, teacher.label(batch, chosen), strict=True):
-            reason = inspector.flaw(frame, labelled)
-            if reason is None:
-                labels[frame.key] = labelled
-            else:
-                failed[frame.key] = reason
-                log.warning("%s: %s", frame.source or frame.key, reason)
+    for frame, said in zip(frames, batching.label(frames, [row_ids[frame.key] for frame in frames]), strict=True):
+        reason = said if isinstance(said, str) else inspector.flaw(frame, said)
+        if isinstance(said, str) or reason is not None:
+            failed[frame.key] = str(reason)
+            log.warning("%s: %s", frame.source or frame.key, reason)
+        else:
+            labels[frame.key] = said
+    if len(failed) >= HOPELESS and not labels and not len(store):
+        raise TeacherError(
+            f"teacher {batching.teacher.identity.name} can label none of the first {len(failed)} structures: "
+            f"{counted(failed.values())}",
+            "look at the structures and at the teacher's options; nothing was written",
+        )
     store.append(labels, failed)
-
-
-def batches(frames: list[Frame], atoms: int) -> Iterator[list[Frame]]:
-    """Consecutive frames, together at most `atoms` atoms, at least one at a time."""
-    batch: list[Frame] = []
-    for frame in frames:
-        if batch and sum(map(len, batch)) + len(frame) > atoms:
-            yield batch
-            batch = []
-        batch.append(frame)
-    if batch:
-        yield batch
 
 
 def done(store: LabelStore, frame: Frame) -> bool:

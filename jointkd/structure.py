@@ -16,6 +16,7 @@ Fields of a `Structure`; in a batch of B structures N and E count all atoms and 
 and, where a teacher's labels were joined:
 
     teacher_atomic_energies  [N]        eV, on the zero of `energy`
+    teacher_energy_spread    [N]        eV, of an ensemble: standard deviation of its members' atomic energies
     hessian_rows             [N, S, 3]  eV/Å², +∂²E/∂R∂R, row s of the atom's structure
     row_ids                  [B, S]     3 * atom + axis of each row, atom counted within its structure
 

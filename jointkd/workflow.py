@@ -26,6 +26,7 @@ from jointkd.data.splits import hashes
 from jointkd.data.teacher_errors import teacher_errors
 from jointkd.errors import ConfigError, DataError
 from jointkd.label_jobs import dry_run, look_after, make_labels, status_of
+from jointkd.labels.quality import by_reason
 from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
 from jointkd.labels.upkeep import summary
@@ -77,6 +78,7 @@ def train(config: DictConfig) -> dict[str, float]:
             "student": config.student_name,
             "teacher": config.teacher.name,
             "teacher_card": card(store.teacher) if store else None,
+            "failed_labels": by_reason(store.failed.values()) if store else None,
             "data": data.name,
             "seed": config.seed,
             "weights": {name: term.weight for name, term in config.method.terms.items()},
@@ -218,6 +220,12 @@ def build(config: DictConfig, directory: Path) -> tuple[DistillationModule, Dist
 def join_labels(config: DictConfig, module: DistillationModule, data: DistillationData) -> LabelStore | None:
     """Label what is missing and give the labels to the data; without a teacher, check that none is needed."""
     store = None
+    doubted = [name for name, term in module.terms.items() if getattr(term, "spread", None) is not None]
+    if doubted and "checkpoints" not in config.teacher:
+        raise ConfigError(
+            f"method.terms.{doubted[0]}.spread needs teachers that disagree, and teacher={config.teacher.name} is one",
+            "leave it null, or take teacher=ensemble",
+        )
     if "_target_" in config.teacher:
         store = make_labels(config, data, module.needs_atomic_energies)
         data.join(store, module.rows, config.label.eval_rows, config.method.rows)

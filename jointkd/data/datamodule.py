@@ -165,6 +165,11 @@ class DistillationData(lightning.LightningDataModule):
                     "set label.rows to at least the rows of the method",
                 )
         log.info("%s", alignment or f"{store.teacher.name} gives no atomic energies: there is nothing to align")
+        if alignment and (absent := alignment.without(test)):
+            log.warning(
+                "%s: only the test split has it, so atomic energies of it are tested on the teacher's own zero",
+                ", ".join(chemical_symbols[z] for z in absent),
+            )
         self.frames = {**self.frames, "train": train, "test": test}
         self.teacher = {
             "train": Distillation(store, alignment, train_rows, sampling),

@@ -64,6 +64,8 @@ class StructureDataset(Dataset[Structure]):
         labels = self.teacher.store.read(frame.key, rows=False)
         if self.teacher.alignment is not None:
             structure.teacher_atomic_energies = torch.from_numpy(self.teacher.alignment.targets(frame, labels))
+            if labels.spread is not None:
+                structure.teacher_energy_spread = torch.from_numpy(labels.spread.atomic_energies)
         if wanted := self.teacher.rows:
             stored = labels.row_ids
             deal = epoch if self.teacher.sampling == "fresh" else 0

@@ -50,10 +50,15 @@ class Alignment:
     shift: dict[int, float]  # s, eV by atomic number
     residual_before: float  # root mean square over the training split, eV/atom
     residual_after: float
+    open: bool = False  # compositions did not tell all elements apart, and the smallest shifts were taken
 
     def targets(self, frame: Frame, labels: TeacherLabels) -> np.ndarray:
         """[N] eV: what the student's atomic energies should be."""
         return labels.atomic_energies - np.array([self.shift.get(int(z), 0.0) for z in frame.numbers])
+
+    def without(self, frames: Sequence[Frame]) -> list[int]:
+        """Elements of the frames that have no shift, because the training split does not have them."""
+        return [z for z in elements_of(frames) if z not in self.shift]
 
     def __str__(self) -> str:
         from ase.data import chemical_symbols
@@ -62,6 +67,11 @@ class Alignment:
         return (
             f"teacher energies aligned to the reference data: residual {1e3 * self.residual_before:.2f} → "
             f"{1e3 * self.residual_after:.2f} meV/atom rms; shift in eV per atom: {shifts}"
+            + (
+                "; compositions do not tell these elements apart, so the smallest shifts were taken"
+                if self.open
+                else ""
+            )
         )
 
 
@@ -79,9 +89,10 @@ def align(frames: Sequence[Frame], labels: dict[str, TeacherLabels], references:
     above = totals - np.array([references.of(frame.numbers).sum() for frame in frames])
     excess = np.array([labels[frame.key].atomic_energies.sum() for frame in frames]) - above
     before = np.array([labels[frame.key].energy for frame in frames]) - totals
-    shift = np.linalg.lstsq(counts / atoms[:, None], excess / atoms, rcond=None)[0]
+    shift, _, rank, _ = np.linalg.lstsq(counts / atoms[:, None], excess / atoms, rcond=None)
     return Alignment(
         shift=dict(zip(elements, shift.tolist(), strict=True)),
         residual_before=float(np.sqrt(np.mean((before / atoms) ** 2))),
         residual_after=float(np.sqrt(np.mean(((excess - counts @ shift) / atoms) ** 2))),
+        open=bool(rank < len(elements)),
     )

@@ -110,5 +110,9 @@ def difference_error(labels: TeacherLabels, moves: np.ndarray, forces: list[np.n
 
 def counted(reasons: Iterable[str]) -> str:
     """How many structures failed for which reason: `2 the Hessian is not symmetric, 1 …`."""
-    counts = Counter(reason.split(" (")[0] for reason in reasons)
-    return ", ".join(f"{count} because {reason}" for reason, count in counts.most_common())
+    return ", ".join(f"{count} because {reason}" for reason, count in by_reason(reasons).items())
+
+
+def by_reason(reasons: Iterable[str]) -> dict[str, int]:
+    """How many structures failed for which reason, without the numbers of each; the most frequent first."""
+    return dict(Counter(reason.split(" (")[0] for reason in reasons).most_common())

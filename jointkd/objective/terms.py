@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from jointkd.errors import ConfigError
 from jointkd.objective.norms import norm as norm_named
 from jointkd.structure import Piece, Prediction, atoms_per_structure, total_energy
 
@@ -70,10 +71,26 @@ class Forces(Term):
 
 
 class AtomicEnergy(Term):
-    """Mean over atoms of |Ê_i - E_i of the teacher|, in eV."""
+    """Mean over atoms of |Ê_i - E_i of the teacher|, in eV.
+
+    spread: eV; an atom on which the members of an ensemble are σ apart then counts 1 / (1 + (σ / spread)²).
+    """
 
     teacher = True
     atomic = True
+
+    def __init__(self, weight: float, norm: str, spread: float | None = None) -> None:
+        super().__init__(weight, norm)
+        if spread is not None and not spread > 0:
+            raise ConfigError(f"method.terms.atomic_energy.spread={spread} is no energy", "give eV, or null")
+        self.spread = spread
+
+    def __call__(self, prediction: Prediction, batch: Any) -> Share:
+        if self.spread is None:
+            return super().__call__(prediction, batch)
+        values = self.norm(self.difference(prediction, batch))
+        weights = 1 / (1 + (batch.teacher_energy_spread / self.spread) ** 2)
+        return Share((weights * values).sum(), values.new_tensor(float(values.numel())))
 
     def difference(self, prediction: Prediction, batch: Any) -> Tensor:
         return (prediction.atomic_energies - batch.teacher_atomic_energies)[:, None]

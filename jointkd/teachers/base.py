@@ -18,10 +18,10 @@ log = logging.getLogger(__name__)
 
 
 class Teacher(Protocol):
-    """A force field with atomic energies that may be differentiated twice."""
+    """A force field that labels. batch_atoms: structures are labelled together up to so many atoms; None: probe it."""
 
     identity: TeacherIdentity
-    batch_atoms: int
+    batch_atoms: int | None
 
     def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
         """Labels of each frame, with the Hessian rows row_ids[b] [K_b] of frame b."""

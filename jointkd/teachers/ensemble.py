@@ -21,8 +21,8 @@ class EnsembleTeacher:
         self.identity = joint_identity([member.identity for member in self.members], name)
 
     @property
-    def batch_atoms(self) -> int:
-        return min(member.batch_atoms for member in self.members)
+    def batch_atoms(self) -> int | None:
+        return self.members[0].batch_atoms  # the same for all
 
     def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
         """Labels of each frame with their spread; see `Teacher`."""
@@ -81,7 +81,7 @@ def of_checkpoints(
     name: str,
     dtype: str,
     device: str | None,
-    batch_atoms: int,
+    batch_atoms: int | None,
     head: str | None = None,
     **about: str | None,
 ) -> EnsembleTeacher:

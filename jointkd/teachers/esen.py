@@ -36,7 +36,7 @@ def from_checkpoint(
     name: str,
     dtype: str,
     device: str | None,
-    batch_atoms: int,
+    batch_atoms: int | None,
     checkpoint: str | None = None,
     repo: str = "facebook/OMAT24",
     file: str = "esen_30m_oam.pt",

@@ -28,7 +28,7 @@ def from_name(
     name: str,
     dtype: str,
     device: str | None,
-    batch_atoms: int,
+    batch_atoms: int | None,
     task: str,
     charge: int = 0,
     spin: int | None = None,

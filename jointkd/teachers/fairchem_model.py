@@ -40,10 +40,10 @@ class State:
 
 
 class FairchemTeacher:
-    """A model of fairchem-core 2.x that labels. batch_atoms: structures are differentiated together up to that many."""
+    """A model of fairchem-core 2.x that labels; see `Teacher` for batch_atoms."""
 
     def __init__(
-        self, model: Any, scale: Scale, identity: TeacherIdentity, device: str, batch_atoms: int, state: State
+        self, model: Any, scale: Scale, identity: TeacherIdentity, device: str, batch_atoms: int | None, state: State
     ) -> None:
         if model.backbone.regress_config.direct_forces:
             raise TeacherError(

@@ -1,6 +1,7 @@
 """MACE teachers: foundation models by name, any `.model` file, and plain-weight directories."""
 
 import contextlib
+import hashlib
 import io
 import logging
 import os
@@ -8,15 +9,17 @@ import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 
+from jointkd.download import fetch
 from jointkd.errors import MissingExtra, TeacherError
 from jointkd.frame import Frame
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
-from jointkd.teachers import mace_model
+from jointkd.teachers import mace_model, mace_parts
 from jointkd.teachers.base import check_elements, device_of, hessian_rows, sha256_of
 
 log = logging.getLogger(__name__)
@@ -39,9 +42,9 @@ MP_THEORIES = {
 
 
 class MaceTeacher:
-    """A MACE model that labels. batch_atoms: structures are differentiated together up to that many atoms."""
+    """A MACE model that labels; see `Teacher` for batch_atoms. The module is taken over, and changed."""
 
-    def __init__(self, module: Any, identity: TeacherIdentity, device: str, batch_atoms: int) -> None:
+    def __init__(self, module: Any, identity: TeacherIdentity, device: str, batch_atoms: int | None) -> None:
         if hasattr(module, "embedding_readout"):
             raise TeacherError(
                 f"{identity.name} adds an energy that it does not give per atom", "take a model without such a readout"
@@ -49,6 +52,7 @@ class MaceTeacher:
         self.dtype = {"float32": torch.float32, "float64": torch.float64}[identity.dtype]
         self.module = module.to(device=device, dtype=self.dtype).eval().requires_grad_(False)
         self.module.atomic_energies_fn.atomic_energies.zero_()  # in float32 they drown the rest; `label` adds them
+        mace_parts.exchange(self.module)
         self.identity = identity
         self.device = device
         self.batch_atoms = batch_atoms
@@ -57,7 +61,8 @@ class MaceTeacher:
         """Energies without the free atoms', forces and Hessian rows; see `Teacher`."""
         check_elements(frames, self.identity)
         batch = self._batch(frames)
-        output = self.module(batch, training=True, compute_force=True)
+        differentiable = any(len(ids) for ids in row_ids)
+        output = self.module(batch, training=differentiable, compute_force=True)
         atomic = output["node_energy"].detach().double().cpu().numpy()
         forces = output["forces"].detach().cpu().numpy()
         rows = hessian_rows(output["forces"], batch["positions"], batch["ptr"], row_ids)
@@ -109,15 +114,18 @@ def from_checkpoint(
     name: str,
     dtype: str,
     device: str | None,
-    batch_atoms: int,
+    batch_atoms: int | None,
     head: str | None = None,
+    sha256: str | None = None,
     **about: str | None,
 ) -> MaceTeacher:
-    """A teacher from a `.model` file (a pickle: its author is trusted) or from a directory of plain weights.
+    """A teacher from a `.model` file (a pickle: its author is trusted), its URL, or a directory of plain weights.
 
-    Raises TeacherError where the file is missing or is no MACE model, MissingExtra without mace-torch.
+    sha256: of a file that is fetched. Raises TeacherError where the file is missing or is no MACE model, MissingExtra
+    without mace-torch, DataError where a URL does not give the file.
     """
-    path = Path(checkpoint).expanduser()
+    is_url = checkpoint.startswith(("http://", "https://"))
+    path = fetch_url(checkpoint, sha256) if is_url else Path(checkpoint).expanduser()
     if not path.exists():
         raise TeacherError(f"teacher.checkpoint={path} does not exist", "give the path of a MACE .model file")
     import_mace()
@@ -153,16 +161,28 @@ def foundation(
     name: str,
     dtype: str,
     device: str | None,
-    batch_atoms: int,
+    batch_atoms: int | None,
     head: str | None = None,
+    url: str | None = None,
+    sha256: str | None = None,
     **about: str | None,
 ) -> MaceTeacher:
     """A foundation model that mace-torch knows by name: family `mace_off` or `mace_mp`, without dispersion.
 
-    A licence or level of theory that is not given is that of the size. Taken from mace-torch's cache, or fetched into
-    it. Raises TeacherError for an unknown size, or where it cannot be fetched, MissingExtra without mace-torch.
+    url: of one that it does not know, and its checksum; `size` then only names it. A licence or level of theory that is
+    not given is that of the size. Taken from mace-torch's cache, or fetched into it. Raises TeacherError for an unknown
+    size, or where it cannot be fetched, MissingExtra without mace-torch, DataError where `url` does not give the file.
     """
     import_mace()
+    path = fetch_known(family, size) if url is None else fetch_url(url, sha256)
+    if family == "mace_mp":
+        known_of_size = {"licence": of_size(size, MP_LICENCES), "level_of_theory": of_size(size, MP_THEORIES)}
+        about = {**known_of_size, **stated(about)}
+    return teacher(load_pickle(path), path, name, dtype, device, batch_atoms, head, **stated(about))
+
+
+def fetch_known(family: str, size: str) -> Path:
+    """The file of a foundation model that mace-torch knows. Raises TeacherError."""
     from mace.calculators import foundations_models
 
     known = {
@@ -174,16 +194,25 @@ def foundation(
     log.info("%s model %r: from %s, fetched into it where it is not there yet", family, size, cache())
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            path = fetch_off(size) if family == "mace_off" else fetch_mp(size)
+            return fetch_off(size) if family == "mace_off" else fetch_mp(size)
     except (RuntimeError, OSError) as error:
         raise TeacherError(
             f"the {family} model {size!r} could not be fetched ({error})",
             f"fetch it elsewhere and give it as teacher=mace teacher.checkpoint=FILE, or put it into {cache()}",
         ) from error
-    if family == "mace_mp":
-        known_of_size = {"licence": of_size(size, MP_LICENCES), "level_of_theory": of_size(size, MP_THEORIES)}
-        about = {**known_of_size, **stated(about)}
-    return teacher(load_pickle(path), path, name, dtype, device, batch_atoms, head, **stated(about))
+
+
+def fetch_url(url: str, sha256: str | None) -> Path:
+    """The file of a URL in mace-torch's cache, in a folder of that URL's own. Raises DataError, StorageError.
+
+    Without its publisher's checksum that of the first download is kept beside it, and compared with from then on.
+    """
+    import_mace()
+    folder = cache() / hashlib.sha256(url.encode()).hexdigest()[:8]
+    path = fetch(url, folder / Path(urlsplit(url).path).name, sha256)
+    if sha256 is None:
+        log.warning("%s is a pickle without a publisher's checksum (teacher.sha256): whoever serves it is trusted", url)
+    return path
 
 
 def fetch_mp(size: str) -> Path:
@@ -220,7 +249,7 @@ def teacher(
     name: str,
     dtype: str,
     device: str | None,
-    batch_atoms: int,
+    batch_atoms: int | None,
     head: str | None,
     **about: Any,
 ) -> MaceTeacher:

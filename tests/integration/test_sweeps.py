@@ -43,6 +43,7 @@ def test_each_job_of_a_sweep_has_its_own_folder_and_all_are_compared_and_tested_
     for run in runs:
         config, summary = OmegaConf.load(run / "config.yaml"), summary_of(run)
         assert (config.method.name, config.seed) == (summary["method"], summary["seed"])
+        assert summary["failed_labels"] == {}
         assert not OmegaConf.missing_keys(config)
         seen.add((summary["method"], summary["seed"]))
         provenance = json.loads((run / "provenance.json").read_text())
@@ -112,3 +113,11 @@ def test_a_run_with_the_flaws_of_the_prior_art_trains_and_says_what_it_looks_at(
     assert "force MAE of the teacher on the validation split" in said
     assert "step 20: validation force MAE" in said
     assert "student.max_neighbors=50" in said
+
+
+def test_one_teacher_cannot_disagree_with_itself(command, tmp_path, options):
+    refused = command("train", *options, *KEYS, "method.terms.atomic_energy.spread=0.1")
+    assert refused.status == 1
+    assert refused.err.startswith("ConfigError: method.terms.atomic_energy.spread needs teachers that disagree")
+    assert refused.err.count("\n") == 1
+    assert not (tmp_path / "outputs" / "labels").exists()

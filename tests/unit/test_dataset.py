@@ -1,5 +1,7 @@
 """Batches: the same in every process, resumable after any of them, and with energies relative to references."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from jointkd.data.dataset import EpochBatches, ResumableLoader, StructureDataset
 from jointkd.data.pairs import neighbors_of
 from jointkd.data.splits import Split
 from jointkd.errors import ConfigError, LabelMismatch
-from jointkd.labels.records import TeacherIdentity, TeacherLabels
+from jointkd.labels.records import Spread, TeacherIdentity, TeacherLabels
 from jointkd.labels.store import LabelStore
 from jointkd.structure import collate
 from tests.files import FREE, frames
@@ -328,3 +330,18 @@ def test_a_batch_is_what_torch_geometric_would_make_of_it():
             torch.testing.assert_close(batch[name], expected[name], rtol=0, atol=0)
         else:
             assert batch[name] == expected[name]
+
+
+def test_the_spread_of_an_ensemble_reaches_the_batch(tmp_path, some):
+    three = LabelStore.create(tmp_path / "three", replace(IDENTITY, members=3), {"rows": ROWS})
+    one = store_of(tmp_path / "one", some)
+    spreads = {frame.key: np.random.default_rng(number).random(len(frame)) for number, frame in enumerate(some)}
+    labels = {key: one.read(key) for key in spreads}
+    three.append({key: replace(labels[key], spread=Spread(0.1, spreads[key], labels[key].forces)) for key in spreads})
+    made = DistillationData("some", lambda: (some, FREE), Split(), batch_size=5)
+    made.prepare_run(tmp_path, 4.0, torch.float64)
+    made.join(three, train_rows=2, eval_rows=2)
+    batch = next(iter(made.train_dataloader()))
+    expected = np.concatenate([spreads[key] for key in batch.key])
+    np.testing.assert_array_equal(batch.teacher_energy_spread.numpy(), expected)
+    assert "teacher_energy_spread" not in next(iter(made.val_dataloader()))

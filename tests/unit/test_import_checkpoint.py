@@ -297,7 +297,7 @@ def test_a_student_of_the_same_configuration_takes_the_weights(file, caplog):
             {"layers": 3},
             "weights of the student, first messages.2.norm.weight; set ++student.width=16 ++student.layers=2",
         ),
-        ({"width": 8}, "embedding.weight has shape [20, 16], the student [20, 8]; set ++student.width=16"),
+        ({"width": 8}, "are of a student with width=16, this one has 8; set ++student.width=16"),
     ],
 )
 def test_a_student_of_another_configuration_is_told_which_it_should_be(file, change, message):

@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from jointkd.errors import TeacherError
 from jointkd.frame import Frame
-from jointkd.labelling import QUIET, Inspector, Progress, batches, commit, label
+from jointkd.labelling import QUIET, Inspector, Progress, commit, label
 from jointkd.labels.quality import Bounds, counted
 from jointkd.labels.records import TeacherLabels
 from jointkd.labels.store import LabelStore
+from jointkd.teachers.batching import Batching
 from jointkd.teachers.mace import from_checkpoint
 from tests.teachers import IDENTITY, SETTINGS, NumberTeacher, calls_in, frames_of, rows_of
 
@@ -80,19 +82,6 @@ def test_an_element_that_the_teacher_does_not_know_is_refused_before_any_work(st
     assert not len(store)
 
 
-def test_structures_are_batched_up_to_the_atoms_asked_for_in_order():
-    grouped = list(batches(FRAMES, 10))
-    assert [frame for batch in grouped for frame in batch] == FRAMES
-    sizes = [sum(map(len, batch)) for batch in grouped]
-    assert max(sizes) <= 10
-    assert all(size + len(following[0]) > 10 for size, following in zip(sizes, grouped[1:], strict=False))
-
-
-def test_a_structure_larger_than_a_batch_is_labelled_alone():
-    large = Frame(np.ones(50, dtype=int), np.zeros((50, 3)))
-    assert list(batches([FRAMES[0], large, FRAMES[1]], 10)) == [[FRAMES[0]], [large], [FRAMES[1]]]
-
-
 def lines_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.message for record in caplog.records]
 
@@ -118,7 +107,7 @@ def test_the_rate_and_the_time_left_count_only_what_this_run_has_seen(store, cap
     caplog.clear()
     clock = iter([100.0, 110.0])
     progress = Progress(same, rows, store)
-    commit(same[10:14], rows, NumberTeacher(), store, Inspector(NumberTeacher()))
+    commit(same[10:14], rows, Batching(NumberTeacher()), store, Inspector(NumberTeacher()))
     progress.show()
     assert lines_of(caplog) == ["labels of numbers: 14 of 20 structures, 0.4 structures/s, 15 s left"]
 
@@ -130,7 +119,7 @@ def test_large_structures_that_are_left_count_for_more_in_the_time_left(store, c
     monkeypatch.setattr("jointkd.labelling.time.monotonic", lambda: next(clock))
     caplog.set_level(logging.INFO, "jointkd")
     progress = Progress(frames, rows_of(frames), store)
-    commit([small], rows_of(frames), NumberTeacher(), store, Inspector(NumberTeacher()))
+    commit([small], rows_of(frames), Batching(NumberTeacher()), store, Inspector(NumberTeacher()))
     progress.show()
     (line,) = lines_of(caplog)
     assert line.endswith(f"{60 / len(small):.0f} s left")
@@ -141,7 +130,7 @@ def test_a_slow_teacher_gets_a_line_though_it_has_not_done_another_tenth(store, 
     monkeypatch.setattr("jointkd.labelling.time.monotonic", lambda: next(clock))
     caplog.set_level(logging.INFO, "jointkd")
     progress = Progress(FRAMES, rows_of(FRAMES), store)
-    commit(FRAMES[:1], rows_of(FRAMES), NumberTeacher(), store, Inspector(NumberTeacher()))
+    commit(FRAMES[:1], rows_of(FRAMES), Batching(NumberTeacher()), store, Inspector(NumberTeacher()))
     for _ in range(3):
         progress.show()
     assert [line.split(",")[0] for line in lines_of(caplog)] == ["labels of numbers: 1 of 20 structures"]
@@ -264,3 +253,41 @@ def test_labels_of_a_mace_keep_the_bounds_with_room_to_spare_also_in_a_periodic_
         (labels,) = teacher.label([frame], [np.arange(12)])
         assert inspector.flaw(frame, labels) is None
         assert inspector.compared
+
+
+def test_a_teacher_that_fails_next_to_a_structure_leaves_the_comparison_to_another_one(store, caplog):
+    class Fragile(NumberTeacher):
+        def _one(self, frame: Frame, ids: np.ndarray) -> TeacherLabels:
+            labels = super()._one(frame, ids)
+            return replace(labels, forces=np.nan * labels.forces) if frame.source == "frame 0, displaced" else labels
+
+    label(FRAMES, rows_of(FRAMES), Fragile(), store)
+    assert len(store) == len(FRAMES)
+    assert [line for line in lines_of(caplog) if "frame 0: numbers fails on a slightly displaced copy" in line]
+
+
+def test_a_teacher_that_labels_nothing_is_stopped_early_with_one_line_and_nothing_is_written(store, tmp_path):
+    hopeless = Wrong(lambda labels: replace(labels, energy=np.nan), calls=tmp_path / "calls")
+    with pytest.raises(TeacherError) as caught:
+        label(FRAMES, rows_of(FRAMES), hopeless, store, shard_size=5)
+    assert "can label none of the first 5 structures: 5 because the teacher's labels are not finite" in str(
+        caught.value
+    )
+    assert len(calls_in(tmp_path / "calls")) == 5
+    assert not list((store.path / "shards").iterdir())
+    label(FRAMES, rows_of(FRAMES), NumberTeacher(), store)
+    assert len(store) == len(FRAMES)
+
+
+def test_a_structure_that_memory_does_not_suffice_for_fails_alone_with_that_reason(store):
+    class Forgetful(NumberTeacher):
+        def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
+            if sum(map(len, frames)) > 5:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().label(frames, row_ids)
+
+    label(FRAMES, rows_of(FRAMES), Forgetful(), store)
+    large = {frame.key for frame in FRAMES if len(frame) > 5}
+    assert large
+    assert store.failed == dict.fromkeys(large, "memory does not suffice for it")
+    assert store.keys() == {frame.key for frame in FRAMES} - large

@@ -1,8 +1,12 @@
+import hashlib
 import json
 import logging
 import subprocess
 import sys
+import threading
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from omegaconf import OmegaConf
 
-from jointkd.errors import MissingExtra, TeacherError
+from jointkd.errors import DataError, MissingExtra, TeacherError
 from jointkd.frame import Frame
 from jointkd.labels.records import TeacherLabels
 from jointkd.options import CONF, PACKAGE
@@ -395,6 +399,37 @@ def test_a_foundation_model_in_the_cache_needs_no_network(family, name, model_fi
     teacher = mace.foundation(family, "small", **OPTIONS, licence="ASL")
     assert teacher.identity.licence == "ASL"
     assert labels_of(teacher, WATER).finite()
+
+
+@pytest.fixture
+def served(model_file, tmp_path, monkeypatch):
+    """The address of a model file on a local server, and the cache that it is to go to."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    handler = partial(SimpleHTTPRequestHandler, directory=str(model_file.parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/{model_file.name}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("checksum", [True, False])
+def test_a_model_is_taken_from_a_url_once_and_compared_with_its_checksum(
+    served, model_file, checksum, tmp_path, caplog
+):
+    sha256 = hashlib.sha256(model_file.read_bytes()).hexdigest() if checksum else None
+    for _ in range(2):
+        made = mace.foundation("mace_off", "24", **OPTIONS, url=served, sha256=sha256, licence="ASL")
+        again = mace.from_checkpoint(served, **OPTIONS, sha256=sha256)
+    assert made.identity.checkpoint == again.identity.checkpoint
+    assert len(list((tmp_path / "cache").rglob(model_file.name))) == 1
+    assert ("without a publisher's checksum" in caplog.text) is not checksum
+    agree(labels_of(made, WATER, [1]), labels_of(again, WATER, [1]), 1e-12)
+
+
+def test_a_model_with_another_checksum_is_refused_before_it_is_loaded(served, monkeypatch):
+    monkeypatch.setattr(mace, "load_pickle", None)
+    with pytest.raises(DataError, match="checksum"):
+        mace.foundation("mace_off", "24", **OPTIONS, url=served, sha256="0" * 64)
 
 
 @pytest.mark.parametrize(

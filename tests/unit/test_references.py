@@ -142,6 +142,9 @@ def test_the_shift_of_one_composition_is_the_smallest_that_fits():
     waters = [frame for frame in frames(12) if len(frame) == 3]
     alignment = align(waters, labels_of(waters, FREE, {1: 0.0, 8: 3.0}), References(FREE, "test"))
     assert alignment.shift == pytest.approx({1: 3.0 * 2 / 5, 8: 3.0 / 5})
+    assert "compositions do not tell these elements apart, so the smallest shifts were taken" in str(alignment)
+    told_apart = align(frames(12), labels_of(frames(12), FREE, {1: 0.0, 6: 0.0, 8: 3.0}), References(FREE, "test"))
+    assert "smallest" not in str(told_apart)
     assert alignment.residual_after == pytest.approx(0, abs=1e-9)
 
 
@@ -164,3 +167,39 @@ def test_an_error_of_the_teacher_stays_and_both_residuals_are_printed():
     assert 0.001 < alignment.residual_after < 0.1
     assert f"{1e3 * alignment.residual_before:.2f} → {1e3 * alignment.residual_after:.2f} meV/atom" in str(alignment)
     assert "shift in eV per atom: H +" in str(alignment)
+
+
+def test_elements_in_one_ratio_keep_targets_that_sum_to_the_totals():
+    """Methane of two sizes and water apart: carbon and hydrogen always come as one to four."""
+    some = [frame for frame in frames(12) if len(frame) in (3, 5)]
+    fixed = [
+        replace(frame, numbers=np.where(frame.numbers == 1, 9, frame.numbers)) for frame in some if len(frame) == 5
+    ]
+    mixed = [*fixed, *(frame for frame in some if len(frame) == 3)]
+    free = {**FREE, 9: -2700.0}
+    labels = labels_of(mixed, free, {1: 0.5, 6: -7.0, 8: 2.0, 9: 3.0})
+    alignment = align(mixed, labels, References(free, "test"))
+    assert alignment.open
+    for frame in mixed:
+        target = alignment.targets(frame, labels[frame.key]).sum()
+        assert target == pytest.approx(frame.energy - sums(free, frame), abs=1e-8)
+
+
+def test_corrections_per_element_of_the_reference_totals_are_shifted_away():
+    """As between corrected and raw totals of the Materials Project, where anions are corrected."""
+    some = frames(12)
+    labels = labels_of(some, FREE, dict.fromkeys(FREE, 0.0))
+    corrected = [replace(frame, energy=frame.energy - 0.687 * np.count_nonzero(frame.numbers == 8)) for frame in some]
+    alignment = align(corrected, labels, References(FREE, "test"))
+    assert alignment.shift == pytest.approx({1: 0.0, 6: 0.0, 8: 0.687}, abs=1e-6)
+    assert alignment.residual_after == pytest.approx(0, abs=1e-9)
+
+
+def test_an_element_that_training_lacks_is_not_shifted_and_can_be_told_of():
+    alignment = align(frames(12), labels_of(frames(12), FREE, {1: 1.0, 6: 1.0, 8: 1.0}), References(FREE, "test"))
+    (odd,) = frames(1)
+    odd = replace(odd, numbers=np.full(len(odd), 7))
+    label = labels_of([odd], {7: 0.0}, {7: 0.0})[odd.key]
+    np.testing.assert_array_equal(alignment.targets(odd, label), label.atomic_energies)
+    assert alignment.without([odd]) == [7]
+    assert alignment.without(frames(3)) == []

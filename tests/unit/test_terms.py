@@ -123,3 +123,22 @@ def test_what_the_limit_makes_faint_is_counted_in_the_log_ever_more_rarely(batch
     said = [record.getMessage() for record in caplog.records]
     assert [int(line.split(": ")[1].split()[0]) for line in said] == [1, 2, 4]
     assert "hessian.limit=10000" in said[0]
+
+
+def test_atoms_on_which_an_ensemble_disagrees_count_less(batch, prediction):
+    batch.teacher_energy_spread = torch.zeros(len(batch.teacher_atomic_energies), dtype=torch.float64)
+    plain = AtomicEnergy(20, "mae")(prediction, batch)
+    agreed = AtomicEnergy(20, "mae", spread=0.1)(prediction, batch)
+    assert agreed == plain
+    batch.teacher_energy_spread[3:5] = torch.tensor([0.1, 0.3])
+    errors = (prediction.atomic_energies - batch.teacher_atomic_energies).abs()
+    doubted = AtomicEnergy(20, "mae", spread=0.1)(prediction, batch)
+    assert float(plain.total - doubted.total) == pytest.approx(float(errors[3] / 2 + 0.9 * errors[4]))
+    assert doubted.number == plain.number
+    assert AtomicEnergy(20, "mae")(prediction, batch) == plain
+
+
+@pytest.mark.parametrize("spread", [0.0, -1.0])
+def test_a_spread_is_an_energy(spread):
+    with pytest.raises(ConfigError, match=r"atomic_energy\.spread"):
+        AtomicEnergy(20, "mae", spread=spread)
