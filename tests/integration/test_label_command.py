@@ -132,7 +132,14 @@ def test_labels_of_another_directory_are_merged(command, options, tmp_path):
 def test_workers_share_the_work_and_repeat_none_of_it(tmp_path):
     (tmp_path / "calls").mkdir()
     teacher = {"_target_": "tests.teachers.CompanionTeacher", "name": "numbers", "dtype": "float64", "companions": 2}
-    labels = {"path": str(tmp_path / "labels"), "rows": 4, "eval_rows": 2, "seed": 0, "shard_size": 2}
+    labels = {
+        "path": str(tmp_path / "labels"),
+        "rows": 4,
+        "eval_rows": 2,
+        "validation": False,
+        "seed": 0,
+        "shard_size": 2,
+    }
     config = OmegaConf.create({"teacher": {**teacher, "folder": str(tmp_path / "calls")}, "label": labels})
     frames = frames_of(30)
     data = SimpleNamespace(reference="data", frames={"train": frames, "val": [], "test": []})
