@@ -1,13 +1,10 @@
 """The way from a configuration to labels, a trained student and its test metrics."""
 
 import itertools
-import json
 import logging
-import subprocess
 import sys
 import time
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +14,19 @@ from ase.data import chemical_symbols
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from jointkd.data.datamodule import DistillationData
 from jointkd.data.splits import FILE as SPLIT
-from jointkd.data.splits import hashes
-from jointkd.data.teacher_errors import teacher_errors
 from jointkd.errors import ConfigError, DataError
 from jointkd.label_jobs import dry_run, look_after, make_labels, status_of
-from jointkd.labels.quality import by_reason
-from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
 from jointkd.labels.upkeep import summary
 from jointkd.module import DistillationModule
 from jointkd.options import choices
+from jointkd.results import keep_metrics, table, test_metrics, write_provenance, write_results
 from jointkd.students.scales import fit_scales
-from jointkd.weights import NAME, SavedStudent, load_weights, save_student
+from jointkd.weights import SavedStudent, load_weights
 
 log = logging.getLogger(__name__)
 
@@ -73,42 +66,8 @@ def train(config: DictConfig) -> dict[str, float]:
         )
     (metrics,) = trainer.test(module, datamodule=data, verbose=False)
     if trainer.is_global_zero:
-        summary = {
-            "method": config.method.name,
-            "student": config.student_name,
-            "teacher": config.teacher.name,
-            "teacher_card": card(store.teacher) if store else None,
-            "failed_labels": by_reason(store.failed.values()) if store else None,
-            "data": data.name,
-            "seed": config.seed,
-            "weights": {name: term.weight for name, term in config.method.terms.items()},
-            "width": config.student.get("width"),
-            "parameters": sum(p.numel() for p in module.student.parameters()),
-            "steps": trainer.global_step,
-            "test": {name.removeprefix("test/"): value for name, value in metrics.items()},
-            "teacher_test": teacher_errors(data, "test") if store else {},
-            "started": started,
-            "ended": time.time(),
-        }
-        save_student(directory / NAME, finished(config, module, data, summary))
-        (directory / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-        log.info("%s", table(summary["test"]))
-        log.info("written to %s", directory)
+        write_results(config, directory, module, data, store, test_metrics(metrics), started)
     return dict(metrics)
-
-
-def finished(
-    config: DictConfig, module: DistillationModule, data: DistillationData, summary: dict[str, Any]
-) -> SavedStudent:
-    """The student as a file that is used without its run."""
-    student = OmegaConf.to_container(config.student, resolve=True)
-    assert isinstance(student, dict)
-    energies = data.references.energies if data.references else {}
-    told = ("method", "data", "teacher", "teacher_card", "seed", "steps", "test")
-    origin = {"format": "jointkd", "revision": git_revision(), **{name: summary[name] for name in told}}
-    return SavedStudent(
-        {str(name): value for name, value in student.items()}, module.student.state_dict(), energies, origin
-    )
 
 
 def prepare_student(config: DictConfig, module: DistillationModule, data: DistillationData, new: bool) -> None:
@@ -190,7 +149,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         strategy="auto",
     )
     (metrics,) = trainer.test(module, datamodule=data, verbose=False)
-    log.info("%s", table({name.removeprefix("test/"): value for name, value in metrics.items()}))
+    log.info("%s", table(test_metrics(metrics)))
     return dict(metrics)
 
 
@@ -265,52 +224,6 @@ def checkpoint(config: DictConfig, directory: Path) -> str | None:
     return str(path)
 
 
-@rank_zero_only
-def keep_metrics(directory: Path) -> None:
-    """Set what was logged before a run goes on aside as metrics-1.csv, -2, …: the logger begins a new file."""
-    file = directory / "metrics" / "metrics.csv"
-    if file.exists():
-        file.rename(file.with_name(f"metrics-{len(list(file.parent.glob('metrics*.csv')))}.csv"))
-
-
 def load_averaged(module: DistillationModule, path: Path) -> None:
     """Load a checkpoint's averaged weights. (`ckpt_path` of a trainer that averages loads the raw ones.)"""
     module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
-
-
-def write_provenance(config: DictConfig, directory: Path, data: DistillationData, store: LabelStore | None) -> None:
-    """Save the effective configuration, split, versions, git revision, and hashes of data and labels beside the run."""
-    data.save_split(directory)
-    (directory / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
-    provenance: dict[str, Any] = {
-        "git": git_revision(),
-        "versions": {package: version(package) for package in ("jointkd", "torch", "lightning", "torch-geometric")},
-        "data": hashes(data.division),
-        "teacher": store.teacher.to_json() if store else None,
-    }
-    (directory / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
-
-
-def card(teacher: TeacherIdentity) -> dict[str, Any]:
-    """What whoever uses a student must know of its teacher."""
-    return {
-        "licence": teacher.licence,
-        "level_of_theory": teacher.level_of_theory,
-        "citation": teacher.citation,
-        "elements": [chemical_symbols[z] for z in teacher.elements],
-    }
-
-
-def git_revision() -> str | None:
-    """The revision of the source, with `+` where it was changed; None outside a git checkout."""
-    here = Path(__file__).parent
-    asked = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def table(metrics: dict[str, float]) -> str:
-    """Test metrics as aligned lines."""
-    return "\n".join(["test", *(f"  {name:<28}{value:10.3f}" for name, value in metrics.items())])
