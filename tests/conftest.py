@@ -1,5 +1,9 @@
 """Fixtures that many tests share."""
 
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: on small tensors more threads wait for each other
+
 import importlib
 from collections.abc import Callable
 from pathlib import Path
