@@ -34,7 +34,7 @@ SCALE_BATCHES = 8
 REFERENCE_TOLERANCE = 1e-3  # eV
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # structures are cached in memory
+warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # structures are read from memory-mapped files
 warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
 warnings.filterwarnings("ignore", message=".*isinstance.*LeafSpec.*")
 
@@ -132,7 +132,8 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         raise DataError(f"run={config.run} holds no finished run", "give the folder of a run, as training printed it")
     original = OmegaConf.load(file)
     assert isinstance(original, DictConfig)
-    if (directory / SPLIT).exists():  # else it might be tested on what it was trained on
+    divided = isinstance(original.data.split, DictConfig)  # else the source says which structure is in which split
+    if divided and (directory / SPLIT).exists():  # else it might be tested on what it was trained on
         OmegaConf.update(original, "data.split.path", str(directory / SPLIT))
     path = directory / "checkpoints" / f"{config.checkpoint}.ckpt"
     if not path.exists():
@@ -146,6 +147,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         enable_checkpointing=False,
         enable_progress_bar=sys.stderr.isatty(),
         devices=1,
+        num_nodes=1,
         strategy="auto",
     )
     (metrics,) = trainer.test(module, datamodule=data, verbose=False)
