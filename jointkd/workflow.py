@@ -17,6 +17,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from jointkd.data.datamodule import DistillationData
+from jointkd.data.row_sampling import check_sampling
 from jointkd.data.splits import FILE as SPLIT
 from jointkd.errors import ConfigError, DataError
 from jointkd.label_jobs import dry_run, look_after, make_labels, status_of
@@ -34,7 +35,7 @@ SCALE_BATCHES = 8
 REFERENCE_TOLERANCE = 1e-3  # eV
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # structures are read from memory-mapped files
+warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # structures lie in memory-mapped files
 warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
 warnings.filterwarnings("ignore", message=".*isinstance.*LeafSpec.*")
 
@@ -161,6 +162,7 @@ def build(config: DictConfig, directory: Path) -> tuple[DistillationModule, Dist
     if config.schedule not in config.schedulers:
         known = ", ".join(config.schedulers)
         raise ConfigError(f"schedule={config.schedule!r} is not known", f"choose one of {known}")
+    check_sampling(config.method.rows)
     module = DistillationModule(
         student=instantiate(config.student),
         terms={name: instantiate(term) for name, term in config.method.terms.items()},
@@ -188,6 +190,12 @@ def join_labels(config: DictConfig, module: DistillationModule, data: Distillati
             "leave it null, or take teacher=ensemble",
         )
     if "_target_" in config.teacher:
+        labelled = config.label.rows
+        if isinstance(labelled, int) and labelled < module.rows:  # said before they are made
+            raise ConfigError(
+                f"hessian.rows={module.rows} and label.rows={labelled}: training would ask for more than there are",
+                "raise label.rows, or lower hessian.rows",
+            )
         store = make_labels(config, data, module.needs_atomic_energies)
         data.join(store, module.rows, config.label.eval_rows, config.method.rows)
     elif data.reference == "teacher":

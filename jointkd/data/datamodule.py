@@ -58,6 +58,10 @@ class DistillationData(lightning.LightningDataModule):
         report: bool = False,
     ) -> None:
         super().__init__()
+        if not isinstance(split, Split):
+            raise ConfigError(f"data.split={split} is not known", "give data.split.by=…, or data.split.path=FILE")
+        if not (subset is None or callable(subset)):
+            raise ConfigError(f"data.subset={subset} is no rule", "give data.subset.contains_element=… or another rule")
         if reference not in ("data", "teacher"):
             raise ConfigError(f"data.reference={reference!r} is not known", "choose data or teacher")
         if batch_size < 1:
