@@ -11,6 +11,7 @@ import lightning
 import numpy as np
 import torch
 from ase.data import atomic_numbers, chemical_symbols
+from lightning.pytorch.utilities import rank_zero_only
 
 from jointkd.data import extxyz
 from jointkd.data.dataset import Distillation, EpochBatches, ResumableLoader, StructureDataset
@@ -98,7 +99,7 @@ class DistillationData(lightning.LightningDataModule):
             )
         self._say_what_there_is()
         if self.report:
-            write_report(self.name, self.frames, self.find_neighbors(), cutoff, directory)
+            rank_zero_only(write_report)(self.name, self.frames, self.find_neighbors(), cutoff, directory)
         if self.reference == "data":
             self.references = self._find_references()
             self.references.of(np.array(self.elements))
