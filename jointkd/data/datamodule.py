@@ -67,6 +67,8 @@ class DistillationData(lightning.LightningDataModule):
             raise ConfigError(f"data.reference={reference!r} is not known", "choose data or teacher")
         if batch_size < 1:
             raise ConfigError(f"data.batch_size={batch_size} is no number of structures", "give at least 1")
+        if workers < 0:
+            raise ConfigError(f"data.workers={workers} is no number of processes", "give 0 or more")
         self.name: str = name
         self.reference = reference
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
@@ -240,6 +242,8 @@ class DistillationData(lightning.LightningDataModule):
         rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         parts = self.trainer.accumulate_grad_batches if self.trainer and shuffle else 1
         frames = self.frames[split]
+        if parts < 1:
+            raise ConfigError(f"trainer.accumulate_grad_batches={parts} is no number of parts", "give at least 1")
         if min(self.batch_size, len(frames)) < ranks * parts:
             shares = f"{ranks} processes" + (f", each in {parts} parts," if parts > 1 else "")
             raise ConfigError(

@@ -33,6 +33,9 @@ def test_an_option_that_does_not_exist_is_refused_before_anything_is_written(com
     [
         (["student.width=foo"], "student.width=foo is of the wrong type"),
         (["data.batch_size=0"], "data.batch_size=0"),
+        (["data.workers=-1"], "data.workers=-1"),
+        (["data.path=."], "data.path=. is a folder that outputs are written into"),
+        (["trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches=0 is no number of parts"),
         (["+trainer.precision=foo"], "trainer: Precision 'foo' is invalid"),
         (["data.split=group"], "data.split=group is not known; give data.split.by"),
         (["data.subset=Br"], "data.subset=Br is no rule"),
