@@ -221,13 +221,19 @@ def checkpoint(config: DictConfig, directory: Path) -> str | None:
     """The checkpoint to go on from, if any.
 
     Raises ConfigError where there is none that was asked for; but a sweep that is repeated with ckpt_path=last has runs
-    that had not begun, and these begin now.
+    that had not begun, and these begin now, if any run below its folder had.
     """
     if config.ckpt_path is None:
         return None
     path = directory / "checkpoints" / "last.ckpt" if config.ckpt_path == "last" else Path(config.ckpt_path)
     if not path.exists():
         if config.ckpt_path == "last" and HydraConfig.get().mode == RunMode.MULTIRUN:
+            sweep = Path(HydraConfig.get().sweep.dir)
+            if not any(sweep.rglob("checkpoints/last.ckpt")):
+                raise ConfigError(
+                    f"ckpt_path=last: no run below {sweep} has a checkpoint",
+                    "name the folder of the sweep with hydra.sweep.dir=…, or leave ckpt_path out",
+                )
             log.info("nothing to go on from in %s: this run begins", directory)
             return None
         raise ConfigError(f"ckpt_path={config.ckpt_path}: there is no {path}", "leave ckpt_path out to begin anew")
