@@ -99,6 +99,16 @@ def read_runs(root: Path) -> Runs:
             found[Setting.of(values)].append({**values, "folder": file.parent})
     if not found:
         raise DataError(f"runs={root} holds no finished runs", "give a folder that training wrote")
+    for setting, group in found.items():
+        if len({run["seed"] for run in group}) < len(group):
+            log.warning(
+                "%s %s %s: runs of the same seed are averaged, because a report tells runs apart by data, teacher, "
+                "student, width, method and weights alone: %s",
+                setting.data,
+                setting.student,
+                setting.method,
+                ", ".join(str(run["folder"]) for run in group),
+            )
     return dict(sorted(found.items(), key=lambda item: item[0].place()))
 
 

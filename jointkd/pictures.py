@@ -1,6 +1,7 @@
 """Pictures of many runs: bars by method, grids by data and student, sweeps of one option, epochs to match."""
 
 import csv
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,8 @@ def save(figure: Any, path: Path) -> None:
 def history(folder: Path, name: str, over: str) -> tuple[list[int], list[float]]:
     """One logged quantity of a run, over `step` or `epoch`; where it was stopped and went on, of all its parts."""
     found: dict[int, float] = {}
-    for file in sorted((folder / "metrics").glob("metrics*.csv")):  # metrics-1.csv, …, and then metrics.csv
+    parts = (folder / "metrics").glob("metrics*.csv")  # metrics-1.csv, …, and then metrics.csv
+    for file in sorted(parts, key=lambda part: int(part.stem.partition("-")[2] or sys.maxsize)):
         with file.open() as opened:
             found |= {int(row[over]): float(row[name]) for row in csv.DictReader(opened) if row.get(name)}
     return list(found), list(found.values())

@@ -17,6 +17,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from jointkd.data.datamodule import DistillationData
+from jointkd.data.row_sampling import check_sampling
 from jointkd.data.splits import FILE as SPLIT
 from jointkd.errors import ConfigError, DataError
 from jointkd.label_jobs import dry_run, look_after, make_labels, status_of
@@ -34,7 +35,7 @@ SCALE_BATCHES = 8
 REFERENCE_TOLERANCE = 1e-3  # eV
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # structures are cached in memory
+warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # structures lie in memory-mapped files
 warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
 warnings.filterwarnings("ignore", message=".*isinstance.*LeafSpec.*")
 
@@ -132,7 +133,8 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         raise DataError(f"run={config.run} holds no finished run", "give the folder of a run, as training printed it")
     original = OmegaConf.load(file)
     assert isinstance(original, DictConfig)
-    if (directory / SPLIT).exists():  # else it might be tested on what it was trained on
+    divided = isinstance(original.data.split, DictConfig)  # else the source says which structure is in which split
+    if divided and (directory / SPLIT).exists():  # else it might be tested on what it was trained on
         OmegaConf.update(original, "data.split.path", str(directory / SPLIT))
     path = directory / "checkpoints" / f"{config.checkpoint}.ckpt"
     if not path.exists():
@@ -146,6 +148,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         enable_checkpointing=False,
         enable_progress_bar=sys.stderr.isatty(),
         devices=1,
+        num_nodes=1,
         strategy="auto",
     )
     (metrics,) = trainer.test(module, datamodule=data, verbose=False)
@@ -159,6 +162,7 @@ def build(config: DictConfig, directory: Path) -> tuple[DistillationModule, Dist
     if config.schedule not in config.schedulers:
         known = ", ".join(config.schedulers)
         raise ConfigError(f"schedule={config.schedule!r} is not known", f"choose one of {known}")
+    check_sampling(config.method.rows)
     module = DistillationModule(
         student=instantiate(config.student),
         terms={name: instantiate(term) for name, term in config.method.terms.items()},
@@ -186,6 +190,12 @@ def join_labels(config: DictConfig, module: DistillationModule, data: Distillati
             "leave it null, or take teacher=ensemble",
         )
     if "_target_" in config.teacher:
+        labelled = config.label.rows
+        if isinstance(labelled, int) and labelled < module.rows:  # said before they are made
+            raise ConfigError(
+                f"hessian.rows={module.rows} and label.rows={labelled}: training would ask for more than there are",
+                "raise label.rows, or lower hessian.rows",
+            )
         store = make_labels(config, data, module.needs_atomic_energies)
         data.join(store, module.rows, config.label.eval_rows, config.method.rows)
     elif data.reference == "teacher":
@@ -211,13 +221,19 @@ def checkpoint(config: DictConfig, directory: Path) -> str | None:
     """The checkpoint to go on from, if any.
 
     Raises ConfigError where there is none that was asked for; but a sweep that is repeated with ckpt_path=last has runs
-    that had not begun, and these begin now.
+    that had not begun, and these begin now, if any run below its folder had.
     """
     if config.ckpt_path is None:
         return None
     path = directory / "checkpoints" / "last.ckpt" if config.ckpt_path == "last" else Path(config.ckpt_path)
     if not path.exists():
         if config.ckpt_path == "last" and HydraConfig.get().mode == RunMode.MULTIRUN:
+            sweep = Path(HydraConfig.get().sweep.dir)
+            if not any(sweep.rglob("checkpoints/last.ckpt")):
+                raise ConfigError(
+                    f"ckpt_path=last: no run below {sweep} has a checkpoint",
+                    "name the folder of the sweep with hydra.sweep.dir=…, or leave ckpt_path out",
+                )
             log.info("nothing to go on from in %s: this run begins", directory)
             return None
         raise ConfigError(f"ckpt_path={config.ckpt_path}: there is no {path}", "leave ckpt_path out to begin anew")

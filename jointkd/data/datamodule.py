@@ -11,6 +11,7 @@ import lightning
 import numpy as np
 import torch
 from ase.data import atomic_numbers, chemical_symbols
+from lightning.pytorch.utilities import rank_zero_only
 
 from jointkd.data import extxyz
 from jointkd.data.dataset import Distillation, EpochBatches, ResumableLoader, StructureDataset
@@ -58,10 +59,16 @@ class DistillationData(lightning.LightningDataModule):
         report: bool = False,
     ) -> None:
         super().__init__()
+        if not isinstance(split, Split):
+            raise ConfigError(f"data.split={split} is not known", "give data.split.by=…, or data.split.path=FILE")
+        if not (subset is None or callable(subset)):
+            raise ConfigError(f"data.subset={subset} is no rule", "give data.subset.contains_element=… or another rule")
         if reference not in ("data", "teacher"):
             raise ConfigError(f"data.reference={reference!r} is not known", "choose data or teacher")
         if batch_size < 1:
             raise ConfigError(f"data.batch_size={batch_size} is no number of structures", "give at least 1")
+        if workers < 0:
+            raise ConfigError(f"data.workers={workers} is no number of processes", "give 0 or more")
         self.name: str = name
         self.reference = reference
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
@@ -94,7 +101,7 @@ class DistillationData(lightning.LightningDataModule):
             )
         self._say_what_there_is()
         if self.report:
-            write_report(self.name, self.frames, self.find_neighbors(), cutoff, directory)
+            rank_zero_only(write_report)(self.name, self.frames, self.find_neighbors(), cutoff, directory)
         if self.reference == "data":
             self.references = self._find_references()
             self.references.of(np.array(self.elements))
@@ -235,6 +242,8 @@ class DistillationData(lightning.LightningDataModule):
         rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         parts = self.trainer.accumulate_grad_batches if self.trainer and shuffle else 1
         frames = self.frames[split]
+        if parts < 1:
+            raise ConfigError(f"trainer.accumulate_grad_batches={parts} is no number of parts", "give at least 1")
         if min(self.batch_size, len(frames)) < ranks * parts:
             shares = f"{ranks} processes" + (f", each in {parts} parts," if parts > 1 else "")
             raise ConfigError(

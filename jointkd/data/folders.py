@@ -28,7 +28,8 @@ def files(path: str, format: str | None) -> list[tuple[Path, str]]:
     """The files that `path` stands for, each with a name for messages: a file, those of a folder and its subfolders
     that ASE reads, or those that fit a pattern with `*`.
 
-    Of a VASP calculation only vasprun.xml is taken, or OUTCAR where that is not there. Raises DataError for nothing.
+    Of a VASP calculation only vasprun.xml is taken, or OUTCAR where that is not there. Raises DataError for nothing,
+    and for the working directory or one above, where outputs are.
     """
     start = Path(path).expanduser()
     if start.is_file():
@@ -38,6 +39,11 @@ def files(path: str, format: str | None) -> list[tuple[Path, str]]:
         if not found:
             raise DataError(f"data.path={path} does not exist", "check the path (relative ones start where you are)")
         return [(file, str(file)) for file in found]
+    if Path.cwd().is_relative_to(start.resolve()):
+        raise DataError(
+            f"data.path={path} is a folder that outputs are written into, which would be read as structures",
+            "give a folder of structures alone, or a pattern such as 'data.path=*.xyz'",
+        )
     everything = sorted(file for file in start.rglob("*") if file.is_file() and not file.name.startswith("."))
     taken = [file for file in everything if not superseded(file) and (format or readable(file))]
     if not taken:

@@ -107,6 +107,8 @@ class Hessian(Term):
 
     def __init__(self, weight: float, norm: str, rows: int, limit: float | None = None) -> None:
         super().__init__(weight, norm)
+        if weight > 0 and rows < 1:
+            raise ConfigError(f"hessian.rows={rows} is no number of rows", "give at least 1, or choose another method")
         self.rows, self.limit = rows, limit
         self.faint = 0  # structures that counted FAINT, over all steps of this process
 

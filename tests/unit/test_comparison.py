@@ -154,6 +154,15 @@ def test_the_curve_of_a_run_that_went_on_is_that_of_all_its_parts(tmp_path):
     assert row["joint"] == 4
 
 
+def test_runs_of_the_same_seed_that_the_report_cannot_tell_apart_are_said(tmp_path, caplog):
+    for rows in (1, 4):
+        run(tmp_path / f"hessian.rows={rows}", "hessian", 10.0)
+    with caplog.at_level("WARNING"):
+        read_runs(tmp_path)
+    assert "runs of the same seed are averaged" in caplog.text
+    assert str(tmp_path / "hessian.rows=4") in caplog.text
+
+
 def test_runs_on_different_data_are_not_averaged_together(tmp_path):
     run(tmp_path / "a", "joint", 2.0, data="demo")
     run(tmp_path / "b", "joint", 4.0, data="other")

@@ -269,6 +269,12 @@ def test_a_structure_is_not_changed_by_who_uses_it(data):
     torch.testing.assert_close(dataset[0, 0].positions, before.positions)
 
 
+@pytest.mark.parametrize("options", [{"split": "amin2025"}, {"split": Split(), "subset": "Br"}])
+def test_a_word_in_place_of_a_split_or_of_rules_is_refused(some, options):
+    with pytest.raises(ConfigError, match=r"data\.(split=amin2025|subset=Br) is no"):
+        DistillationData("some", lambda: (some, FREE), **options)
+
+
 def test_labels_of_other_structures_are_refused(tmp_path, some):
     made = DistillationData("some", lambda: (some, FREE), Split())
     made.prepare_run(tmp_path, 4.0, torch.float32)

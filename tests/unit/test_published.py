@@ -98,16 +98,32 @@ def test_a_subset_of_mptrj_is_whole_materials(tmp_path):
     assert first.energy == pytest.approx(-25.0 - 3 * 0.7)
 
 
-def test_the_splits_of_the_prior_art_are_one_option(tmp_path):
-
+@pytest.fixture
+def record(tmp_path):
+    """The prior art's record with one subset of nine molecules."""
     some = molecules(9)
     folder = tmp_path / "record" / "spice_separated" / "Iodine"
     for number, split in enumerate(("train", "val", "test")):
         entries = [pickle.dumps(graph(frame)) for frame in some[3 * number : 3 * number + 3]]
         stored(folder / split / "data.lmdb", entries)
-    data = made(tmp_path, "data=iodine", "data.split=amin2025", f"data.source={tmp_path / 'record'}")
+    return tmp_path / "record"
+
+
+def test_the_splits_of_the_prior_art_are_one_option(tmp_path, record):
+    data = made(tmp_path, "data=iodine", "data.split=amin2025", f"data.source={record}")
     assert {split: len(part) for split, part in data.frames.items()} == {"train": 3, "val": 3, "test": 3}
     assert data.frames["val"][0].source == "Iodine/val entry 0"
+
+
+def test_a_run_on_the_splits_of_the_prior_art_is_tested_again_on_them(command, tmp_path, record):
+    small = ("student.width=8", "student.layers=1", "student.radial=4", "student.cutoff=3", "trainer.max_epochs=1")
+    options = ("data=iodine", "data.split=amin2025", f"data.source={record}", "teacher=none", "method=none", *small)
+    done = command("train", *options)
+    assert done.status == 0, done.err
+    (run,) = (tmp_path / "outputs").glob("iodine_painn_none_seed0/*")
+    again = command("evaluate", f"run={run}")
+    assert again.status == 0, again.err
+    assert again.out.split("test\n")[-1].split() == done.out.split("test\n")[-1].split("written to")[0].split()
 
 
 def test_the_splits_of_the_prior_art_say_where_they_are(tmp_path):
