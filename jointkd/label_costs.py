@@ -9,7 +9,7 @@ from jointkd.frame import Frame
 from jointkd.labelling import RowIds
 from jointkd.labels.records import TeacherLabels
 from jointkd.teachers.base import Teacher
-from jointkd.teachers.batching import PROBE_ROWS, Batching, fitting
+from jointkd.teachers.batching import NO_MEMORY, PROBE_ROWS, Batching, attempt, fitting
 
 TIMED = 3  # sizes of structures that are timed
 FEW, MORE = 1, 6  # rows of each timed structure: the difference is the cost of a row, the rest that of a structure
@@ -80,7 +80,10 @@ def rounding(single: Teacher, double: Teacher, frames: list[Frame]) -> str:
     """How far labels in single precision are from those in double precision, on one structure of usual size."""
     frame = sorted(frames, key=len)[len(frames) // 2]
     rows = np.linspace(0, 3 * len(frame) - 1, min(SAMPLE_ROWS, 3 * len(frame))).astype(int)
-    (rounded,), (exact,) = (teacher.label([frame], [rows]) for teacher in (single, double))
+    rounded_labels, exact_labels = (attempt(teacher, [(frame, rows)]) for teacher in (single, double))
+    if rounded_labels is None or exact_labels is None:
+        return f"how far labels in float32 are from those in float64 is not known: {NO_MEMORY} ({len(frame)} atoms)"
+    (rounded,), (exact,) = rounded_labels, exact_labels
     return (
         f"labels in float32 differ from those in float64 by {abs(rounded.energy - exact.energy) / len(frame):.1e} "
         f"eV/atom, {furthest(rounded, exact, 'forces'):.1e} eV/Å and {furthest(rounded, exact, 'hessian_rows'):.1e} "

@@ -48,12 +48,12 @@ def train(config: DictConfig) -> dict[str, float]:
     log.info("recipe %s%s", recipe, "" if recipe in choices("recipe") else ": there is none, so the defaults are taken")
     module, data = build(config, directory)
     resumed = checkpoint(config, directory)
+    if resumed is not None:
+        keep_metrics(directory)
+    trainer = make_trainer(config, directory)  # refuses its options before hours of labelling
     store = join_labels(config, module, data)
     module.set_references(data.references.energies if data.references else {})
     prepare_student(config, module, data, new=resumed is None)
-    if resumed is not None:
-        keep_metrics(directory)
-    trainer = make_trainer(config, directory)
     if trainer.is_global_zero:
         write_provenance(config, directory, data, store)
     trainer.fit(module, datamodule=data, ckpt_path=resumed)

@@ -18,6 +18,11 @@ def teacher_errors(data: DistillationData, split: str) -> dict[str, float]:
     assert data.references is not None
     store = teacher.store
     frames = [frame for frame in data.frames[split] if frame.key not in store.failed]
+    if not frames:
+        raise LabelMismatch(
+            f"{store.teacher.name} could label no structure of the {split} split of data={data.name}",
+            "give more structures, or take another teacher",
+        )
     missing = sum(frame.key not in store for frame in frames)
     if missing:
         raise LabelMismatch(

@@ -54,6 +54,13 @@ def test_a_value_that_cannot_be_used_is_one_line(command, tmp_path, arguments, s
     assert result.err.count("\n") == 1
 
 
+def test_what_the_trainer_refuses_is_refused_before_anything_is_labelled(command, tmp_path):
+    result = command("train", "+trainer.precision=foo")
+    assert result.status == 1
+    assert "Precision 'foo' is invalid" in result.err
+    assert not list(tmp_path.rglob("labels"))
+
+
 def test_a_sweep_goes_on_after_a_job_that_failed_and_ends_with_status_1(command, tmp_path):
     result = command("train", "-m", "data=extxyz", "data.path=a.xyz,b.xyz", "hydra.sweep.dir=sweep")
     assert result.status == 1

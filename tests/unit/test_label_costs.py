@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from jointkd.frame import Frame
 from jointkd.label_costs import label_bytes, labelling_time, power_law, rounding
@@ -89,3 +90,14 @@ def test_what_single_precision_takes_is_measured_and_said(tiny_mace):
     numbers = [float(word) for word in told.split() if "e-" in word]
     assert len(numbers) == 3
     assert all(0 < number < 1e-3 for number in numbers)
+
+
+def test_where_memory_does_not_suffice_for_double_precision_that_is_said(tiny_mace, monkeypatch):
+    single, double = (from_checkpoint(str(tiny_mace), "tiny", dtype, "cpu", 64) for dtype in ("float32", "float64"))
+
+    def exhausted(*_: object) -> None:
+        raise torch.OutOfMemoryError("too large")
+
+    monkeypatch.setattr(double, "label", exhausted)
+    frames = [Frame(np.array([8, 1, 1]), np.array([[0.0, 0, 0], [0.9, 0.3, 0], [-0.9, 0.3, 0.1]]), source="water")]
+    assert "is not known: memory does not suffice for it (3 atoms)" in rounding(single, double, frames)

@@ -376,6 +376,7 @@ def test_an_unknown_foundation_model_is_refused_with_those_that_there_are(family
 def test_without_a_network_a_foundation_model_says_how_to_bring_it(family, monkeypatch, tmp_path, capfd):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setattr("urllib.request._opener", None)  # one that was made before does not know of it
     with pytest.raises(TeacherError) as caught:
         mace.foundation(family, "small", **OPTIONS)
     assert "\n" not in str(caught.value)

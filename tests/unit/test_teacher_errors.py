@@ -29,3 +29,10 @@ def test_structures_without_labels_are_refused_with_the_remedy(tmp_path, split, 
     data.frames[split] = [type(f)(f.numbers, f.positions + 1e-3, forces=f.forces) for f in data.frames[split]]
     with pytest.raises(LabelMismatch, match=rf"6 of 6 structures of the {split} split .*{remedy}"):
         teacher_errors(data, split)
+
+
+def test_a_split_of_which_nothing_could_be_labelled_is_refused(tmp_path):
+    data = toy_data(tmp_path)
+    data.teacher["train"].store._failed.update({frame.key: "no" for frame in data.frames["val"]})
+    with pytest.raises(LabelMismatch, match="toy could label no structure of the val split"):
+        teacher_errors(data, "val")
