@@ -15,8 +15,9 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from jointkd.data import extxyz
 from jointkd.data.dataset import Distillation, EpochBatches, ResumableLoader, StructureDataset
+from jointkd.data.origin import Reader, Subset, origin_of
 from jointkd.data.pairs import NeighborsOf, neighbors_of
-from jointkd.data.prepared import QUARANTINE, Reader, Subset, origin_of, prepare
+from jointkd.data.prepared import QUARANTINE, prepare
 from jointkd.data.references import References, align, least_squares
 from jointkd.data.report import report as write_report
 from jointkd.data.row_sampling import check_sampling
