@@ -12,7 +12,7 @@ from jointkd.data.references import Alignment, References
 from jointkd.data.row_sampling import drawn
 from jointkd.frame import Frame
 from jointkd.labels.store import LabelStore
-from jointkd.neighbors import Neighbors
+from jointkd.neighbors import Neighbors, connected
 from jointkd.structure import Piece, Structure
 
 Item = tuple[int, int]  # epoch, number of the frame
@@ -76,15 +76,14 @@ class StructureDataset(Dataset[Structure]):
         return structure
 
     def _structure(self, frame: Frame) -> Structure:
-        structure = Structure(
-            atomic_numbers=torch.from_numpy(frame.numbers),
-            positions=torch.from_numpy(frame.positions),
+        structure = connected(
+            frame.numbers,
+            frame.positions,
+            self.neighbors(frame),
             cell=torch.from_numpy(frame.cell)[None],
             pbc=torch.from_numpy(frame.pbc)[None],
-            **self.neighbors(frame)._asdict(),
             key=frame.key,
             group=frame.group,
-            num_nodes=len(frame),
         )
         if frame.energy is not None:
             above = frame.energy - self.references.of(frame.numbers).sum()

@@ -142,6 +142,9 @@ def test_whatever_hydra_understands_is_let_through(arguments):
         (["data.split.train=most"], "data.split.train=most is of the wrong type; give it a value of type float or int"),
         (["weights.hessian=heavy"], "weights.hessian=heavy is of the wrong type"),
         (["optimizer.weight_decay=null"], "optimizer.weight_decay=None is of the wrong type"),
+        (["data=iodine", "data.workers=many"], "data.workers=many is of the wrong type"),
+        (["data=iodine", "+data.wrokers=1"], r"there is no option data.wrokers; did you mean workers\?"),
+        (["+data.expectd_size=1"], r"there is no option data.expectd_size; did you mean expected_size\?"),
         (["+student.widht=3"], r"there is no option student.widht; did you mean width\?"),
     ],
 )
