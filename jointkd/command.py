@@ -1,6 +1,5 @@
 """What all commands share: Hydra configuration, one readable line for a user's mistake, exit status 1."""
 
-import errno
 import os
 import re
 import sys
@@ -17,11 +16,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
-from jointkd.errors import ConfigError, StorageError, UserError, behind
+from jointkd.errors import NO_SPACE, ConfigError, StorageError, UserError, behind
 from jointkd.options import CONF, PACKAGE, check_overrides, check_values, groups
 from jointkd.sweeping import alone
-
-NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 def run_folder(parent: str, ckpt_path: str | None) -> str:
@@ -97,6 +94,8 @@ def as_mistake(error: Exception) -> UserError | None:
         return StorageError(
             f"{where} cannot be written ({error.strerror})", "free some space, then go on from what is there"
         )
+    if isinstance(error, PermissionError):
+        return StorageError(str(error), "see to its permissions, or name another place")
     if isinstance(error, InstantiationException):
         # What we build raises a UserError for a bad value; what others wrote raises what it likes.
         found = re.search(r"target '(?P<target>[^']*)'.*full_key: (?P<option>\S+)", str(error), re.DOTALL)

@@ -47,6 +47,9 @@ def wanted_labels(config: DictConfig, data: "DistillationData") -> Wanted:
         rows = config.label[name]
         if rows != "all" and not (isinstance(rows, int) and rows >= 0):
             raise ConfigError(f"label.{name}={rows} is no number of Hessian rows", "give a number, or all")
+    atoms = config.teacher.get("batch_atoms")
+    if atoms is not None and atoms < 1:
+        raise ConfigError(f"teacher.batch_atoms={atoms} is no number of atoms", "give at least 1, or null for a probe")
     wanted = {"train": config.label.rows, "test": config.label.eval_rows}
     if data.reference == "teacher" or config.label.validation:
         wanted["val"] = 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -133,9 +134,7 @@ class EpochBatches(Sampler[list[Item]]):
         return (place + 1) % self.parts == 0 or place + 1 == len(self)
 
     def _order(self) -> np.ndarray:
-        if self.shuffle:
-            return np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
-        return np.arange(self.length)
+        return shuffled(self.length, self.seed, self.epoch) if self.shuffle else np.arange(self.length)
 
     def _portions(self, batch: int) -> int:
         """In how many portions each rank takes a batch."""
@@ -145,6 +144,12 @@ class EpochBatches(Sampler[list[Item]]):
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
         self.epoch = epoch if self.shuffle else 0
+
+
+@lru_cache(maxsize=1)  # asked for again by each part of a batch
+def shuffled(length: int, seed: int, epoch: int) -> np.ndarray:
+    """The order of an epoch."""
+    return np.random.default_rng([seed, epoch]).permutation(length)
 
 
 class ResumableLoader(DataLoader[Any]):

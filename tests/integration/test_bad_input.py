@@ -42,6 +42,8 @@ def test_an_option_that_does_not_exist_is_refused_before_anything_is_written(com
         (["method.rows=4"], "method.rows=4 is not known; choose fresh or fixed"),
         (["method=hessian", "hessian.rows=0"], "hessian.rows=0 is no number of rows"),
         (["teacher=demo", "method=joint", "hessian.rows=4", "label.rows=2"], "hessian.rows=4 and label.rows=2"),
+        (["teacher=demo", "teacher.batch_atoms=0"], "teacher.batch_atoms=0 is no number of atoms"),
+        (["data.path=/dev/null"], "data.path=/dev/null is neither a file nor a folder"),
         (["teacher=none", "method=joint"], "method=joint needs a teacher"),
         (["teacher=mace", "teacher.checkpoint=missing.model"], "missing.model does not exist"),
     ],

@@ -184,6 +184,11 @@ def test_a_user_error_below_other_errors_is_found():
     assert isinstance(mistake, DataError)
 
 
+def test_a_place_that_the_user_may_not_use_is_the_users_mistake():
+    mistake = as_mistake(PermissionError(13, "Permission denied", "/root/runs"))
+    assert "Permission denied: '/root/runs'; see to its permissions" in str(mistake)
+
+
 @pytest.mark.parametrize("error", [KeyError("forces"), TypeError("ours"), AttributeError("ours")])
 def test_our_own_bugs_are_not_hidden(error):
     assert as_mistake(error) is None

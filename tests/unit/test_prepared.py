@@ -214,6 +214,12 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
+def test_a_place_that_cannot_be_written_is_not_said_to_be_full(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"Not a directory\); name a folder to write into with data.prepared="):
+        made(tmp_path / "file" / "sets", frames(5))
+
+
 def test_a_reader_that_may_not_read_is_not_taken_for_a_full_disk(tmp_path):
     def read():
         raise PermissionError(13, "Permission denied", "mine.xyz")
@@ -260,8 +266,9 @@ def test_neighbours_are_searched_once_for_each_cutoff(tmp_path, monkeypatch):
     neighbors_of(found, 3.0)
     monkeypatch.setattr(pairs, "find_pairs", lambda *arguments: pytest.fail("searched again"))
     neighbors_of(found, 3.0)
-    with pytest.raises(pytest.fail.Exception):
-        neighbors_of(found, 3.1)
+    for cutoff in (3.1, 3.0000001):
+        with pytest.raises(pytest.fail.Exception):
+            neighbors_of(found, cutoff)
     with pytest.raises(pytest.fail.Exception):
         neighbors_of(found, 3.0, 5)
 
