@@ -198,6 +198,13 @@ def test_a_bug_in_what_we_build_is_not_hidden():
     assert as_mistake(instantiated("jointkd.structure.collate", structures=3)) is None
 
 
+def test_help_that_nobody_reads_to_its_end_is_no_error(tmp_path):
+    asked = [sys.executable, "-m", "jointkd.train", "--help"]
+    with subprocess.Popen(asked, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+
+
 def test_help_comes_quickly_because_torch_is_not_imported(tmp_path):
     asked = [sys.executable, "-X", "importtime", "-m", "jointkd.train", "--help"]
     done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, env=os.environ)
