@@ -64,7 +64,8 @@ def directories(config: DictConfig) -> Iterator[Path]:
         return
     teacher, label = config.teacher, config.label
     name = f"{config.data.name}-{teacher.dtype}-{label.rows}-{label.eval_rows}"
-    yield from (Path("outputs/labels") / teacher.name / f"{name}{suffix}" for suffix in chain([""], count(-2, -1)))
+    for suffix in chain([""], (f"-{number}" for number in count(2))):
+        yield Path("outputs/labels") / teacher.name / f"{name}{suffix}"
 
 
 def place_of(config: DictConfig, keys: Set[str]) -> Path:
