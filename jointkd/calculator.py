@@ -12,9 +12,9 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
 from jointkd.errors import ConfigError, DataError
-from jointkd.neighbors import neighbors
+from jointkd.neighbors import connected, neighbors
 from jointkd.objective.derivatives import predict
-from jointkd.structure import Structure, collate
+from jointkd.structure import collate
 from jointkd.weights import load_student
 
 
@@ -69,15 +69,9 @@ class JointKD(Calculator):
         if self.references and unknown:
             known = " ".join(chemical_symbols[z] for z in sorted(self.references))
             raise DataError(f"the student was not trained on {chemical_symbols[unknown[0]]}", f"it knows {known}")
-        structure = Structure(
-            atomic_numbers=torch.from_numpy(atoms.numbers.astype("int64")),
-            positions=torch.from_numpy(atoms.positions.copy()),
-            **neighbors(
-                atoms.positions, atoms.cell.array, atoms.pbc, self.student.cutoff, self.student.max_neighbors
-            )._asdict(),
-            num_nodes=len(atoms),
-        )
-        return collate([structure], self.dtype).to(self.device)
+        student = self.student
+        found = neighbors(atoms.positions, atoms.cell.array, atoms.pbc, student.cutoff, student.max_neighbors)
+        return collate([connected(atoms.numbers, atoms.positions, found)], self.dtype).to(self.device)
 
 
 def strained_energy(strain: Tensor, student: Any, batch: Any) -> Tensor:

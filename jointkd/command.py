@@ -1,8 +1,8 @@
 """What all commands share: Hydra configuration, one readable line for a user's mistake, exit status 1."""
 
-import errno
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -17,11 +17,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
-from jointkd.errors import ConfigError, StorageError, UserError, behind
+from jointkd.errors import NO_SPACE, ConfigError, StorageError, UserError, behind
 from jointkd.options import CONF, PACKAGE, check_overrides, check_values, groups
 from jointkd.sweeping import alone
 
-NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+PRINTING = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"}  # and nothing else is done
 
 
 def run_folder(parent: str, ckpt_path: str | None) -> str:
@@ -38,6 +38,12 @@ def run_folder(parent: str, ckpt_path: str | None) -> str:
     return datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
 
 
+def refuse(problem: str, remedy: str) -> None:
+    """What stands in a configuration where a value is missing for a reason. Raises ConfigError."""
+    raise ConfigError(problem, remedy)
+
+
+OmegaConf.register_new_resolver("refuse", refuse, replace=True)
 OmegaConf.register_new_resolver("package_file", lambda name: str(PACKAGE / name), replace=True)
 OmegaConf.register_new_resolver("file_stem", lambda path: Path(path).name.split(".")[0], replace=True)
 OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)
@@ -59,6 +65,8 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], N
         def main() -> None:
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra lets errors through instead of printing them
             arguments = sys.argv[1:]
+            if PRINTING & {word.partition("=")[0] for word in arguments}:
+                signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever reads may leave early, as `| head` does
             with readable_errors():
                 if {word for word in arguments if word.startswith("-")} <= {"-m", "--multirun"}:
                     check_overrides(name, [word for word in arguments if not word.startswith("-")])
@@ -81,7 +89,10 @@ def readable_errors(leave: bool = True) -> Iterator[None]:
         mistake = as_mistake(error)
         if mistake is None:
             raise
-        print(mistake, file=sys.stderr)
+        here = os.fstat(2)[1:3]  # which file stderr is: a launcher's process may share this one, or have its own
+        if vars(mistake).get("told") != here:
+            print(mistake, file=sys.stderr)
+        mistake.told = here  # type: ignore[attr-defined]
         if leave:
             raise SystemExit(1) from error
         raise mistake from error
@@ -92,11 +103,17 @@ def as_mistake(error: Exception) -> UserError | None:
     mistake = behind(error, UserError)
     if mistake is not None:
         return mistake
+    if isinstance(error, InterpolationResolutionError) and isinstance(
+        error.__context__, InterpolationResolutionError | UserError
+    ):
+        return as_mistake(error.__context__)  # what a resolver raised; OmegaConf names no cause
     if isinstance(error, OSError) and error.errno in NO_SPACE:
         where = error.filename or "the run's folder"
         return StorageError(
             f"{where} cannot be written ({error.strerror})", "free some space, then go on from what is there"
         )
+    if isinstance(error, PermissionError):
+        return StorageError(str(error), "see to its permissions, or name another place")
     if isinstance(error, InstantiationException):
         # What we build raises a UserError for a bad value; what others wrote raises what it likes.
         found = re.search(r"target '(?P<target>[^']*)'.*full_key: (?P<option>\S+)", str(error), re.DOTALL)

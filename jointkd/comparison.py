@@ -5,63 +5,15 @@ import logging
 import statistics
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from omegaconf import DictConfig
 
 from jointkd import pictures
-from jointkd.errors import DataError
 from jointkd.pictures import TITLES, history
+from jointkd.runs import ORDER, SYMBOLS, Runs, Setting, read_runs
 
 log = logging.getLogger(__name__)
-
-ORDER = {  # of what the paper has; others follow
-    "data": ["monomers", "solvated_aa", "iodine", "pm3m", "yttrium", "bandgap5"],
-    "student": ["gemnet_dt", "painn", "gemnet_t"],
-    "method": ["none", "atomic_energy", "hessian", "joint"],
-}
-SYMBOLS = {"width": "width", "energy": "λ_E", "forces": "λ_F", "atomic_energy": "λ_Eatom", "hessian": "λ_H"}
-
-
-class Setting(NamedTuple):
-    """What runs that differ only in their seeds have in common."""
-
-    data: str
-    teacher: str
-    student: str
-    width: int  # 0 of a student that has none
-    energy: float  # weights of the terms, 0 of those that the method does not have
-    forces: float
-    atomic_energy: float
-    hessian: float
-    method: str
-
-    @classmethod
-    def of(cls, run: dict[str, Any]) -> "Setting":
-        weights = run["weights"]
-        energy, forces, atomic_energy, hessian = (float(weights.get(name, 0)) for name in list(SYMBOLS)[1:])
-        return cls(
-            run["data"],
-            run["teacher"],
-            run["student"],
-            run["width"] or 0,
-            energy,
-            forces,
-            atomic_energy,
-            hessian,
-            run["method"],
-        )
-
-    def place(self) -> tuple[Any, ...]:
-        """Where it stands in a table."""
-        return tuple(
-            (known.index(value) if value in known else len(known), value)
-            for name, value in self._asdict().items()
-            for known in [ORDER.get(name, [])]
-        )
-
-
-Runs = dict[Setting, list[dict[str, Any]]]
 
 
 def report(config: DictConfig) -> None:
@@ -73,8 +25,8 @@ def report(config: DictConfig) -> None:
     text = "\n\n".join(filter(None, [table(runs, summary), epochs_table(summary)]))
     (root / "table.md").write_text(text + "\n")
     written = ["summary.json", "table.md", "comparison.png"]
-    swept = [name for name in SYMBOLS if name in varying(runs)]
-    if len(swept) == 1:
+    swept = [name for name in (*SYMBOLS, "options") if name in varying(runs)]
+    if len(swept) == 1 and swept[0] in SYMBOLS:
         pictures.sweep(runs, names(runs), summary, swept[0], SYMBOLS[swept[0]], root / "comparison.png")
     elif swept or len(runs) <= len(ORDER["method"]):
         pictures.methods(runs, names(runs), summary, root / "comparison.png")
@@ -87,34 +39,9 @@ def report(config: DictConfig) -> None:
     log.info("written to %s: %s", root, ", ".join(written))
 
 
-def read_runs(root: Path) -> Runs:
-    """Summaries of the finished runs below `root`, by what they have in common.
-
-    Raises DataError where there is none.
-    """
-    found: Runs = defaultdict(list)
-    for file in sorted(root.rglob("summary.json")):
-        values = json.loads(file.read_text())
-        if "method" in values:
-            found[Setting.of(values)].append({**values, "folder": file.parent})
-    if not found:
-        raise DataError(f"runs={root} holds no finished runs", "give a folder that training wrote")
-    for setting, group in found.items():
-        if len({run["seed"] for run in group}) < len(group):
-            log.warning(
-                "%s %s %s: runs of the same seed are averaged, because a report tells runs apart by data, teacher, "
-                "student, width, method and weights alone: %s",
-                setting.data,
-                setting.student,
-                setting.method,
-                ", ".join(str(run["folder"]) for run in group),
-            )
-    return dict(sorted(found.items(), key=lambda item: item[0].place()))
-
-
 def varying(runs: Runs) -> list[str]:
-    """What tells the settings apart: data, teacher and student where they differ; the method; and the width and the
-    weights that differ between runs which are alike in all that."""
+    """What tells the settings apart: data, teacher and student where they differ; the method; the width and the
+    weights that differ between runs which are alike in all that; and other options, if any differ."""
     found = [name for name in ("data", "teacher", "student") if len({getattr(setting, name) for setting in runs}) > 1]
     found.append("method")
     for name in SYMBOLS:
@@ -123,7 +50,7 @@ def varying(runs: Runs) -> list[str]:
             seen[setting.data, setting.teacher, setting.student, setting.method].add(getattr(setting, name))
         if any(len(values) > 1 for values in seen.values()):
             found.append(name)
-    return found
+    return [*found, "options"] if any(setting.options for setting in runs) else found
 
 
 def names(runs: Runs) -> dict[Setting, str]:
@@ -133,6 +60,7 @@ def names(runs: Runs) -> dict[Setting, str]:
         setting: " ".join(
             f"{SYMBOLS[name]}={getattr(setting, name):g}" if name in SYMBOLS else getattr(setting, name)
             for name in shown
+            if name != "options" or setting.options
         )
         for setting in runs
     }
@@ -162,7 +90,7 @@ def baseline(setting: Setting, runs: Runs) -> Setting | None:
     if setting.method != "joint":
         return None
     same = (setting.data, setting.teacher, setting.student, setting.width)
-    alike = [other for other in runs if other.method == "hessian" and other[:4] == same]
+    alike = [o for o in runs if o.method == "hessian" and o[:4] == same and o.options == setting.options]
     return alike[0] if len(alike) == 1 else None
 
 
@@ -178,7 +106,7 @@ def table(runs: Runs, summary: dict[str, Any]) -> str:
         own = group[0]["teacher_test"]
         if own and (setting.data, setting.teacher) not in taught:
             taught.add((setting.data, setting.teacher))
-            cells = ["–" if name in ("student", *SYMBOLS) else getattr(setting, name) for name in shown]
+            cells = ["–" if name in ("student", "options", *SYMBOLS) else getattr(setting, name) for name in shown]
             cells[shown.index("method")] = f"teacher {setting.teacher}"
             lines.append("| " + " | ".join([*cells, *(f"{own[n]:.3g}" if n in own else "–" for n in metrics)]) + " |")
         other = baseline(setting, runs)
@@ -193,7 +121,7 @@ def table(runs: Runs, summary: dict[str, Any]) -> str:
 def value(setting: Setting, name: str, parameters: int) -> str:
     if name == "student" or name == "width":
         return f"{getattr(setting, name)} ({parameters / 1e6:.2g}M)"
-    return f"{getattr(setting, name):g}" if name in SYMBOLS else getattr(setting, name)
+    return f"{getattr(setting, name):g}" if name in SYMBOLS else getattr(setting, name) or "–"
 
 
 def cell(value: dict[str, float] | None, base: dict[str, float] | None, seeds: int) -> str:

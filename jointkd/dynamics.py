@@ -16,7 +16,7 @@ from ase.geometry import find_mic
 from ase.io import read, write
 from ase.md.langevin import Langevin
 from ase.md.md import MolecularDynamics
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+from ase.md.velocitydistribution import Stationary
 from ase.md.verlet import VelocityVerlet
 from ase.neighborlist import natural_cutoffs, neighbor_list
 from tqdm import tqdm
@@ -60,7 +60,7 @@ def simulate(
     atoms = start(structures, index)
     atoms.calc = JointKD(run, device, dtype)
     rng = np.random.default_rng(seed)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng)
+    thermalize(atoms, temperature, rng)
     Stationary(atoms)
     dynamics = engine(atoms, ensemble, temperature, timestep, friction, rng)
     folder = Path(directory)
@@ -103,6 +103,12 @@ def start(structures: str, index: int) -> Atoms:
     except Exception as error:
         raise DataError(f"structures={structures} cannot be read ({error})", "give a file that ASE reads") from error
     return Atoms(found.numbers, found.positions, cell=found.cell, pbc=found.pbc)
+
+
+def thermalize(atoms: Atoms, temperature: float, rng: np.random.Generator) -> None:
+    """Give atoms random momenta of a temperature (K). ASE's own function has another name from version to version."""
+    momenta = rng.standard_normal((len(atoms), 3))
+    atoms.set_momenta(momenta * np.sqrt(atoms.get_masses() * (units.kB * temperature))[:, None])
 
 
 def engine(

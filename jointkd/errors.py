@@ -1,8 +1,11 @@
 """What a user can put right. Every entry point prints such an error as one line and exits with status 1."""
 
+import errno
+from pathlib import Path
 from typing import TypeVar
 
 Kind = TypeVar("Kind", bound=BaseException)
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 def behind(error: BaseException | None, kind: type[Kind]) -> Kind | None:
@@ -55,6 +58,15 @@ class MissingExtra(UserError):
 
 class StorageError(UserError):
     """The disk refused: full, read-only, or not there."""
+
+    @classmethod
+    def of(cls, error: OSError, where: Path, option: str) -> "StorageError":
+        """What the operating system said as something was written; option: names the place."""
+        remedy = "free some space or name another disk" if error.errno in NO_SPACE else "name a folder to write into"
+        return cls(
+            f"{where} cannot be written ({error.strerror or error})",
+            f"{remedy} with {option}=…, then run the command again",
+        )
 
 
 class DivergedError(UserError):

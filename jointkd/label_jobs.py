@@ -13,71 +13,19 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from jointkd.elsewhere import built_teacher, have_done, load_teacher
-from jointkd.errors import ConfigError, CorruptShard, LabelMismatch, UserError
-from jointkd.frame import Frame
+from jointkd.errors import ConfigError, CorruptShard, UserError
 from jointkd.label_costs import label_bytes, labelling_time, rounding
-from jointkd.labelling import RowIds, done, duration, frequency, label
+from jointkd.labelling import done, duration, frequency, label
 from jointkd.labels.quality import counted
-from jointkd.labels.records import TeacherIdentity, choose_rows
+from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
 from jointkd.labels.upkeep import damaged_shards, merge, set_aside, status
-from jointkd.teachers import ase
-from jointkd.teachers.base import sha256_of
-from jointkd.teachers.ensemble import joint_checksum
+from jointkd.wanted import Wanted, directories, expected_teacher, labels_there, places, settings_of, wanted_labels
 
 if TYPE_CHECKING:
     from jointkd.data.datamodule import DistillationData  # lightning takes seconds to import, and labels need none
 
 log = logging.getLogger(__name__)
-
-
-class Wanted(NamedTuple):
-    """Which labels a configuration asks for."""
-
-    frames: dict[str, Frame]  # by key
-    row_ids: RowIds
-    settings: dict[str, Any]  # of the store
-
-
-def wanted_labels(config: DictConfig, data: "DistillationData") -> Wanted:
-    """The structures and rows that a run with this configuration needs labels of. Raises ConfigError."""
-    if "_target_" not in config.teacher:
-        raise ConfigError("teacher=none makes no labels", "choose a teacher with teacher=…")
-    for name in ("rows", "eval_rows"):
-        rows = config.label[name]
-        if rows != "all" and not (isinstance(rows, int) and rows >= 0):
-            raise ConfigError(f"label.{name}={rows} is no number of Hessian rows", "give a number, or all")
-    wanted = {"train": config.label.rows, "test": config.label.eval_rows}
-    if data.reference == "teacher" or config.label.validation:
-        wanted["val"] = 0
-    frames = {frame.key: frame for split in wanted for frame in data.frames[split]}
-    row_ids = {
-        frame.key: choose_rows(frame.key, len(frame), rows, config.label.seed)
-        for split, rows in wanted.items()
-        for frame in data.frames[split]
-    }
-    return Wanted(frames, row_ids, settings_of(config))
-
-
-def settings_of(config: DictConfig) -> dict[str, Any]:
-    """Which rows are labelled: what the labels of one store have in common."""
-    return {"rows": config.label.rows, "eval_rows": config.label.eval_rows, "row_seed": config.label.seed}
-
-
-def labels_there(config: DictConfig, wanted: Wanted) -> LabelStore | None:
-    """The store of the configuration, or None before there is one. Raises LabelMismatch for one of other labels."""
-    path = Path(config.label.path)
-    if not (path / "manifest.json").exists():
-        return None
-    store = LabelStore.open(path)
-    store.check({**expected_teacher(config.teacher), **wanted.settings})
-    if len(store) and not wanted.frames.keys() & store.keys():
-        raise LabelMismatch(
-            f"the labels in {path} are of other structures than data={config.data.name}",
-            "name another directory with label.path=…, or delete that one",
-        )
-    check_rows(store, wanted.row_ids)
-    return store
 
 
 def make_labels(
@@ -104,9 +52,9 @@ def produce(config: DictConfig, wanted: Wanted, atomic_energies: bool, workers: 
     teacher = load_teacher(config)
     if isinstance(teacher, Path):
         have_done(teacher, job_of(config, wanted, atomic_energies, workers))
-        return LabelStore.open(Path(config.label.path))
+        return LabelStore.open(wanted.path)
     check_atomic_energies(teacher.identity, atomic_energies, config)
-    store = LabelStore.create(Path(config.label.path), teacher.identity, wanted.settings)
+    store = LabelStore.create(wanted.path, teacher.identity, wanted.settings)
     if teacher.identity.dtype == "float32":
         log.info("%s", rounding(teacher, built_teacher(in_float64(config)), list(wanted.frames.values())))
     with helpers(config, wanted, workers):
@@ -154,60 +102,37 @@ def check_atomic_energies(teacher: TeacherIdentity, needed: bool, config: DictCo
         )
 
 
-def check_rows(store: LabelStore, row_ids: RowIds) -> None:
-    """Raises LabelMismatch for structures that were labelled with fewer rows, as when they changed the split."""
-    short = [key for key, ids in row_ids.items() if key in store and store.row_count(key) < len(ids)]
-    if short:
-        raise LabelMismatch(
-            f"{len(short)} structures have fewer Hessian rows in {store.path} than are asked for now",
-            "name another directory with label.path=…, or delete that one",
-        )
-
-
-def expected_teacher(teacher: DictConfig) -> dict[str, str | None]:
-    """What is known of a teacher without loading it."""
-    known = {"name": teacher.name, "dtype": teacher.dtype, "head": teacher.get("head")}
-    if teacher.get("checkpoint") and (file := Path(teacher.checkpoint).expanduser()).exists():
-        known["checkpoint"] = sha256_of(file)
-    if "checkpoints" in teacher:
-        files = [Path(member).expanduser() for member in teacher.checkpoints]
-        if all(file.exists() for file in files):
-            known["checkpoint"] = joint_checksum([sha256_of(file) for file in files])
-    if "calculator" in teacher and ase.version_of(teacher.calculator):
-        options = OmegaConf.to_container(teacher, resolve=True)
-        assert isinstance(options, dict)
-        known["checkpoint"] = ase.description(
-            *(options[name] for name in ("calculator", "options", "displacement", "atomic_energies"))
-        )
-    return known
-
-
 def look_after(config: DictConfig) -> bool:
     """Do what label.verify and label.merge ask for; whether they asked for anything.
 
     Raises CorruptShard where files were damaged (they are set aside), LabelMismatch, StorageError.
     """
-    path = Path(config.label.path)
     if config.label.verify:
-        damaged = damaged_shards(path)
-        if damaged:
-            folder = set_aside(path, list(damaged))
-            names = ", ".join(f"{shard.name} ({reason})" for shard, reason in damaged.items())
-            raise CorruptShard(
-                f"{len(damaged)} files of labels in {path} were damaged and are now in {folder}: {names}",
-                "run the same command without label.verify to make their labels again",
-            )
-        store = LabelStore.open(path)
-        log.info("%d files with %d structures are whole: %s", len(store.shards()), len(store), path)
+        for path in places(config):
+            verify(path)
     elif config.label.merge is not None:
         other = LabelStore.open(Path(config.label.merge))
         other.check({**expected_teacher(config.teacher), **settings_of(config)})
-        store = LabelStore.create(path, other.teacher, other.settings)
+        store = LabelStore.create(next(directories(config)), other.teacher, other.settings)
         gained = merge(store, other)
-        log.info("%d structures came from %s; %d are labelled now: %s", gained, other.path, len(store), path)
+        log.info("%d structures came from %s; %d are labelled now: %s", gained, other.path, len(store), store.path)
     else:
         return False
     return True
+
+
+def verify(path: Path) -> None:
+    """Say that a directory of labels is whole, or set its damaged files aside and raise CorruptShard."""
+    damaged = damaged_shards(path)
+    if damaged:
+        folder = set_aside(path, list(damaged))
+        names = ", ".join(f"{shard.name} ({reason})" for shard, reason in damaged.items())
+        raise CorruptShard(
+            f"{len(damaged)} files of labels in {path} were damaged and are now in {folder}: {names}",
+            "run the same command without label.verify to make their labels again",
+        )
+    store = LabelStore.open(path)
+    log.info("%d files with %d structures are whole: %s", len(store.shards()), len(store), path)
 
 
 def status_of(config: DictConfig, data: "DistillationData") -> str:
@@ -215,7 +140,7 @@ def status_of(config: DictConfig, data: "DistillationData") -> str:
     wanted = wanted_labels(config, data)
     store = labels_there(config, wanted)
     if store is None:
-        return f"no labels yet: 0 done, {len(wanted.frames)} left, 0 failed: {config.label.path}"
+        return f"no labels yet: 0 done, {len(wanted.frames)} left, 0 failed: {wanted.path}"
     found = status(store, wanted.frames)
     parts = [f"{found.done} done", f"{found.left} left"]
     parts.append(f"{len(found.failed)} failed" + (f" ({counted(found.failed.values())})" if found.failed else ""))
@@ -244,7 +169,7 @@ def estimate(config: DictConfig, wanted: Wanted) -> str:
     size = sum(
         label_bytes(frame, len(wanted.row_ids[frame.key]), config.teacher.dtype, spread=members > 1) for frame in frames
     )
-    volume = f"{len(frames)} structures, {rows} Hessian rows, {size / 1e9:.3g} GB in {config.label.path}"
+    volume = f"{len(frames)} structures, {rows} Hessian rows, {size / 1e9:.3g} GB in {wanted.path}"
     store = labels_there(config, wanted)
     left = [frame for frame in frames if store is None or not done(store, frame)]
     if not left:
@@ -294,7 +219,7 @@ def help_label(plain: dict[str, Any], wanted: Wanted, number: int, threads: int)
         config.teacher.device = f"cuda:{number % gpus}"
     try:
         teacher = built_teacher(config)
-        store = LabelStore.create(Path(config.label.path), teacher.identity, wanted.settings)
+        store = LabelStore.create(wanted.path, teacher.identity, wanted.settings)
         label(list(wanted.frames.values()), wanted.row_ids, teacher, store, config.label.shard_size, silent=True)
     except UserError as error:
         print(f"helper {number} of label.workers: {error}", file=sys.stderr)

@@ -10,14 +10,15 @@ from torch import Tensor, nn
 
 from jointkd.fairchem.checkpoint import import_checkpoint
 from jointkd.fairchem.models import convert
-from jointkd.neighbors import neighbors
+from jointkd.neighbors import connected, neighbors
 from jointkd.objective.derivatives import predict
-from jointkd.structure import Prediction, Structure, collate
+from jointkd.structure import Prediction, collate
 from jointkd.students.gemnet import GemNet
 from jointkd.students.painn import PaiNN
 from jointkd.weights import load_student
 
 FOLDER = Path(__file__).parents[2] / "shared" / "parity"
+CASES = ["ethanol", "ala4w", "nacl8_rc6", "srtio3_rc6_full"]  # that the references get right themselves
 SMALL = {"width": 16, "radial": 5, "cutoff": 4.0, "elements": 20, "max_neighbors": 30}
 
 
@@ -48,15 +49,10 @@ def loaded(checkpoint: dict[str, Any], folder: Path, **options: Any) -> nn.Modul
 
 def batch_of_case(case: dict[str, Any], cutoff: float) -> Any:
     periodic = case["cell"] is not None
-    positions = case["positions"].double()
+    positions = case["positions"].double().numpy()
     cell = case["cell"].double().numpy() if periodic else np.zeros((3, 3))
-    structure = Structure(
-        atomic_numbers=case["numbers"].long(),
-        positions=positions,
-        **neighbors(positions.numpy(), cell, np.array([periodic] * 3), cutoff)._asdict(),
-        num_nodes=len(positions),
-    )
-    return collate([structure], torch.float64)
+    found = neighbors(positions, cell, np.array([periodic] * 3), cutoff)
+    return collate([connected(case["numbers"].long().numpy(), positions, found)], torch.float64)
 
 
 def predicted(student: Any, case: dict[str, Any], every: bool = False) -> Prediction:
@@ -66,6 +62,16 @@ def predicted(student: Any, case: dict[str, Any], every: bool = False) -> Predic
     if every:
         rows = list(range(3 * len(batch.positions)))
     return predict(student, batch, torch.tensor([rows]))
+
+
+def agree_with_reference(student: Any, case: dict[str, Any]) -> None:
+    """Check atomic energies, forces and rows of the Hessian against the reference's."""
+    prediction = predicted(student, case)
+    assert prediction.forces is not None
+    assert prediction.hessian_rows is not None
+    assert relative(prediction.atomic_energies, case["atom_energies"]) < 1e-9
+    assert relative(prediction.forces, case["forces"]) < 1e-9
+    assert relative(prediction.hessian_rows.transpose(0, 1), case["rows"]) < 1e-9
 
 
 def full(prediction: Prediction) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 
-from jointkd.neighbors import neighbors
+from jointkd.neighbors import connected, neighbors
 from jointkd.structure import Structure, collate
 
 CUTOFF = 4.0
@@ -47,13 +47,12 @@ SPECIAL = {  # where symmetry, or a want of neighbours, makes roots, angles and 
 
 def structure(atoms: Atoms, cutoff: float = CUTOFF, **fields: Any) -> Structure:
     """A structure with neighbours, in float64."""
-    return Structure(
-        atomic_numbers=torch.from_numpy(atoms.numbers),
-        positions=torch.from_numpy(atoms.positions.copy()),
+    return connected(
+        atoms.numbers,
+        atoms.positions.copy(),
+        neighbors(atoms.positions, atoms.cell.array, atoms.pbc, cutoff),
         cell=torch.from_numpy(atoms.cell.array)[None],
         pbc=torch.from_numpy(atoms.pbc)[None],
-        **neighbors(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)._asdict(),
-        num_nodes=len(atoms),
         **fields,
     )
 

@@ -1,6 +1,5 @@
 """Folders of memory-mapped arrays that are there whole or not at all."""
 
-import errno
 import json
 import os
 import shutil
@@ -14,9 +13,8 @@ import numpy as np
 from filelock import FileLock
 from numpy.lib import format
 
-from jointkd.errors import DataError, StorageError
+from jointkd.errors import NO_SPACE, DataError, StorageError
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 MANIFEST = "manifest.json"
 ABANDONED = 3600  # s; a living process writes to its folder more often
 
@@ -111,10 +109,7 @@ def storage(folder: Path, option: str, among: Container[int] | None = None) -> I
     except OSError as error:
         if among is not None and error.errno not in among:
             raise
-        raise StorageError(
-            f"{folder} cannot be written ({error.strerror or error})",
-            f"free some space or name another disk with {option}=…, then run the command again",
-        ) from error
+        raise StorageError.of(error, folder, option) from error
 
 
 def read_manifest(folder: Path, format: int) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """The LightningDataModule: takes a prepared set, splits it, joins labels, serves batches."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import lightning
 import numpy as np
@@ -15,8 +17,9 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from jointkd.data import extxyz
 from jointkd.data.dataset import Distillation, EpochBatches, ResumableLoader, StructureDataset
+from jointkd.data.origin import Reader, Subset, origin_of
 from jointkd.data.pairs import NeighborsOf, neighbors_of
-from jointkd.data.prepared import QUARANTINE, Reader, Subset, origin_of, prepare
+from jointkd.data.prepared import QUARANTINE, prepare
 from jointkd.data.references import References, align, least_squares
 from jointkd.data.report import report as write_report
 from jointkd.data.row_sampling import check_sampling
@@ -160,7 +163,7 @@ class DistillationData(lightning.LightningDataModule):
         store.verify()
         if self.reference == "teacher":
             self._adopt(store)
-        train, test = self._labelled("train", store), self._labelled("test", store)
+        train, test = self.labelled("train", store), self.labelled("test", store)
         assert self.references is not None
         labels: dict[str, TeacherLabels] = {frame.key: store.read(frame.key, rows=False) for frame in train}
         alignment = align(list(train), labels, self.references) if store.teacher.atomic_energies else None
@@ -184,7 +187,8 @@ class DistillationData(lightning.LightningDataModule):
             "test": Distillation(store, alignment, eval_rows),
         }
 
-    def _labelled(self, split: str, store: LabelStore) -> Sequence[Frame]:
+    def labelled(self, split: str, store: LabelStore) -> Sequence[Frame]:
+        """The frames of a split that a teacher could label. Raises LabelMismatch for those that it was not given."""
         frames = self.frames[split]
         if store.failed:
             frames = [frame for frame in frames if frame.key not in store.failed]
@@ -201,7 +205,8 @@ class DistillationData(lightning.LightningDataModule):
             raise LabelMismatch(
                 f"{missing} of {len(frames)} structures of the {split} split of data={self.name} have no labels from "
                 f"{store.teacher.name} in {store.path}",
-                "make them with python -m jointkd.label and the same options",
+                "make them with python -m jointkd.label and the same options"
+                + (" and label.validation=true" if split == "val" else ""),
             )
         return frames
 
@@ -213,7 +218,7 @@ class DistillationData(lightning.LightningDataModule):
         identity: TeacherIdentity = store.teacher
         for split in SPLITS:
             adopted = []
-            for frame in self._labelled(split, store):
+            for frame in self.labelled(split, store):
                 labels = store.read(frame.key, rows=False)
                 own = replace(frame, energy=labels.energy, forces=labels.forces.astype(float))
                 adopted.append(own.known_as(frame.key))
@@ -258,8 +263,19 @@ class DistillationData(lightning.LightningDataModule):
         return ResumableLoader(dataset, batches, partial(collate, dtype=self.dtype), self.workers if shuffle else 0)
 
 
+def of_module(function: Callable[..., DistillationData]) -> Callable[..., DistillationData]:
+    """Say of a function that its `**options` are those of `DistillationData`, so that they are checked as its own."""
+    own = dict(signature(function).parameters)
+    rest = own.popitem()[1]
+    assert rest.kind is Parameter.VAR_KEYWORD
+    options = {name: option for name, option in signature(DistillationData).parameters.items() if name != "read"}
+    named = [option.replace(kind=Parameter.KEYWORD_ONLY) for option in {**options, **own}.values()]
+    vars(function)["__signature__"] = Signature(named)
+    return function
+
+
+@of_module
 def from_file(
-    name: str,
     path: str | None,
     energy_key: str | None,
     forces_key: str | None,
@@ -267,35 +283,8 @@ def from_file(
     group_key: str | None,
     split_key: str | None,
     format: str | None,
-    split: Split,
-    reference: str,
-    reference_energies: dict[str, float] | str | None,
-    max_force: float,
-    batch_size: int,
-    workers: int,
-    seed: int,
-    prepared: str | None = None,
-    report: bool = False,
-    subset: Subset | None = None,
-    expected_size: int | None = None,
+    **options: Any,
 ) -> DistillationData:
-    """The data module of files that ASE reads; see `extxyz.read` and `DistillationData`.
-
-    Every option is named here, with its type, because options are checked against it.
-    """
-    source = partial(extxyz.read, path, energy_key, forces_key, units, group_key, split_key, format)
-    return DistillationData(
-        name,
-        source,
-        split,
-        reference,
-        reference_energies,
-        max_force,
-        batch_size,
-        workers,
-        seed,
-        subset,
-        expected_size,
-        prepared=prepared,
-        report=report,
-    )
+    """The data module of files that ASE reads; see `extxyz.read` and `DistillationData`."""
+    read = partial(extxyz.read, path, energy_key, forces_key, units, group_key, split_key, format)
+    return DistillationData(read=read, **options)

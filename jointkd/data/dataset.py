@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from jointkd.data.references import Alignment, References
 from jointkd.data.row_sampling import drawn
 from jointkd.frame import Frame
 from jointkd.labels.store import LabelStore
-from jointkd.neighbors import Neighbors
+from jointkd.neighbors import Neighbors, connected
 from jointkd.structure import Piece, Structure
 
 Item = tuple[int, int]  # epoch, number of the frame
@@ -76,15 +77,14 @@ class StructureDataset(Dataset[Structure]):
         return structure
 
     def _structure(self, frame: Frame) -> Structure:
-        structure = Structure(
-            atomic_numbers=torch.from_numpy(frame.numbers),
-            positions=torch.from_numpy(frame.positions),
+        structure = connected(
+            frame.numbers,
+            frame.positions,
+            self.neighbors(frame),
             cell=torch.from_numpy(frame.cell)[None],
             pbc=torch.from_numpy(frame.pbc)[None],
-            **self.neighbors(frame)._asdict(),
             key=frame.key,
             group=frame.group,
-            num_nodes=len(frame),
         )
         if frame.energy is not None:
             above = frame.energy - self.references.of(frame.numbers).sum()
@@ -134,9 +134,7 @@ class EpochBatches(Sampler[list[Item]]):
         return (place + 1) % self.parts == 0 or place + 1 == len(self)
 
     def _order(self) -> np.ndarray:
-        if self.shuffle:
-            return np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
-        return np.arange(self.length)
+        return shuffled(self.length, self.seed, self.epoch) if self.shuffle else np.arange(self.length)
 
     def _portions(self, batch: int) -> int:
         """In how many portions each rank takes a batch."""
@@ -146,6 +144,12 @@ class EpochBatches(Sampler[list[Item]]):
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
         self.epoch = epoch if self.shuffle else 0
+
+
+@lru_cache(maxsize=1)  # asked for again by each part of a batch
+def shuffled(length: int, seed: int, epoch: int) -> np.ndarray:
+    """The order of an epoch."""
+    return np.random.default_rng([seed, epoch]).permutation(length)
 
 
 class ResumableLoader(DataLoader[Any]):

@@ -37,7 +37,8 @@ def files(path: str, format: str | None) -> list[tuple[Path, str]]:
     if not start.is_dir():
         found = [Path(name) for name in sorted(glob(str(start), recursive=True)) if Path(name).is_file()]
         if not found:
-            raise DataError(f"data.path={path} does not exist", "check the path (relative ones start where you are)")
+            wrong = "is neither a file nor a folder" if start.exists() else "does not exist"
+            raise DataError(f"data.path={path} {wrong}", "check the path (relative ones start where you are)")
         return [(file, str(file)) for file in found]
     if Path.cwd().is_relative_to(start.resolve()):
         raise DataError(
@@ -87,9 +88,9 @@ def structures(file: Path, format: str | None) -> Iterator[Atoms]:
         raise
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(
-            f"{file} cannot be read after {number} frames ({reason})", "repair it or set data.format"
-        ) from (error)
+        refused = isinstance(error, OSError) and error.errno  # by the operating system, not by a parser
+        remedy = "see that you may read it, and copy it anew" if refused else "repair it or set data.format"
+        raise DataError(f"{file} cannot be read after {number} frames ({reason})", remedy) from error
 
 
 def opened(file: Path, format: str | None) -> Iterator[Atoms]:

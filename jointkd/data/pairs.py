@@ -58,7 +58,8 @@ def neighbors_of(source: PreparedSet, cutoff: float, max_neighbors: int | None =
 
     Where they would take more than half of the free disk, they are found anew each time, and that is said.
     """
-    path = source.path / (f"neighbors-{cutoff:g}" + (f"-{max_neighbors}" if max_neighbors is not None else ""))
+    name = f"neighbors-{str(cutoff).removesuffix('.0')}"  # all digits: no two cutoffs share a name
+    path = source.path / (name if max_neighbors is None else f"{name}-{max_neighbors}")
     if not (path / MANIFEST).exists():
         size = estimated_bytes(source, cutoff, max_neighbors)
         free = shutil.disk_usage(source.path).free

@@ -9,34 +9,26 @@
       quarantine.xyz           what was set aside, with the reasons
       neighbors-<cutoff>/      pairs of atoms within a cutoff (see pairs.py)
 
-The hash is of all that decides the content: the reader with its arguments, sizes and times of the files named by
-them, the subset, and what is set aside. So a set is never changed, and what is there can be used.
+The hash is of all that decides the content (see origin.py). So a set is never changed, and what is there can be used.
 """
 
-import dataclasses
 import hashlib
-import inspect
 import json
-import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from functools import partial
-from glob import glob
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from jointkd.data.arrays import MANIFEST, Writer, make_once, open_array, read_manifest
 from jointkd.data.checks import Rejected, quarantine, screen
+from jointkd.data.origin import Reader, Subset, check_agrees, tell_of_others
 from jointkd.errors import DataError
 from jointkd.frame import Frame
-
-log = logging.getLogger(__name__)
 
 FORMAT = 1
 QUARANTINE = "quarantine.xyz"
@@ -53,9 +45,6 @@ BY_STRUCTURE: dict[str, tuple[Any, tuple[int, ...]]] = {
 }
 OFFSETS: dict[str, tuple[Any, tuple[int, ...]]] = {"first_atom": ("<i8", ()), "first_character": ("<i8", ())}
 TEXT: dict[str, tuple[Any, tuple[int, ...]]] = {"text": ("u1", ())}
-
-Reader = Callable[[], tuple[Iterable[Frame], dict[int, float]]]  # frames, free-atom energies in eV by atomic number
-Subset = Callable[[Iterable[Frame]], Iterator[Frame]]
 
 
 class PreparedSet:
@@ -145,13 +134,15 @@ class Frames(Sequence[Frame]):
 def prepare(
     parent: Path, name: str, read: Reader, subset: Subset | None, max_force: float, origin: dict[str, Any]
 ) -> PreparedSet:
-    """The prepared set of a source, made if it is not in `parent`; a `parent` that is a prepared set is taken as it is.
+    """The prepared set of a source, made if it is not in `parent`; a `parent` that is a prepared set is taken itself.
 
-    origin: what decides the content, see `origin_of`. Raises DataError where nothing is left, and what reader and
-    checks raise.
+    origin: what decides the content, see `origin_of`. Raises ConfigError where that set was made with other options,
+    DataError where nothing is left, and what reader and checks raise.
     """
     if (parent / MANIFEST).exists():
-        return PreparedSet(parent)
+        given = PreparedSet(parent)
+        check_agrees(parent, given.manifest["of"], origin)
+        return given
     digest = hashlib.sha256(json.dumps([FORMAT, origin], sort_keys=True).encode()).hexdigest()[:10]
     path = parent / f"{name}-{digest}"
     if not (path / MANIFEST).exists():
@@ -210,53 +201,3 @@ def write(frames: Iterable[Frame], folder: Path) -> dict[str, Any]:
 def plain(value: Any) -> Any:
     """What JSON does not know, as numpy's numbers and arrays, as what it does."""
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
-
-
-def tell_of_others(path: Path, origin: dict[str, Any]) -> None:
-    """Say so where a set of the same settings was made from files that have changed since."""
-    for other in sorted(path.parent.glob(f"{path.name.rpartition('-')[0]}-*/{MANIFEST}")):
-        before = json.loads(other.read_text()).get("of", {})
-        if {**before, "files": None} == {**origin, "files": None}:
-            changed = [name for name, found in origin["files"].items() if before["files"].get(name) != found]
-            log.warning("%s changed since %s was prepared; prepared again", ", ".join(changed), other.parent)
-
-
-def origin_of(read: Reader, subset: Subset | None, max_force: float) -> dict[str, Any]:
-    """What decides the content of a set: functions with their arguments, and size and time of files these name."""
-    described = {"read": description(read), "subset": description(subset), "max_force": max_force}
-    files = {name: list(found) for text in named_files(described) for name, found in files_of(text).items()}
-    return {**described, "files": files}
-
-
-def description(value: Any) -> Any:
-    """A value as JSON: functions by name, partial ones and dataclasses with what they were given."""
-    if isinstance(value, DictConfig | ListConfig):
-        return OmegaConf.to_container(value, resolve=True)
-    if isinstance(value, partial):
-        bound = inspect.signature(value.func).bind_partial(*value.args, **value.keywords)
-        return {"function": description(value.func), **description(bound.arguments)}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {"function": description(type(value)), **description(vars(value))}
-    if isinstance(value, dict):
-        return {str(name): description(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [description(entry) for entry in value]
-    if callable(value):
-        return f"{value.__module__}.{value.__qualname__}"
-    return str(value) if isinstance(value, Path) else value
-
-
-def named_files(described: Any) -> Iterator[str]:
-    """The values of all arguments that name what is read: those called `path` or `source`."""
-    for name, entry in described.items():
-        if isinstance(entry, dict):
-            yield from named_files(entry)
-        elif name in ("path", "source") and isinstance(entry, str) and entry:
-            yield entry
-
-
-def files_of(text: str) -> dict[str, tuple[int, int]]:
-    """Size and time of the files that an argument names: a file, all in a folder, or those a pattern fits."""
-    found = [Path(name) for name in sorted(glob(str(Path(text).expanduser())))]
-    files = [file for path in found for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
-    return {str(file): (file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jointkd.data import amin, mace_off, mptrj, spice
-from jointkd.data.datamodule import DistillationData
+from jointkd.data.datamodule import DistillationData, of_module
 from jointkd.data.splits import Split
 from jointkd.data.subsets import Subset
 from jointkd.download import fetch
@@ -56,6 +56,7 @@ def in_directory(directory: Path, name: str, origin: str) -> Path:
     raise DataError(f"data.source={directory} has no {name}", f"get it from {origin} and put it there")
 
 
+@of_module
 def from_publisher(
     name: str,
     format: str,
@@ -66,23 +67,14 @@ def from_publisher(
     licence: str,
     amin2025: str | None,
     subset: Subset,
-    expected_size: int | None,
     split: Split | str,
-    reference: str,
-    reference_energies: dict[str, float] | str | None,
-    max_force: float,
-    batch_size: int,
-    workers: int,
-    seed: int,
-    prepared: str | None,
-    report: bool,
     energy: str | None = None,
+    **options: Any,
 ) -> DistillationData:
     """The data module of a published set or a subset of it; see `located` and `DistillationData`.
 
     format: one of READERS; energy: for the reader, where it knows several; doi and licence of the set;
     amin2025: the folder of this subset in the prior art's record, which `split=amin2025` reads in place of `files`.
-    Every option is named here, with its type, because options are checked against it.
     """
     reader: Any = partial(read, format, files, source, downloads, doi, energy)
     rules: Subset | None = subset
@@ -94,18 +86,4 @@ def from_publisher(
         reader = partial(amin.read, source, amin2025, energy or "spice")
         doi, licence, rules, split = amin.DOI, "as its record says", None, Split(by="file")
     log.info("data %s: doi:%s, licence %s", name, doi, licence)
-    return DistillationData(
-        name,
-        reader,
-        split,
-        reference,
-        reference_energies,
-        max_force,
-        batch_size,
-        workers,
-        seed,
-        rules,
-        expected_size,
-        prepared,
-        report,
-    )
+    return DistillationData(name, reader, split, subset=rules, **options)

@@ -81,14 +81,14 @@ def structures(path: Path) -> Iterator[Atoms]:
     """The conformations of a file like SPICE's, whatever its labels are called and whatever units it is in.
 
     Fields of M entries are in `Atoms.info` (one number each) or `Atoms.arrays` ([N, 3] each) by their names, words and
-    the group's name (`molecule`) in `Atoms.info`; where there is a gradient, its negative is `forces`.
+    the group's name (`molecule`) in `Atoms.info`. Where there is a gradient and no `forces`, its negative is `forces`.
     """
     with h5py.File(path, "r") as file:
         for name, molecule in file.items():
             numbers, positions = molecule["atomic_numbers"][()], molecule["conformations"][()]
             words = {key: text(molecule, key) for key in molecule if h5py.check_string_dtype(molecule[key].dtype)}
             others = {key: molecule[key][()] for key in molecule.keys() - words.keys() if len(molecule[key].shape)}
-            if GRADIENT in others:
+            if GRADIENT in others and "forces" not in others:
                 others["forces"] = -others[GRADIENT]
             for number, here in enumerate(positions):
                 atoms = Atoms(numbers, here.astype(float))

@@ -3,7 +3,6 @@
 import numpy as np
 
 from jointkd.data.datamodule import DistillationData
-from jointkd.errors import LabelMismatch
 
 
 def teacher_errors(data: DistillationData, split: str) -> dict[str, float]:
@@ -17,21 +16,8 @@ def teacher_errors(data: DistillationData, split: str) -> dict[str, float]:
     assert teacher is not None
     assert data.references is not None
     store = teacher.store
-    frames = [frame for frame in data.frames[split] if frame.key not in store.failed]
-    if not frames:
-        raise LabelMismatch(
-            f"{store.teacher.name} could label no structure of the {split} split of data={data.name}",
-            "give more structures, or take another teacher",
-        )
-    missing = sum(frame.key not in store for frame in frames)
-    if missing:
-        raise LabelMismatch(
-            f"{missing} of {len(frames)} structures of the {split} split of data={data.name} have no labels from "
-            f"{store.teacher.name} in {store.path}",
-            "set label.validation=true" if split == "val" else "make them with python -m jointkd.label",
-        )
     energies, forces = [], []
-    for frame in frames:
+    for frame in data.labelled(split, store):
         labels = store.read(frame.key, rows=False)
         forces.append(np.abs(labels.forces - frame.forces).ravel())
         if teacher.alignment is not None and frame.energy is not None:

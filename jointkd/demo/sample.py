@@ -17,10 +17,10 @@ from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import thermalize_momenta
 from ase.optimize import FIRE
 
 from jointkd.demo.molecules import DOMAIN, RELATIVES
+from jointkd.dynamics import thermalize
 
 MULTIPLICITIES = {"H": 2, "C": 3, "N": 4, "O": 3}
 MAX_FORCE = 25.0  # eV/Å; a frame beyond it comes from a trajectory that flew apart
@@ -124,7 +124,7 @@ def run(trajectory: Trajectory) -> list[Atoms]:
     atoms = solvated(molecule(trajectory.smiles, trajectory.seed), trajectory.waters, rng)
     atoms.calc = calculator()
     FIRE(atoms, logfile=None).run(fmax=1.0, steps=40)
-    thermalize_momenta(atoms, temperature_K=trajectory.temperature, rng=rng)
+    thermalize(atoms, trajectory.temperature, rng)
     steps_per_fs = 1 if trajectory.temperature <= 600 else 2
     dynamics = Langevin(
         atoms,

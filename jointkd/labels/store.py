@@ -258,5 +258,4 @@ def storage(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = "free some space or name another disk with label.path=…, then run the command again"
-        raise StorageError(f"{path} cannot be written ({error.strerror or error})", remedy) from error
+        raise StorageError.of(error, path, "label.path") from error

@@ -112,12 +112,17 @@ def measure(
 ) -> dict[str, Any]:
     options = DEMO if case == "demo" else {}
     student = instantiate({**OmegaConf.load(CONFIGS / f"{name}.yaml"), **options}).to(arguments.device)
-    made = DistillationData(case, lambda: (frames, {}), Split(), max_force=1e3, prepared=str(folder))
+
+    def read() -> tuple[Iterator[Frame], dict[int, float]]:
+        return frames, {}
+
+    made = DistillationData(case, read, Split(), max_force=1e3, prepared=str(folder))
     started = time.perf_counter()
     data = DistillationData(
         case,
-        iter,
+        read,
         Split(),
+        max_force=1e3,
         reference_energies="fit",
         batch_size=arguments.batch_size,
         workers=arguments.workers,

@@ -25,10 +25,10 @@ from ase.data import atomic_numbers
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from jointkd.neighbors import neighbors
+from jointkd.neighbors import connected, neighbors
 from jointkd.objective.derivatives import predict
 from jointkd.objective.terms import AtomicEnergy, Energy, Forces, Hessian, weighted_sum
-from jointkd.structure import Structure, collate
+from jointkd.structure import collate
 
 CONFIGS = Path(__file__).parents[2] / "conf" / "student"
 NAMES = ("ILE", "GLN", "HIE", "TYR")
@@ -50,11 +50,10 @@ def amino_acids(path: Path, student: Any) -> Any:
             )
             count = len(numbers)
             structures.append(
-                Structure(
-                    atomic_numbers=torch.from_numpy(numbers),
-                    positions=torch.from_numpy(positions),
-                    **near._asdict(),
-                    num_nodes=count,
+                connected(
+                    numbers,
+                    positions,
+                    near,
                     energy=torch.randn(1, generator=generator),
                     forces=torch.randn(count, 3, generator=generator),
                     teacher_atomic_energies=torch.randn(count, generator=generator),

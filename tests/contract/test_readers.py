@@ -1,5 +1,6 @@
 """What every published data set must satisfy, found through conf/data: frames in eV and Å, with labels and groups."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,11 +10,14 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from jointkd import command  # noqa: F401  (registers the resolvers)
+from jointkd.data import extxyz
+from jointkd.data.origin import READERS as READERS_VERSION
 from jointkd.data.published import READERS, read
 from jointkd.data.subsets import RULES
 from jointkd.errors import DataError
 from jointkd.options import CONF, choices
 from tests import mptrj
+from tests.files import isolated, molecules, saved
 from tests.unit.test_mace_off import published as mace_off
 from tests.unit.test_spice import springs
 
@@ -45,6 +49,14 @@ def made(name: str, folder: Path) -> tuple[Iterator, dict[int, float]]:
     return read(config.format, config.files, str(folder), "unused", config.doi, config.get("energy"))
 
 
+GIVEN = {  # by the readers of version 1, of the small files here
+    "mace_off": "3fc793c527",
+    "spice": "21b32cdac6",
+    "mptrj": "6c25dc8366",
+    "extxyz": "9fe85da381",
+}
+
+
 def test_every_format_has_a_data_set():
     assert {config.format for config in PUBLISHED.values()} == set(READERS) == set(WRITERS)
 
@@ -67,6 +79,22 @@ def test_frames_have_labels_groups_and_sources_in_double_precision(tmp_path, nam
         assert all(isinstance(value, str | int | float) for value in frame.info.values())
     assert len({frame.source for frame in frames}) == len(frames)
     assert len({frame.key for frame in frames}) > 1
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_the_version_of_the_readers_is_raised_where_they_give_other_frames(tmp_path, name):
+    if name == "extxyz":
+        units = {"energy": "kcal/mol", "length": "bohr"}
+        file = saved(tmp_path / "a.xyz", [*molecules(3), *isolated()])
+        frames, free = extxyz.read(str(file), "REF_energy", "REF_forces", units, "molecule")
+    else:
+        frames, free = made(name, tmp_path)
+    digest = hashlib.sha256()
+    for frame in frames:
+        said = f"{frame.key} {frame.energy:.6f} {frame.group} {frame.split} {frame.source} {sorted(frame.info)}"
+        digest.update(said.encode() + (np.round(frame.forces, 6) + 0.0).tobytes())
+    digest.update(repr(sorted((z, round(energy, 6)) for z, energy in free.items())).encode())
+    assert (READERS_VERSION, digest.hexdigest()[:10]) == (1, GIVEN[name]), "raise data.origin.READERS, and change both"
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -42,6 +42,8 @@ def test_an_option_that_does_not_exist_is_refused_before_anything_is_written(com
         (["method.rows=4"], "method.rows=4 is not known; choose fresh or fixed"),
         (["method=hessian", "hessian.rows=0"], "hessian.rows=0 is no number of rows"),
         (["teacher=demo", "method=joint", "hessian.rows=4", "label.rows=2"], "hessian.rows=4 and label.rows=2"),
+        (["teacher=demo", "teacher.batch_atoms=0"], "teacher.batch_atoms=0 is no number of atoms"),
+        (["data.path=/dev/null"], "data.path=/dev/null is neither a file nor a folder"),
         (["teacher=none", "method=joint"], "method=joint needs a teacher"),
         (["teacher=mace", "teacher.checkpoint=missing.model"], "missing.model does not exist"),
     ],
@@ -110,3 +112,14 @@ def test_a_full_disk_during_training_is_one_line_and_leaves_no_half_checkpoint(c
     assert "cannot be written" in result.err
     assert "Traceback" not in result.err
     assert not list(tmp_path.rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize(
+    ("sweep", "named"), [([], ["demo"]), (["-m"], ["demo", "mptrj"])], ids=["one run", "a sweep of two"]
+)
+def test_each_mistake_is_said_once_also_of_a_sweep(command, sweep, named):
+    result = command("train", *sweep, "teacher=paper", f"data={','.join(named)}")
+    assert result.status == 1
+    said = [line for line in result.err.splitlines() if line.startswith("ConfigError")]
+    remedy = "name one, as teacher=mace_off or teacher=mace_mp"
+    assert said == [f"ConfigError: the paper has no teacher of data={data}; {remedy}" for data in named]

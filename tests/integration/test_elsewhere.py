@@ -13,8 +13,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from jointkd.errors import ConfigError, MissingExtra, TeacherError
-from jointkd.label_jobs import estimate, make_labels, wanted_labels
+from jointkd.label_jobs import estimate, make_labels
 from jointkd.labels.store import LabelStore
+from jointkd.wanted import wanted_labels
 from tests.teachers import NumberTeacher, frames_of
 
 ROOT = Path(__file__).parents[2]

@@ -129,6 +129,27 @@ def test_labels_of_another_directory_are_merged(command, options, tmp_path):
     assert "row_seed=0, not 1" in refused.err
 
 
+def test_files_of_one_name_in_two_folders_have_their_labels_beside_each_other(command, options, tmp_path):
+    options = [option for option in options if not option.startswith(("data.path", "label.path"))]
+    given = {folder: [*options, f"data.path={folder}/mine.xyz", "label.rows=1"] for folder in "ab"}
+    for seed, folder in enumerate(given):
+        (tmp_path / folder).mkdir()
+        saved(tmp_path / folder / "mine.xyz", molecules(COUNT, seed))
+        assert command("label", *given[folder]).status == 0
+    first, second = sorted((tmp_path / "outputs" / "labels" / "mace").iterdir())
+    assert (first.name, second.name) == ("mine-float64-1-4", "mine-float64-1-4-2")
+    for folder, place in (("a", first), ("b", second)):
+        status = command("label", *given[folder], "label.status=true")
+        assert " 0 left" in status.out
+        assert status.out.rstrip().endswith(str(place.relative_to(tmp_path)))
+    whole = command("label", *given["b"], "label.verify=true").out
+    assert str(first.relative_to(tmp_path)) in whole
+    assert whole.rstrip().endswith(str(second.relative_to(tmp_path)))
+    refused = command("label", *given["b"], f"label.path={first}")
+    assert refused.status == 1
+    assert "are of other structures than data=mine" in refused.err
+
+
 def test_workers_share_the_work_and_repeat_none_of_it(tmp_path):
     (tmp_path / "calls").mkdir()
     teacher = {"_target_": "tests.teachers.CompanionTeacher", "name": "numbers", "dtype": "float64", "companions": 2}

@@ -17,11 +17,11 @@ from jointkd.data.datamodule import DistillationData
 from jointkd.data.splits import Split
 from jointkd.errors import ConfigError, LabelMismatch, MissingExtra, TeacherError
 from jointkd.frame import Frame
-from jointkd.label_jobs import expected_teacher
 from jointkd.labelling import label
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.labels.store import LabelStore
 from jointkd.teachers import ase
+from jointkd.wanted import expected_teacher
 from tests.files import frames
 from tests.teachers import SETTINGS, rows_of
 

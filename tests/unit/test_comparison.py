@@ -8,15 +8,18 @@ import matplotlib.image
 import pytest
 from omegaconf import OmegaConf
 
-from jointkd.comparison import read_runs, report, summarise, table
+from jointkd.comparison import report, summarise, table
 from jointkd.errors import DataError
+from jointkd.runs import read_runs
 
 PAPER = {"energy": 5, "forces": 100, "atomic_energy": 20, "hessian": 400}
 
 
 def run(folder: Path, method: str, energy: float, force: float = 10.0, **different) -> None:
-    """A finished run; `curve`: its validation energy errors by epoch."""
+    """A finished run; `curve`: its validation energy errors by epoch; `config`: its effective options."""
     folder.mkdir(parents=True)
+    seed = different.get("seed", 0)
+    (folder / "config.yaml").write_text(json.dumps({"seed": seed, "name": str(seed), **different.pop("config", {})}))
     curve = different.pop("curve", [])
     values = {
         "method": method,
@@ -156,11 +159,61 @@ def test_the_curve_of_a_run_that_went_on_is_that_of_all_its_parts(tmp_path):
 
 def test_runs_of_the_same_seed_that_the_report_cannot_tell_apart_are_said(tmp_path, caplog):
     for rows in (1, 4):
-        run(tmp_path / f"hessian.rows={rows}", "hessian", 10.0)
+        run(tmp_path / f"again{rows}", "hessian", 10.0)
     with caplog.at_level("WARNING"):
         read_runs(tmp_path)
     assert "runs of the same seed are averaged" in caplog.text
-    assert str(tmp_path / "hessian.rows=4") in caplog.text
+    assert str(tmp_path / "again4") in caplog.text
+
+
+def test_runs_that_differ_in_any_option_are_rows_of_their_own_which_name_it(tmp_path):
+    for rows in (1, 4):
+        for seed in (0, 1):
+            for method, energy in (("hessian", 4.0), ("joint", 2.0)):
+                config = {"hessian": {"rows": rows}, "method": {"terms": {method: {"rows": rows}}}}
+                run(tmp_path / f"{method}{rows}{seed}", method, energy / rows, seed=seed, config=config)
+    rows = cells(reported(tmp_path))
+    assert [row[:3] for row in rows] == [
+        ["method", "options", "Energy MAE, meV/atom"],
+        ["hessian", "hessian.rows=1", "4 ± 0"],
+        ["hessian", "hessian.rows=4", "1 ± 0"],
+        ["joint", "hessian.rows=1", "2 ± 0 (-50.0%)"],
+        ["joint", "hessian.rows=4", "0.5 ± 0 (-50.0%)"],
+    ]
+    assert picture(tmp_path / "comparison.png")
+
+
+def test_a_joint_run_is_compared_with_a_hessian_run_of_the_same_options_or_none(tmp_path):
+    run(tmp_path / "h", "hessian", 4.0, config={"student": {"cutoff": 5.0}})
+    for cutoff in (5.0, 6.0):
+        run(tmp_path / f"j{cutoff}", "joint", 2.0, config={"student": {"cutoff": cutoff}})
+    assert [row[:3] for row in cells(reported(tmp_path))[1:]] == [
+        ["hessian", "student.cutoff=5.0", "4"],
+        ["joint", "student.cutoff=5.0", "2 (-50.0%)"],
+        ["joint", "student.cutoff=6.0", "2"],
+    ]
+
+
+def test_an_option_that_some_runs_have_and_others_lack_tells_them_apart(tmp_path):
+    run(tmp_path / "a", "joint", 1.0)
+    run(tmp_path / "b", "joint", 2.0, config={"callbacks": {"halving": {"_target_": "a.B", "every": 20}}})
+    assert list(summarise(read_runs(tmp_path))["methods"]) == ["joint", "joint callbacks.halving.every=20"]
+
+
+def test_options_that_differ_with_the_method_or_the_data_and_places_of_files_tell_nothing_apart(tmp_path):
+    run(tmp_path / "h", "hessian", 2.0, config={"optimizer": {"lr": 1}, "data": {"path": "a/x.xyz"}})
+    run(
+        tmp_path / "h1",
+        "hessian",
+        2.0,
+        seed=1,
+        config={"optimizer": {"lr": 1}, "data": {"path": "x.xyz"}, "weights": {"atomic_energy": 1}},
+    )
+    for seed, place in enumerate("ab"):
+        config = {"optimizer": {"lr": 2}, "data": {"path": f"{place}/x.xyz", "prepared": place, "seed": seed}}
+        run(tmp_path / f"j{seed}", "joint", 1.0, seed=seed, config=config)
+    run(tmp_path / "c", "joint", 1.0, data="pm3m", config={"trainer": {"max_epochs": 3}})
+    assert cells(reported(tmp_path))[0][:3] == ["data", "method", "Energy MAE, meV/atom"]
 
 
 def test_runs_on_different_data_are_not_averaged_together(tmp_path):

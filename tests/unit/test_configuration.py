@@ -142,6 +142,9 @@ def test_whatever_hydra_understands_is_let_through(arguments):
         (["data.split.train=most"], "data.split.train=most is of the wrong type; give it a value of type float or int"),
         (["weights.hessian=heavy"], "weights.hessian=heavy is of the wrong type"),
         (["optimizer.weight_decay=null"], "optimizer.weight_decay=None is of the wrong type"),
+        (["data=iodine", "data.workers=many"], "data.workers=many is of the wrong type"),
+        (["data=iodine", "+data.wrokers=1"], r"there is no option data.wrokers; did you mean workers\?"),
+        (["+data.expectd_size=1"], r"there is no option data.expectd_size; did you mean expected_size\?"),
         (["+student.widht=3"], r"there is no option student.widht; did you mean width\?"),
     ],
 )
@@ -181,6 +184,11 @@ def test_a_user_error_below_other_errors_is_found():
     assert isinstance(mistake, DataError)
 
 
+def test_a_place_that_the_user_may_not_use_is_the_users_mistake():
+    mistake = as_mistake(PermissionError(13, "Permission denied", "/root/runs"))
+    assert "Permission denied: '/root/runs'; see to its permissions" in str(mistake)
+
+
 @pytest.mark.parametrize("error", [KeyError("forces"), TypeError("ours"), AttributeError("ours")])
 def test_our_own_bugs_are_not_hidden(error):
     assert as_mistake(error) is None
@@ -188,6 +196,13 @@ def test_our_own_bugs_are_not_hidden(error):
 
 def test_a_bug_in_what_we_build_is_not_hidden():
     assert as_mistake(instantiated("jointkd.structure.collate", structures=3)) is None
+
+
+def test_help_that_nobody_reads_to_its_end_is_no_error(tmp_path):
+    asked = [sys.executable, "-m", "jointkd.train", "--help"]
+    with subprocess.Popen(asked, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
 
 
 def test_help_comes_quickly_because_torch_is_not_imported(tmp_path):

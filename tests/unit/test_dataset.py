@@ -9,7 +9,7 @@ from ase import Atoms
 from torch_geometric.data import Batch
 
 from jointkd.data.datamodule import DistillationData
-from jointkd.data.dataset import EpochBatches, ResumableLoader, StructureDataset
+from jointkd.data.dataset import EpochBatches, ResumableLoader, StructureDataset, shuffled
 from jointkd.data.pairs import neighbors_of
 from jointkd.data.splits import Split
 from jointkd.errors import ConfigError, LabelMismatch
@@ -186,6 +186,19 @@ def test_the_portions_of_a_batch_are_the_batch_and_know_what_it_has(length, size
     assert steps[-1] == []
     ends = [place for place in range(len(portioned)) if portioned.ends_step(place)]
     assert ends[:-1] == [place for place in range(len(portioned) - 1) if (place + 1) % parts == 0]  # as Lightning steps
+
+
+def test_the_order_of_an_epoch_is_drawn_once_however_many_portions_ask_for_it(monkeypatch):
+    batches = EpochBatches(24, 8, 0, True, parts=3)
+    drawn = []
+    monkeypatch.setattr(
+        np.random, "default_rng", lambda seed: drawn.append(seed) or np.random.Generator(np.random.PCG64())
+    )
+    shuffled.cache_clear()
+    for place, _ in enumerate(batches):
+        batches.whole(place)
+    assert drawn == [[0, 0]]
+    shuffled.cache_clear()
 
 
 def test_ranks_take_as_many_portions_as_each_other():

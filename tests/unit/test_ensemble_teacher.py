@@ -9,10 +9,10 @@ import torch
 from omegaconf import OmegaConf
 
 from jointkd.errors import ConfigError, TeacherError
-from jointkd.label_jobs import expected_teacher
 from jointkd.labelling import label
 from jointkd.labels.store import LabelStore
 from jointkd.teachers import ensemble, mace, mace_model
+from jointkd.wanted import expected_teacher
 from tests.conftest import TINY_MACE
 from tests.files import frames, isolated, molecules, saved
 from tests.teachers import SETTINGS, rows_of

@@ -189,6 +189,6 @@ def test_real_data_is_read(shared_data):
     assert len(frames) == 500
     assert {len(frame) for frame in frames} == {27}
     assert len({frame.key for frame in frames}) == 500
-    data = from_file("3bpa", str(path), "energy", "forces", {}, None, None, None, Split(), "data", None, 50.0, 4, 0, 0)
+    data = from_file(str(path), "energy", "forces", {}, None, None, None, name="3bpa", split=Split())
     assert {split: len(part) for split, part in data.frames.items()} == {"train": 400, "val": 50, "test": 50}
     assert not data.source.manifest["set_aside"]

@@ -10,6 +10,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 from ase.io import write
 
+from jointkd.data import folders
 from jointkd.data.extxyz import read
 from jointkd.errors import DataError, MissingExtra
 from tests.files import isolated, molecules, saved
@@ -155,6 +156,16 @@ def test_a_frame_says_what_else_its_file_says_in_words_and_numbers(tmp_path):
     frame = next(read(str(saved(tmp_path / "a.xyz", [atoms])))[0])
     assert frame.info == {"config_type": "water", "charge": 1, "gap": 0.5, "file": "a.xyz"}
     assert type(frame.info["gap"]) is float
+
+
+def test_a_file_that_the_system_does_not_give_is_not_said_to_be_broken(tmp_path, monkeypatch):
+    def refuse(file, format):
+        raise PermissionError(13, "Permission denied")
+
+    path = saved(tmp_path / "a.xyz", labelled(1))
+    monkeypatch.setattr(folders, "opened", refuse)
+    with pytest.raises(DataError, match=r"a.xyz cannot be read after 0 frames .*denied.*; see that you may read it"):
+        list(read(str(path))[0])
 
 
 def test_frames_are_read_as_they_are_asked_for(tmp_path):

@@ -21,7 +21,7 @@ from jointkd.errors import DataError, MissingExtra, TeacherError
 from jointkd.frame import Frame
 from jointkd.labels.records import TeacherLabels
 from jointkd.options import CONF, PACKAGE
-from jointkd.teachers import mace
+from jointkd.teachers import mace, mace_files
 from jointkd.teachers.base import introduce
 from tests.conftest import TINY_MACE
 from tests.structures import rattled
@@ -445,7 +445,7 @@ def test_a_model_with_another_checksum_is_refused_before_it_is_loaded(served, mo
     ],
 )
 def test_each_size_of_mace_mp_has_its_own_licence_and_level_of_theory(size, licence, theory, monkeypatch, model_file):
-    monkeypatch.setattr(mace, "fetch_mp", lambda _: model_file)
+    monkeypatch.setattr(mace_files, "fetch_mp", lambda _: model_file)
     options = {name: value for name, value in OPTIONS.items() if name not in ("licence", "level_of_theory")}
     about = mace.foundation("mace_mp", size, **options, licence=None, level_of_theory=None).identity
     assert (about.licence, about.level_of_theory) == (licence, theory)

@@ -3,7 +3,16 @@
 import pytest
 
 from jointkd.students.painn import PaiNN
-from tests.fairchem import central_differences, full, imported, predicted, reference, relative
+from tests.fairchem import (
+    CASES,
+    agree_with_reference,
+    central_differences,
+    full,
+    imported,
+    predicted,
+    reference,
+    relative,
+)
 
 
 def test_the_papers_size_is_reproduced():
@@ -15,13 +24,10 @@ def given():
     return reference("painn")
 
 
-@pytest.mark.parametrize("case", ["ethanol", "ala4w", "nacl8_rc6", "srtio3_rc6_full"])
+@pytest.mark.parametrize("case", CASES)
 def test_reference_weights_give_the_reference_outputs(given, case, tmp_path):
     expected = given["cases"][case]
-    prediction = predicted(imported(given, expected, tmp_path), expected)
-    assert relative(prediction.atomic_energies, expected["atom_energies"]) < 1e-9
-    assert relative(prediction.forces, expected["forces"]) < 1e-9
-    assert relative(prediction.hessian_rows.transpose(0, 1), expected["rows"]) < 1e-9
+    agree_with_reference(imported(given, expected, tmp_path), expected)
 
 
 def test_the_reference_hessian_is_given_row_by_row(given, tmp_path):

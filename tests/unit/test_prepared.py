@@ -15,13 +15,12 @@ import torch
 from ase.build import bulk
 
 from jointkd.data import arrays, pairs, prepared
-from jointkd.data.extxyz import read as read_file
 from jointkd.data.pairs import StoredNeighbors, neighbors_of
-from jointkd.data.prepared import PreparedSet, origin_of, prepare
+from jointkd.data.prepared import PreparedSet, prepare
 from jointkd.errors import DataError, StorageError
 from jointkd.frame import Frame
 from jointkd.neighbors import neighbors
-from tests.files import FREE, frames, isolated, molecules, saved
+from tests.files import FREE, frames
 from tests.structures import rattled
 
 FORK = multiprocessing.get_context("fork")
@@ -106,7 +105,7 @@ def test_a_set_travels_to_another_process_by_its_path(tmp_path):
 def test_what_is_there_is_not_read_again(tmp_path):
     found = made(tmp_path, frames(5))
     assert prepare(tmp_path, "some", refuse, None, 50.0, {"files": {}}).path == found.path
-    assert prepare(found.path, "other", refuse, None, 50.0, {"files": {}, "else": 1}).path == found.path
+    assert prepare(found.path, "other", refuse, None, 50.0, {"files": {}}).path == found.path
 
 
 def test_what_is_set_aside_is_counted_and_kept_with_its_reason(tmp_path):
@@ -131,44 +130,6 @@ def test_a_subset_is_prepared_of_what_is_chosen_and_an_empty_one_refused(tmp_pat
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [
         prepare(tmp_path, "water", refuse, None, 50.0, {"files": {}}).path.name
     ]
-
-
-def test_another_reader_file_subset_or_limit_is_another_set_and_the_same_is_the_same(tmp_path):
-    file = saved(tmp_path / "a.xyz", [*molecules(4), *isolated()])
-
-    def origin(path=file, limit=50.0, **arguments):
-        return origin_of(partial(read_file, str(path), "REF_energy", "REF_forces", **arguments), None, limit)
-
-    assert origin() == origin()
-    assert origin(units={"energy": "eV"}) != origin()
-    assert origin(limit=40.0) != origin()
-    assert origin(saved(tmp_path / "b.xyz", molecules(4))) != origin()
-    (found,) = origin()["files"].values()
-    assert found[0] == file.stat().st_size
-
-
-def test_all_files_of_a_folder_or_pattern_count(tmp_path):
-    for name in "ab":
-        saved(tmp_path / f"{name}.xyz", molecules(2))
-    for path in (tmp_path, tmp_path / "*.xyz"):
-        assert len(origin_of(partial(read_file, str(path)), None, 50.0)["files"]) == 2
-
-
-def test_a_source_that_changed_is_prepared_again_and_that_is_said(tmp_path, caplog):
-    file = saved(tmp_path / "a.xyz", molecules(4))
-    read = partial(read_file, str(file), "REF_energy", "REF_forces")
-
-    def now():
-        return prepare(tmp_path / "sets", "a", read, None, 50.0, origin_of(read, None, 50.0))
-
-    before = now()
-    assert now().path == before.path
-    assert not caplog.records
-    saved(file, molecules(6))
-    with caplog.at_level("WARNING"):
-        after = now()
-    assert (len(before), len(after)) == (4, 6)
-    assert f"a.xyz changed since {before.path} was prepared; prepared again" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["positions.npy", "keys.npy", "text.npy", "manifest.json"])
@@ -253,6 +214,12 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
+def test_a_place_that_cannot_be_written_is_not_said_to_be_full(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"Not a directory\); name a folder to write into with data.prepared="):
+        made(tmp_path / "file" / "sets", frames(5))
+
+
 def test_a_reader_that_may_not_read_is_not_taken_for_a_full_disk(tmp_path):
     def read():
         raise PermissionError(13, "Permission denied", "mine.xyz")
@@ -299,8 +266,9 @@ def test_neighbours_are_searched_once_for_each_cutoff(tmp_path, monkeypatch):
     neighbors_of(found, 3.0)
     monkeypatch.setattr(pairs, "find_pairs", lambda *arguments: pytest.fail("searched again"))
     neighbors_of(found, 3.0)
-    with pytest.raises(pytest.fail.Exception):
-        neighbors_of(found, 3.1)
+    for cutoff in (3.1, 3.0000001):
+        with pytest.raises(pytest.fail.Exception):
+            neighbors_of(found, cutoff)
     with pytest.raises(pytest.fail.Exception):
         neighbors_of(found, 3.0, 5)
 

@@ -97,6 +97,15 @@ def test_a_file_like_it_is_read_with_names_and_units_that_are_said(tmp_path):
     assert frames[4].info["molecule"] == "hbr"
 
 
+def test_forces_that_a_file_gives_itself_are_not_replaced_by_its_gradient(tmp_path):
+    path = springs(tmp_path / "a.hdf5")
+    with h5py.File(path, "a") as file:
+        for molecule in file.values():
+            molecule["forces"] = np.full(molecule["conformations"].shape, 0.5)
+    for frame in extxyz.read(str(path), "dft_total_energy", "forces", {"length": "bohr"})[0]:
+        np.testing.assert_allclose(frame.forces, 0.5 / units.Bohr)
+
+
 def test_a_file_that_is_no_hdf5_is_refused(tmp_path):
     (tmp_path / "a.hdf5").write_text("nothing")
     with pytest.raises(DataError, match=r"a.hdf5 is no HDF5 file"):
