@@ -7,6 +7,7 @@ import pytest
 
 from jointkd.errors import TeacherError
 from jointkd.teachers import fairchem, hub
+from jointkd.teachers.fairchem_model import Architecture
 from tests.fairchem_env.checkpoints import write_1x, write_2x
 from tests.fairchem_env.conftest import OPTIONS
 from tests.fairchem_env.labelled import ETHANOL, WATER, agree, labels_of
@@ -58,9 +59,9 @@ def test_a_model_that_predicts_forces_directly_is_refused(tmp_path):
         teacher_of(write_2x(tmp_path / "direct.pt", direct_forces=True))
 
 
-def test_a_model_whose_energies_are_no_sums_over_atoms_is_refused(uma_file, monkeypatch):
-    monkeypatch.setattr("jointkd.teachers.fairchem_model.ATOMIC", "readout")
-    with pytest.raises(TeacherError, match="uma has 0 heads that give energies of atoms as eSEN's and UMA's do"):
+def test_a_model_of_an_unknown_architecture_is_refused(uma_file, monkeypatch):
+    monkeypatch.setattr("jointkd.teachers.fairchem_model.ARCHITECTURES", {"X": Architecture("readout")})
+    with pytest.raises(TeacherError, match=r"uma has 0 layers that are known to give energies .* that is X"):
         teacher_of(uma_file)
 
 
