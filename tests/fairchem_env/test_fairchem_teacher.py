@@ -93,6 +93,19 @@ def test_a_known_name_is_fetched_from_its_repository_or_the_one_that_was_given(u
     assert asked == [(repo, "checkpoints", "uma-s-1p1.pt") for repo in ("facebook/UMA", "other/UMA")]
 
 
+def test_a_name_says_its_level_of_theory_and_a_file_does_not(uma_file, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: str(uma_file))
+    theories = {
+        ("uma-s-1p2p1", "omol"): "ωB97M-V/def2-TZVPD",
+        ("uma-m-1p1", "omat"): "PBE(+U), OMat24 settings",
+        ("uma-s-1p2p1-ft-d4rev", "omol"): "ωB97M-D4rev",
+        (str(uma_file), "omol"): "",
+    }
+    for (checkpoint, task), theory in theories.items():
+        assert teacher_of(Path(checkpoint), task, level_of_theory=None).identity.level_of_theory == theory
+    assert teacher_of(Path("uma-s-1p1"), level_of_theory="mine").identity.level_of_theory == "mine"
+
+
 def answered(kind: str) -> Exception:
     """An error as the hub's client raises it."""
     import httpx
