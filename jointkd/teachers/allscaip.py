@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from jointkd.teachers.base import default_dtype
+
 CAVEAT = "its energies jump where an atom enters a list of nearest neighbours, and change as a structure is turned"
 FAR = 1e6  # the rank of an atom that is too far away to be ranked; neighbours have ranks of some tens
 
@@ -19,13 +21,8 @@ FAR = 1e6  # the rank of an atom that is too far away to be ranked; neighbours h
 @contextlib.contextmanager
 def differentiable(dtype: torch.dtype) -> Iterator[None]:
     """Within the block a model computes in dtype throughout, and its energies can be differentiated twice."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)  # of what it makes without saying a precision
-    try:
-        with Mended():
-            yield
-    finally:
-        torch.set_default_dtype(before)
+    with default_dtype(dtype), Mended():
+        yield
 
 
 class Mended(TorchFunctionMode):

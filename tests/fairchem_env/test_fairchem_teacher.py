@@ -3,9 +3,13 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from jointkd.errors import TeacherError
+from jointkd.options import CONF
 from jointkd.teachers import fairchem, hub
 from jointkd.teachers.fairchem_model import Architecture
 from tests.fairchem_env.checkpoints import write_1x, write_2x
@@ -104,6 +108,19 @@ def test_a_name_says_its_level_of_theory_and_a_file_does_not(uma_file, monkeypat
     for (checkpoint, task), theory in theories.items():
         assert teacher_of(Path(checkpoint), task, level_of_theory=None).identity.level_of_theory == theory
     assert teacher_of(Path("uma-s-1p1"), level_of_theory="mine").identity.level_of_theory == "mine"
+
+
+def test_models_of_one_task_are_averaged(uma, file_2x, teacher_2x):
+    options = OmegaConf.load(CONF / "teacher" / "ensemble_fairchem.yaml")
+    files = [str(file_2x(architecture)) for architecture in ("uma", "esen_2x")]
+    del options.defaults
+    chosen = {"task": "omol", "checkpoints": files, **OPTIONS}
+    both = instantiate(OmegaConf.merge({"teacher": options}, {"teacher": chosen}).teacher)
+    labels, *alone = (labels_of(teacher, ETHANOL, [4]) for teacher in (both, uma, teacher_2x("esen_2x")))
+    assert labels.energy == pytest.approx(np.mean([one.energy for one in alone]), abs=1e-12)
+    np.testing.assert_allclose(labels.hessian_rows, sum(one.hessian_rows for one in alone) / 2, rtol=0, atol=1e-12)
+    assert labels.spread.energy == pytest.approx(np.std([one.energy for one in alone], ddof=1))
+    assert both.identity.members == 2
 
 
 def answered(kind: str) -> Exception:

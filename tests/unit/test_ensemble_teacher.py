@@ -13,6 +13,7 @@ from jointkd.label_jobs import expected_teacher
 from jointkd.labelling import label
 from jointkd.labels.store import LabelStore
 from jointkd.teachers import ensemble, mace, mace_model
+from jointkd.teachers.base import default_dtype
 from tests.conftest import TINY_MACE
 from tests.files import frames, isolated, molecules, saved
 from tests.teachers import SETTINGS, rows_of
@@ -31,7 +32,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     for seed in range(3):
         energies = {z: energy + 0.1 * seed for z, energy in TINY_MACE["free_atom_energies"].items()}
         card = {**TINY_MACE, "free_atom_energies": energies}
-        with torch.random.fork_rng(devices=[]), mace.default_dtype(torch.float32):
+        with torch.random.fork_rng(devices=[]), default_dtype(torch.float32):
             torch.manual_seed(seed)
             mace_model.save(mace_model.build(card), card, folder / str(seed))
     return [str(folder / str(seed)) for seed in range(3)]
