@@ -51,11 +51,11 @@ def joint_identity(members: Sequence[TeacherIdentity], name: str) -> TeacherIden
     """Who an ensemble is. Raises TeacherError for members that cannot be averaged."""
     if len({member.checkpoint for member in members}) < max(2, len(members)):
         raise TeacherError(f"teacher {name} has a member twice, or only one", "give different checkpoints")
-    theories = sorted({member.level_of_theory for member in members})
+    theories = sorted({member.level_of_theory or "unknown" for member in members})
     if len(theories) > 1:
         raise TeacherError(
             f"the members of teacher {name} are at different levels of theory: {', '.join(theories)}",
-            "average models of one level of theory only",
+            "average models of one level of theory only, and say with teacher.level_of_theory=… what is unknown",
         )
     elements = tuple(sorted(set.intersection(*(set(member.elements) for member in members))))
     if not elements:

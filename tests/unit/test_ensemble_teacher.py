@@ -109,8 +109,9 @@ def test_the_same_member_twice_one_alone_or_none_is_refused(models):
 
 def test_members_of_different_levels_of_theory_are_refused(three):
     one, other = (member.identity for member in three.members[:2])
-    with pytest.raises(TeacherError, match="different levels of theory: PBE, r2SCAN"):
-        ensemble.joint_identity([replace(one, level_of_theory="PBE"), replace(other, level_of_theory="r2SCAN")], "e")
+    for theory, named in (("r2SCAN", "r2SCAN"), ("", "unknown")):
+        with pytest.raises(TeacherError, match=f"different levels of theory: PBE, {named}"):
+            ensemble.joint_identity([replace(one, level_of_theory="PBE"), replace(other, level_of_theory=theory)], "e")
 
 
 def test_an_ensemble_knows_the_elements_that_all_of_its_members_know(three):
