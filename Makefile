@@ -39,7 +39,7 @@ demo: env ## train three students on the example with SEEDS, and compare them in
 	$(IN_VENV) -m jointkd.report runs=outputs/demo
 
 test: env ## run the tests that take seconds
-	$(IN_VENV) -m pytest
+	$(IN_VENV) -m pytest -n auto
 
 test-fairchem: env-fairchem ## run the tests that need fairchem-core
 	$(IN_VENV_FAIRCHEM) -m pytest tests/fairchem_env

@@ -13,9 +13,11 @@ class PolynomialEnvelope(nn.Module):
         super().__init__()
         self.exponent = exponent
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, order: int = 0) -> Tensor:
+        """The derivative of this order by x."""
         p = self.exponent
-        polynomial = 1 + x**p * (-(p + 1) * (p + 2) / 2 + x * (p * (p + 2) - x * p * (p + 1) / 2))
+        powers = {0: 1.0, p: -(p + 1) * (p + 2) / 2, p + 1: p * (p + 2), p + 2: -p * (p + 1) / 2}
+        polynomial = sum(c * math.perm(n, order) * x ** max(n - order, 0) for n, c in powers.items())
         return torch.where(x < 1, polynomial, torch.zeros_like(x))
 
 
@@ -26,11 +28,16 @@ class GaussianBasis(nn.Module):
 
     def __init__(self, count: int) -> None:
         super().__init__()
-        self.coefficient = -0.5 * (count - 1) ** 2
+        self.inverse_width = count - 1
         self.register_buffer("offset", torch.linspace(0, 1, count), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.exp(self.coefficient * (x[:, None] - self.offset) ** 2)
+    def forward(self, x: Tensor, order: int = 0, band: slice = slice(None)) -> Tensor:
+        """The derivative of this order by x, of the Gaussians of a band."""
+        u = (x[:, None] - self.offset[band]) * self.inverse_width
+        before, hermite = torch.zeros_like(u), torch.ones_like(u)
+        for n in range(order):
+            before, hermite = hermite, u * hermite - n * before
+        return (-self.inverse_width) ** order * hermite * torch.exp(-0.5 * u**2)
 
 
 def length(vectors: Tensor, dim: int, softening: float = 0.0) -> Tensor:

@@ -86,7 +86,8 @@ class Blocks(NamedTuple):
 
     def sums(self, places: tuple[str, ...], to: str, shape: tuple[int, int], operands: tuple[Tensor, ...]) -> Tensor:
         """See `edges.Product`. Of pair, source and target, and an arrow or not, one is `to`, the others are given."""
-        result = operands[0].new_zeros(shape[0], self.sizes[to], shape[1])
+        new = operands[0].new_empty if to == "pair" else operands[0].new_zeros  # a block's first direction writes pairs
+        result = new(shape[0], self.sizes[to], shape[1])
         add = add_with_arrow if "arrow" in (*places, to) else add_without_arrow
         for block in self.blocks:
             for direction in block.directions:
@@ -121,8 +122,11 @@ def rectangles(start: int, stop: int) -> Iterator[tuple[slice, slice]]:
 def add_without_arrow(result: Tensor, to: str, direction: int, **given: Tensor) -> None:
     """Add the block's sum of pair [1, T, S, F] * source [A, S, F] * target [A, T, F], without the one that is `to`."""
     if to == "pair":
-        for x, y in zip(given["source"], given["target"], strict=True):
-            result[0].addcmul_(x, y[:, None])
+        for axis, (x, y) in enumerate(zip(given["source"], given["target"], strict=True)):
+            if axis == 0 and direction == 1:
+                torch.mul(x, y[:, None], out=result[0])
+            else:
+                result[0].addcmul_(x, y[:, None])
     elif to == "target":
         result.add_((given["pair"] * given["source"][:, None]).sum(2))
     else:
@@ -145,5 +149,7 @@ def add_with_arrow(result: Tensor, to: str, direction: int, **given: Tensor) -> 
     along = torch.bmm(arrow, given["target"].transpose(0, 1))  # [T, S, F]
     if to == "source":
         result[0].add_((given["pair"][0] * along).sum(0), alpha=direction)
+    elif direction == 1:
+        torch.mul(along, given["source"][0], out=result[0])
     else:
         result[0].addcmul_(along, given["source"][0], value=direction)

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from jointkd.structure import Prediction
 from jointkd.students.activation import ScaledSiLU
-from jointkd.students.basis import GaussianBasis, LayerNorm, PolynomialEnvelope, length
+from jointkd.students.basis import LayerNorm, length
 from jointkd.students.edges import Pairs, pairs_of, product
+from jointkd.students.filters import Filters, RadialBasis
 
 SOFTENING = 0.1  # in the units of the features, which are of order one
 
@@ -32,19 +33,19 @@ class Message(nn.Module):
         self.filter = nn.Linear(radial, 3 * width)
 
     def forward(
-        self, s: Tensor, v: Tensor | None, radial: Tensor, direction: Tensor, graph: Pairs
+        self, s: Tensor, v: Tensor | None, filters: Filters, direction: Tensor, graph: Pairs
     ) -> tuple[Tensor, Tensor]:
-        """radial [P, radial + 1], the last one for the bias; direction [3, P, 1]."""
+        """direction [3, P, 1]."""
         weights = torch.cat([self.filter.weight, self.filter.bias[:, None]], dim=1)
         for_scalar, for_gate, for_radiate = weights.split(self.width)
         scalar, gate, radiate = self.context(self.norm(s)).split(self.width, dim=-1)
         radiate = radiate / math.sqrt(self.width)
-        delta_s = product(graph, pair=(radial @ for_scalar.T)[None], source=scalar[None])[0]
-        delta_v = product(graph, pair=(radial @ for_radiate.T)[None], source=radiate[None], arrow=direction)
+        delta_s = product(graph, pair=filters(for_scalar)[None], source=scalar[None])[0]
+        delta_v = product(graph, pair=filters(for_radiate)[None], source=radiate[None], arrow=direction)
         if v is None:
             return delta_s, delta_v
         gated = gate * v / math.sqrt(3 * self.width)
-        return delta_s, v + delta_v + product(graph, pair=(radial @ for_gate.T)[None], source=gated)
+        return delta_s, v + delta_v + product(graph, pair=filters(for_gate)[None], source=gated)
 
 
 class Update(nn.Module):
@@ -114,8 +115,7 @@ class PaiNN(nn.Module):
         self.elements = elements
         self.smooth = smooth
         self.embedding = nn.Embedding(elements, width)
-        self.basis = GaussianBasis(radial)
-        self.envelope = PolynomialEnvelope()
+        self.basis = RadialBasis(radial, smooth)
         self.messages = nn.ModuleList(Message(width, radial) for _ in range(layers))
         self.updates = nn.ModuleList(Update(width, SOFTENING if smooth else 1e-4) for _ in range(layers))
         self.register_buffer("scales", torch.ones(layers))
@@ -146,15 +146,12 @@ class PaiNN(nn.Module):
         vectors = graph.pair_vectors(positions)
         distances = length(vectors, 1)
         direction = (vectors / distances[:, None]).T[:, :, None]
-        x = distances / self.cutoff
-        envelope = self.envelope(x)[:, None]
-        for_bias = envelope if self.smooth else graph.present[:, None].to(envelope)
-        radial = torch.cat([envelope * self.basis(x), for_bias], dim=1)
+        filters = Filters(self.basis, distances / self.cutoff)
 
         s = self.embedding(atomic_numbers - 1)
         v: Any = None
         for message, update, scale in zip(self.messages, self.updates, self.scales, strict=True):
-            delta_s, v = message(s, v, radial, direction, graph)
+            delta_s, v = message(s, v, filters, direction, graph)
             s = (s + delta_s) / math.sqrt(2)
             delta_s, delta_v = update(s, v)
             s, v = scale * (s + delta_s), v + delta_v
