@@ -124,7 +124,11 @@ def reason(folder: Path, python: Path, status: int) -> UserError:
 
 
 def received(folder: Path) -> Any:
-    """In the other interpreter: the job, and an end of this process when the one that gave it ends."""
+    """In the other interpreter: the job, and an end of this process when the one that gave it ends.
+
+    Ctrl-C ends it too, which a shell forbids to what it starts in the background, and all that this starts.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def watch() -> None:
         os.read(sys.stdin.fileno(), 1)

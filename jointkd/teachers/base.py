@@ -2,6 +2,8 @@
 
 import hashlib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
 from typing import Protocol
@@ -72,6 +74,17 @@ def check_elements(frames: list[Frame], identity: TeacherIdentity) -> None:
                 f"teacher {identity.name} does not know {chemical_symbols[unknown[0]]} ({frame.source or frame.key})",
                 f"leave such structures out or take another teacher (it knows {known})",
             )
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Within the block tensors that are made without a dtype have this one, as inside the models of others."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def device_of(device: str | None) -> str:

@@ -1,8 +1,9 @@
-"""Several MACE models as one teacher: the mean of what they say, and how far they are apart."""
+"""Several models of one kind as one teacher: the mean of what they say, and how far they are apart."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -50,21 +51,22 @@ def joint_identity(members: Sequence[TeacherIdentity], name: str) -> TeacherIden
     """Who an ensemble is. Raises TeacherError for members that cannot be averaged."""
     if len({member.checkpoint for member in members}) < max(2, len(members)):
         raise TeacherError(f"teacher {name} has a member twice, or only one", "give different checkpoints")
-    theories = sorted({member.level_of_theory for member in members})
+    theories = sorted({member.level_of_theory or "unknown" for member in members})
     if len(theories) > 1:
         raise TeacherError(
             f"the members of teacher {name} are at different levels of theory: {', '.join(theories)}",
-            "average models of one level of theory only",
+            "average models of one level of theory only, and say with teacher.level_of_theory=… what is unknown",
         )
     elements = tuple(sorted(set.intersection(*(set(member.elements) for member in members))))
     if not elements:
         raise TeacherError(f"the members of teacher {name} have no element in common", "give others")
+    free_atoms = [member.free_atom_energies for member in members]
     return replace(
         members[0],
         name=name,
         checkpoint=joint_checksum([member.checkpoint for member in members]),
         elements=elements,
-        free_atom_energies={z: float(np.mean([member.free_atom_energies[z] for member in members])) for z in elements},
+        free_atom_energies={z: float(np.mean([free.get(z, 0.0) for free in free_atoms])) for z in elements},
         members=len(members),
         licence="; ".join(sorted({member.licence for member in members if member.licence})),
         citation="; ".join(sorted({member.citation for member in members if member.citation})),
@@ -77,16 +79,9 @@ def joint_checksum(checksums: Sequence[str]) -> str:
 
 
 def of_checkpoints(
-    checkpoints: list[str],
-    name: str,
-    dtype: str,
-    device: str | None,
-    batch_atoms: int | None,
-    head: str | None = None,
-    **about: str | None,
+    checkpoints: list[str], name: str, member: Callable[..., Teacher] = mace.from_checkpoint, **options: Any
 ) -> EnsembleTeacher:
-    """An ensemble of MACE models, each a `.model` file or a directory of plain weights; see `mace.from_checkpoint`."""
+    """An ensemble of models of one kind; member: what makes a teacher of a checkpoint, and is given the options."""
     if not checkpoints or isinstance(checkpoints, str):
         raise ConfigError(f"teacher.checkpoints={checkpoints} is no list", "give teacher.checkpoints=[a.model,b.model]")
-    members = [mace.from_checkpoint(path, name, dtype, device, batch_atoms, head, **about) for path in checkpoints]
-    return EnsembleTeacher(members, name)
+    return EnsembleTeacher([member(checkpoint=each, name=name, **options) for each in checkpoints], name)

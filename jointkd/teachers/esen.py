@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jointkd.errors import TeacherError
 from jointkd.fairchem1 import element_references, named_weights, normaliser, read_checkpoint
-from jointkd.teachers.base import device_of
+from jointkd.teachers.base import default_dtype, device_of
 from jointkd.teachers.fairchem import check_precision, identity_of, import_fairchem, undisturbed
 from jointkd.teachers.fairchem_model import FairchemTeacher, Scale, State, check
 from jointkd.teachers.hub import fetch
@@ -87,14 +87,11 @@ def converted(saved: dict[str, Any], path: Path, dtype: torch.dtype) -> Any:
     from fairchem.core.models.base import HydraModel
 
     backbone, head = architecture(saved, path)
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)  # constants are computed as the model is built
     try:
-        model = HydraModel(backbone=backbone, heads={"energy": HEAD_NOW})
+        with default_dtype(dtype):  # constants are computed as the model is built
+            model = HydraModel(backbone=backbone, heads={"energy": HEAD_NOW})
     except (TypeError, ValueError, KeyError, AssertionError) as error:
         raise refused(path, f"its settings are none of fairchem-core 2.x ({error})") from error
-    finally:
-        torch.set_default_dtype(before)
     named = named_weights(saved)
     weights = chosen_weights(saved, named, head, path)
     parameters = dict(model.named_parameters())

@@ -22,6 +22,16 @@ from jointkd.teachers.hub import fetch
 
 log = logging.getLogger(__name__)
 
+# Of the models that fairchem-core knows by name: by what is in the name, else by task. Source: its pages on UMA.
+THEORIES_OF_NAMES = {"-d4rev": "ωB97M-D4rev", "-r2scan": "r²SCAN"}
+THEORIES_OF_TASKS = {
+    "omol": "ωB97M-V/def2-TZVPD",
+    "omat": "PBE(+U), OMat24 settings",
+    "omc": "PBE+D3",
+    "odac": "PBE+D3",
+    "oc20": "RPBE",
+}
+
 
 def from_name(
     checkpoint: str,
@@ -40,7 +50,8 @@ def from_name(
 
     task: a data set that the model was trained on; charge, spin (2S + 1): of structures that say none, spin null: 1
     for omol and else 0, as such models were trained; repo: of the Hugging Face hub, where it is not the one that
-    fairchem-core has in mind; head: how task, charge and spin identify the labels.
+    fairchem-core has in mind; head: how task, charge and spin identify the labels. The level of theory of a name, if
+    none is given, is that of the task.
     Raises MissingExtra, TeacherError for a checkpoint that is not known, cannot be fetched or is not conserving.
     """
     import_fairchem()
@@ -70,6 +81,7 @@ def from_name(
         ) from error
     scale = scale_of(unit, task, name)
     model = unit.model.module
+    about["level_of_theory"] = about.get("level_of_theory") or theory_of(checkpoint, task)
     identity = identity_of(name, path, dtype, scale, model, head, **about)
     spin = spin if spin is not None else int(task == "omol")
     teacher = FairchemTeacher(model, scale, identity, device, batch_atoms, State(task, charge, spin))
@@ -81,6 +93,16 @@ def from_name(
     with undisturbed():
         check(teacher, predict)
     return teacher
+
+
+def theory_of(checkpoint: str, task: str) -> str | None:
+    """The level of theory of a task of a model that fairchem-core knows by name; None of others, and of rare tasks."""
+    from fairchem.core.calculate import pretrained_mlip
+
+    if checkpoint not in pretrained_mlip.available_models:
+        return None
+    of_name = [theory for part, theory in THEORIES_OF_NAMES.items() if part in checkpoint]
+    return of_name[0] if of_name else THEORIES_OF_TASKS.get(task)
 
 
 def scale_of(unit: Any, task: str, name: str) -> Scale:

@@ -1,6 +1,7 @@
 """A model of fairchem-core 2.x that labels, and the check that it is read rightly."""
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,12 @@ from jointkd.errors import TeacherError
 from jointkd.frame import Frame
 from jointkd.labels.quality import BOUNDS, displaced, displacements
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
+from jointkd.teachers import allscaip
 from jointkd.teachers.base import check_elements, hessian_rows
 
-ATOMIC = "energy_block"  # the layers of fairchem-core's heads that give an energy per atom
+log = logging.getLogger(__name__)
+
+DERIVATIVES = ("forces", "stress", "hessian", "regress_forces", "regress_stress")  # switches of a model and its parts
 Predict = Callable[[Any], tuple[Tensor, Tensor]]  # a batch → energies [B] eV, no references, and forces [N, 3] eV/Å
 
 
@@ -28,6 +32,21 @@ class Scale:
     rmsd: float  # eV
     mean: float  # eV
     references: dict[int, float]  # eV by atomic number; {} where the model has none
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What is different in models of fairchem-core."""
+
+    energies: str  # the layer of the head whose outputs are an energy per atom
+    differentiable: Callable[[torch.dtype], contextlib.AbstractContextManager] = contextlib.nullcontext  # to run it in
+    caveat: str = ""  # what is to be known of its labels
+
+
+ARCHITECTURES = {
+    "eSEN or UMA": Architecture("energy_block"),
+    "AllScAIP": Architecture("energy_ffn", allscaip.differentiable, allscaip.CAVEAT),
+}
 
 
 @dataclass(frozen=True)
@@ -50,18 +69,15 @@ class FairchemTeacher:
                 f"{identity.name} predicts forces directly: they are no derivatives of its energy, and have no Hessian",
                 "take a conserving model",
             )
-        layers = [layer for name, layer in model.named_modules() if name.rpartition(".")[2] == ATOMIC]
-        if len(layers) != 1:
-            raise TeacherError(
-                f"{identity.name} has {len(layers)} heads that give energies of atoms as eSEN's and UMA's do, not one",
-                "take an eSEN or a UMA",
-            )
         self.dtype = getattr(torch, identity.dtype)
         self.model = model.to(device=device, dtype=self.dtype).eval().requires_grad_(False)
         self.scale, self.identity, self.state = scale, identity, state
         self.device, self.batch_atoms = device, batch_atoms
         self._outputs: list[Tensor] = []
-        layers[0].register_forward_hook(lambda *call: self._outputs.append(call[-1]))
+        self.architecture, layer = architecture_of(model, identity.name)
+        layer.register_forward_hook(lambda *call: self._outputs.append(call[-1]))
+        if self.architecture.caveat:
+            log.warning("%s: %s", identity.name, self.architecture.caveat)
 
     def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
         """Energies without the element references, forces and Hessian rows; see `Teacher`."""
@@ -91,7 +107,7 @@ class FairchemTeacher:
         """[N] eV without element references, with a graph back to the positions of a batch."""
         batch.pos.requires_grad_(True)
         self._outputs.clear()
-        with energies_alone(self.model.backbone.regress_config):
+        with energies_alone(self.model), self.architecture.differentiable(self.dtype):
             self.model(batch)
         (outputs,) = self._outputs
         mean = self.scale.mean / batch.natoms.to(self.dtype)
@@ -116,6 +132,18 @@ class FairchemTeacher:
         return atomicdata_list_to_batch(graphs).to(self.device)
 
 
+def architecture_of(model: Any, name: str) -> tuple[Architecture, torch.nn.Module]:
+    """The architecture of a model, and its layer with an energy per atom. Raises TeacherError where none is known."""
+    layers = [(place.rpartition(".")[2], layer) for place, layer in model.named_modules()]
+    found = [(known, layer) for known in ARCHITECTURES.values() for kind, layer in layers if kind == known.energies]
+    if len(found) != 1:
+        raise TeacherError(
+            f"{name} has {len(found)} layers that are known to give energies of atoms, not one",
+            f"take a model that is {' or '.join(ARCHITECTURES)}",
+        )
+    return found[0]
+
+
 def own(frame: Frame, name: str, default: int) -> int:
     """The charge or spin of a structure. Raises TeacherError where it says one that is no integer."""
     said = frame.info.get(name, default)
@@ -128,14 +156,17 @@ def own(frame: Frame, name: str, default: int) -> int:
 
 
 @contextlib.contextmanager
-def energies_alone(config: Any) -> Iterator[None]:
-    """Within the block a model leaves derivatives to us; config: what its backbone and heads go by."""
-    before = config.forces, config.stress, config.hessian
-    config.forces = config.stress = config.hessian = False
+def energies_alone(model: Any) -> Iterator[None]:
+    """Within the block a model leaves derivatives to us. eSEN and UMA go by one config, AllScAIP by each part's own."""
+    parts = (model.backbone.regress_config, *model.modules())
+    switches = [(part, name) for part in parts for name in DERIVATIVES if vars(part).get(name) is True]
+    for part, name in switches:
+        setattr(part, name, False)
     try:
         yield
     finally:
-        config.forces, config.stress, config.hessian = before
+        for part, name in switches:
+            setattr(part, name, True)
 
 
 def check(teacher: FairchemTeacher, predict: Predict) -> None:
@@ -145,7 +176,8 @@ def check(teacher: FairchemTeacher, predict: Predict) -> None:
     name, bounds = teacher.identity.name, BOUNDS[teacher.identity.dtype]
     frames = samples(teacher.identity.elements)
     batch = teacher.batch(frames)
-    energies, forces = (answer.detach().double() for answer in predict(batch))
+    with teacher.architecture.differentiable(teacher.dtype):
+        energies, forces = (answer.detach().double() for answer in predict(batch))
     atomic = teacher.atomic_energies(batch)
     (gradient,) = torch.autograd.grad(atomic.sum(), batch.pos)
     gradient = gradient.double()

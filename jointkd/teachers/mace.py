@@ -14,7 +14,7 @@ from jointkd.errors import TeacherError
 from jointkd.frame import Frame
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.teachers import mace_model, mace_parts
-from jointkd.teachers.base import check_elements, device_of, hessian_rows, sha256_of
+from jointkd.teachers.base import check_elements, default_dtype, device_of, hessian_rows, sha256_of
 from jointkd.teachers.mace_files import fetch_known, fetch_url, import_mace
 
 log = logging.getLogger(__name__)
@@ -91,17 +91,6 @@ class MaceTeacher:
                     AtomicData.from_config(configuration, table, cutoff=float(self.module.r_max), heads=heads)
                 )
         return Batch.from_data_list(graphs).to(self.device).to_dict()
-
-
-@contextlib.contextmanager
-def default_dtype(dtype: torch.dtype) -> Any:
-    """torch's default dtype for the length of a block; mace-torch builds its tensors in it."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def from_checkpoint(

@@ -32,6 +32,7 @@ from jointkd.benchmarks import peak_memory
 from jointkd.frame import Frame
 from jointkd.labels.records import TeacherIdentity
 from jointkd.teachers import mace, mace_model
+from jointkd.teachers.base import default_dtype
 
 ELEMENTS = (1, 6, 7, 8, 9, 15, 16, 17, 35, 53)
 SIZES = {"small": ("96x0e", 4.5), "large": ("192x0e+192x1o+192x2e", 5.0)}
@@ -49,7 +50,7 @@ def model(size: str, dtype: torch.dtype) -> Any:
     }  # fmt: skip
     mace.import_mace()
     torch.manual_seed(0)
-    with mace.default_dtype(dtype):
+    with default_dtype(dtype):
         return mace_model.build({"free_atom_energies": {str(z): 0.0 for z in ELEMENTS}, "architecture": shape})
 
 

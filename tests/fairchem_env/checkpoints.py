@@ -3,6 +3,7 @@
 import copy
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,9 @@ SHARED = (
     "max_num_elements", "sphere_channels", "lmax", "mmax", "cutoff", "edge_channels", "num_distance_basis",
     "num_layers", "hidden_channels", "norm_type", "act_type", "max_neighbors",
 )  # fmt: skip
-HEAD_2X = "fairchem.core.models.uma.escn_md.MLP_EFS_Head"
+MODELS = "fairchem.core.models"
+HEAD_2X = f"{MODELS}.uma.escn_md.MLP_EFS_Head"
+GRADIENT_HEAD = "AllScAIPGradientEnergyForceStressHead"
 CONSTANTS = ("offset", "balance_degree_weight", "expand_index")  # 1.x saves these, 2.x does not; 1.x orders by degree
 MEAN, RMSD = 0.7, 1.423
 REFERENCES = [0.0, *(-0.1 * number for number in range(1, 100))]  # eV by atomic number
@@ -48,7 +51,7 @@ REFERENCES = [0.0, *(-0.1 * number for number in range(1, 100))]  # eV by atomic
 def backbone_2x(**changes: Any) -> dict[str, Any]:
     """The same architecture as fairchem-core 2.x describes it."""
     return {
-        "model": "fairchem.core.models.uma.escn_md.eSCNMDBackbone",
+        "model": f"{MODELS}.uma.escn_md.eSCNMDBackbone",
         **{name: BACKBONE_1X[name] for name in SHARED},
         "ff_type": BACKBONE_1X["mlp_type"],
         "direct_forces": False,
@@ -113,36 +116,21 @@ def write_1x(path: Path, **changes: Any) -> Path:
     return path
 
 
-def write_2x(path: Path, tasks: tuple[str, ...] = ("omol", "omat"), **changes: Any) -> Path:
-    """A checkpoint as fairchem-core 2.x saves it for inference: UMA in small, with embeddings of charge, spin and task.
+def write_2x(path: Path, architecture: str = "uma", **changes: Any) -> Path:
+    """A checkpoint as fairchem-core 2.x saves it for inference, of one of `ARCHITECTURES` in small.
 
     changes: settings of its backbone that are to be others.
     """
     import hydra
     from fairchem.core.units.mlip_unit.api.inference import MLIPInferenceCheckpoint
 
-    names = {task: task for task in tasks}
-    backbone = backbone_2x(
-        model="fairchem.core.models.uma.escn_moe.eSCNMDMoeBackbone",
-        num_experts=4,
-        moe_layer_type="pytorch",
-        use_composition_embedding=True,
-        model_version=1.1,
-        use_dataset_embedding=True,
-        dataset_mapping=names,
-        **changes,
-    )
-    head = {
-        "module": "fairchem.core.models.uma.escn_moe.DatasetSpecificMoEWrapper",
-        "head_cls": HEAD_2X,
-        "head_kwargs": {"wrap_property": False},
-        "dataset_mapping": names,
-    }
+    tasks, backbone, head, more = ARCHITECTURES[architecture]()
     config = {
         "_target_": "fairchem.core.models.base.HydraModel",
-        "backbone": backbone,
-        "heads": {"energyandforcehead": head},
+        "backbone": {**backbone, **changes},
+        "heads": {"energyandforcehead": {"head_kwargs": {"wrap_property": False}, **head}},
         "pass_through_head_outputs": True,
+        **more,
     }
     with torch.random.fork_rng(devices=[]):
         model = redrawn(hydra.utils.instantiate(copy.deepcopy(config)))
@@ -150,6 +138,80 @@ def write_2x(path: Path, tasks: tuple[str, ...] = ("omol", "omat"), **changes: A
     entries = [task_2x(task, wanted) for task in tasks for wanted in ("energy", "forces")]
     torch.save(MLIPInferenceCheckpoint(config, model.state_dict(), averaged.state_dict(), entries), path)
     return path
+
+
+Settings = tuple[tuple[str, ...], dict[str, Any], dict[str, Any], dict[str, Any]]  # tasks, backbone, head, the model's
+
+
+def uma_1p1() -> Settings:
+    """As uma-s-1p1 and uma-m-1p1: experts, and embeddings of charge, spin and task."""
+    names = {task: task for task in ("omol", "omat")}
+    backbone = backbone_2x(
+        model=f"{MODELS}.uma.escn_moe.eSCNMDMoeBackbone",
+        num_experts=4,
+        moe_layer_type="pytorch",
+        use_composition_embedding=True,
+        model_version=1.1,
+        use_dataset_embedding=True,
+        dataset_mapping=names,
+    )
+    head = {
+        "module": f"{MODELS}.uma.escn_moe.DatasetSpecificMoEWrapper",
+        "head_cls": HEAD_2X,
+        "dataset_mapping": names,
+    }
+    return tuple(names), backbone, head, {}
+
+
+def uma_1p2() -> Settings:
+    """As uma-s-1p2, uma-s-1p2p1 and its successors: channels that sum to the charge and the spin, stress."""
+    tasks, backbone, head, _ = uma_1p1()
+    del backbone["model_version"]
+    backbone |= {"charge_balanced_channels": [0, 1], "spin_balanced_channels": [2], "regress_stress": True}
+    return tasks, backbone, head, {"model_id": "UMA-S-1.2.1", "supports_single_atoms": True}
+
+
+def esen_2x() -> Settings:
+    """As the conserving eSEN of OMol25 and OC25: one task, no experts."""
+    head = {
+        "module": f"{MODELS}.uma.escn_moe.DatasetSpecificSingleHeadWrapper",
+        "head_cls": HEAD_2X,
+        "dataset_names": ["omol"],
+    }
+    return ("omol",), backbone_2x(), head, {}
+
+
+def allscaip() -> Settings:
+    """As allscaip-md-conserving-all-omol: attention among neighbours and among all atoms, and a list of the nearest."""
+    _, _, head, _ = esen_2x()
+    backbone = {
+        "model": f"{MODELS}.allscaip.AllScAIP.AllScAIPBackbone",
+        "num_layers": 2,
+        "hidden_size": 16,
+        "direct_forces": False,
+        "regress_forces": True,
+        "dataset_list": ["omol"],
+        "max_num_elements": 110,
+        "max_batch_size": 96,
+        "max_atoms": 350,
+        "max_radius": 6.0,
+        "knn_k": 30,
+        "knn_pad_size": 50,
+        "use_freq_mask": False,
+        "use_sincx_mask": False,
+        "edge_distance_expansion_size": 32,
+        "atten_name": "memory_efficient",
+        "atten_num_heads": 2,
+    }
+    return ("omol",), backbone, {**head, "head_cls": f"{MODELS}.allscaip.AllScAIP.{GRADIENT_HEAD}"}, {}
+
+
+ARCHITECTURES: dict[str, Callable[[], Settings]] = {
+    "uma": uma_1p1,
+    "uma_1p2": uma_1p2,
+    "esen_2x": esen_2x,
+    "allscaip": allscaip,
+}
 
 
 def task_2x(task: str, wanted: str) -> dict[str, Any]:

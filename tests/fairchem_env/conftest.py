@@ -1,5 +1,7 @@
 """Teachers of the small models. All of this needs fairchem-core, which is in an environment of its own."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +30,27 @@ def esen(esen_file):
 
 
 @pytest.fixture(scope="session")
-def uma_file(tmp_path_factory) -> Path:
-    """A small model like UMA in the format of fairchem-core 2.x."""
+def file_2x(tmp_path_factory) -> Callable[[str], Path]:
+    """The file of a small model in the format of fairchem-core 2.x; of which architecture is asked for."""
     from tests.fairchem_env.checkpoints import write_2x
 
-    return write_2x(tmp_path_factory.mktemp("uma") / "uma.pt")
+    folder = tmp_path_factory.mktemp("models")
+    return cache(lambda architecture: write_2x(folder / f"{architecture}.pt", architecture))
 
 
 @pytest.fixture(scope="session")
-def uma(uma_file):
+def teacher_2x(file_2x) -> Callable[[str], Any]:
     """The teacher of that file, for molecules."""
     from jointkd.teachers.fairchem import from_name
 
-    return from_name(str(uma_file), "uma", task="omol", **OPTIONS)
+    return cache(lambda architecture: from_name(str(file_2x(architecture)), architecture, task="omol", **OPTIONS))
+
+
+@pytest.fixture(scope="session")
+def uma_file(file_2x) -> Path:
+    return file_2x("uma")
+
+
+@pytest.fixture(scope="session")
+def uma(teacher_2x):
+    return teacher_2x("uma")

@@ -3,10 +3,15 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from jointkd.errors import TeacherError
+from jointkd.options import CONF
 from jointkd.teachers import fairchem, hub
+from jointkd.teachers.fairchem_model import Architecture
 from tests.fairchem_env.checkpoints import write_1x, write_2x
 from tests.fairchem_env.conftest import OPTIONS
 from tests.fairchem_env.labelled import ETHANOL, WATER, agree, labels_of
@@ -58,9 +63,9 @@ def test_a_model_that_predicts_forces_directly_is_refused(tmp_path):
         teacher_of(write_2x(tmp_path / "direct.pt", direct_forces=True))
 
 
-def test_a_model_whose_energies_are_no_sums_over_atoms_is_refused(uma_file, monkeypatch):
-    monkeypatch.setattr("jointkd.teachers.fairchem_model.ATOMIC", "readout")
-    with pytest.raises(TeacherError, match="uma has 0 heads that give energies of atoms as eSEN's and UMA's do"):
+def test_a_model_of_an_unknown_architecture_is_refused(uma_file, monkeypatch):
+    monkeypatch.setattr("jointkd.teachers.fairchem_model.ARCHITECTURES", {"X": Architecture("readout")})
+    with pytest.raises(TeacherError, match=r"uma has 0 layers that are known to give energies .* that is X"):
         teacher_of(uma_file)
 
 
@@ -90,6 +95,32 @@ def test_a_known_name_is_fetched_from_its_repository_or_the_one_that_was_given(u
     assert fairchem.file_of("uma-s-1p1", None) == uma_file
     assert fairchem.file_of("uma-s-1p1", "other/UMA") == uma_file
     assert asked == [(repo, "checkpoints", "uma-s-1p1.pt") for repo in ("facebook/UMA", "other/UMA")]
+
+
+def test_a_name_says_its_level_of_theory_and_a_file_does_not(uma_file, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: str(uma_file))
+    theories = {
+        ("uma-s-1p2p1", "omol"): "ωB97M-V/def2-TZVPD",
+        ("uma-m-1p1", "omat"): "PBE(+U), OMat24 settings",
+        ("uma-s-1p2p1-ft-d4rev", "omol"): "ωB97M-D4rev",
+        (str(uma_file), "omol"): "",
+    }
+    for (checkpoint, task), theory in theories.items():
+        assert teacher_of(Path(checkpoint), task, level_of_theory=None).identity.level_of_theory == theory
+    assert teacher_of(Path("uma-s-1p1"), level_of_theory="mine").identity.level_of_theory == "mine"
+
+
+def test_models_of_one_task_are_averaged(uma, file_2x, teacher_2x):
+    options = OmegaConf.load(CONF / "teacher" / "ensemble_fairchem.yaml")
+    files = [str(file_2x(architecture)) for architecture in ("uma", "esen_2x")]
+    del options.defaults
+    chosen = {"task": "omol", "checkpoints": files, **OPTIONS}
+    both = instantiate(OmegaConf.merge({"teacher": options}, {"teacher": chosen}).teacher)
+    labels, *alone = (labels_of(teacher, ETHANOL, [4]) for teacher in (both, uma, teacher_2x("esen_2x")))
+    assert labels.energy == pytest.approx(np.mean([one.energy for one in alone]), abs=1e-12)
+    np.testing.assert_allclose(labels.hessian_rows, sum(one.hessian_rows for one in alone) / 2, rtol=0, atol=1e-12)
+    assert labels.spread.energy == pytest.approx(np.std([one.energy for one in alone], ddof=1))
+    assert both.identity.members == 2
 
 
 def answered(kind: str) -> Exception:

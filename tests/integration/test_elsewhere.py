@@ -149,17 +149,23 @@ def test_the_other_interpreter_ends_with_this_process_however_that_ends(config, 
         config.teacher.folder = str(tmp_path / number.name)
         (tmp_path / number.name).mkdir()
         job = json.dumps(OmegaConf.to_container(config))
-        parents[number] = subprocess.Popen([sys.executable, "-c", PARENT, job], env=environ)
+        background = None if number == signal.SIGINT else ignore_ctrl_c
+        parents[number] = subprocess.Popen([sys.executable, "-c", PARENT, job], env=environ, preexec_fn=background)
     for number, parent in parents.items():
         shards = Path(stores[number]) / "shards"
         wait_until(lambda shards=shards: any(shards.glob("*.safetensors")))
         (child,) = processes(tmp_path / number.name)
         assert alive(child)
         parent.send_signal(number)
-        assert parent.wait(20) == (143 if number == signal.SIGTERM else -number)
+        assert parent.wait(10) == (143 if number == signal.SIGTERM else -number)
         wait_until(lambda child=child: not alive(child), 20)
         assert 4 <= len(LabelStore.open(Path(stores[number]))) < 600
         assert not list(shards.glob(".*"))
+
+
+def ignore_ctrl_c() -> None:
+    """As a shell does for what it starts with `&`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def wait_until(condition, seconds=60):

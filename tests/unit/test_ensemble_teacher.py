@@ -12,6 +12,7 @@ from jointkd.errors import ConfigError, TeacherError
 from jointkd.labelling import label
 from jointkd.labels.store import LabelStore
 from jointkd.teachers import ensemble, mace, mace_model
+from jointkd.teachers.base import default_dtype
 from jointkd.wanted import expected_teacher
 from tests.conftest import TINY_MACE
 from tests.files import frames, isolated, molecules, saved
@@ -31,7 +32,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     for seed in range(3):
         energies = {z: energy + 0.1 * seed for z, energy in TINY_MACE["free_atom_energies"].items()}
         card = {**TINY_MACE, "free_atom_energies": energies}
-        with torch.random.fork_rng(devices=[]), mace.default_dtype(torch.float32):
+        with torch.random.fork_rng(devices=[]), default_dtype(torch.float32):
             torch.manual_seed(seed)
             mace_model.save(mace_model.build(card), card, folder / str(seed))
     return [str(folder / str(seed)) for seed in range(3)]
@@ -108,8 +109,9 @@ def test_the_same_member_twice_one_alone_or_none_is_refused(models):
 
 def test_members_of_different_levels_of_theory_are_refused(three):
     one, other = (member.identity for member in three.members[:2])
-    with pytest.raises(TeacherError, match="different levels of theory: PBE, r2SCAN"):
-        ensemble.joint_identity([replace(one, level_of_theory="PBE"), replace(other, level_of_theory="r2SCAN")], "e")
+    for theory, named in (("r2SCAN", "r2SCAN"), ("", "unknown")):
+        with pytest.raises(TeacherError, match=f"different levels of theory: PBE, {named}"):
+            ensemble.joint_identity([replace(one, level_of_theory="PBE"), replace(other, level_of_theory=theory)], "e")
 
 
 def test_an_ensemble_knows_the_elements_that_all_of_its_members_know(three):

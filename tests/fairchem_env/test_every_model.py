@@ -7,14 +7,15 @@ from jointkd.errors import TeacherError
 from jointkd.labelling import Inspector, label
 from jointkd.labels.records import choose_rows
 from jointkd.labels.store import LabelStore
+from tests.fairchem_env.checkpoints import ARCHITECTURES
 from tests.fairchem_env.labelled import ETHANOL, SALT, WATER, agree, frame_of, labels_of, moved
 
 pytest.importorskip("fairchem.core", reason="fairchem-core is not here: make env-fairchem")
 
 
-@pytest.fixture(params=["esen", "uma"])
-def teacher(request):
-    return request.getfixturevalue(request.param)
+@pytest.fixture(params=["converted eSEN", *ARCHITECTURES])
+def teacher(request, esen, teacher_2x):
+    return esen if request.param == "converted eSEN" else teacher_2x(request.param)
 
 
 @pytest.mark.parametrize("atoms", [ETHANOL, SALT], ids=["molecule", "crystal"])
