@@ -1,6 +1,5 @@
 """MACE teachers: foundation models by name, any `.model` file, and plain-weight directories."""
 
-import contextlib
 import logging
 from importlib.metadata import version
 from pathlib import Path

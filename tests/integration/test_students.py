@@ -58,7 +58,7 @@ def test_training_goes_on_from_a_checkpoint_of_the_prior_art(command, tmp_path, 
     assert made.status == 0, made.err
     described = {name: getattr(student, name) for name in ("cutoff", "conservative", "elements", "max_neighbors")}
     more = [f"student.{name}={'null' if value is None else value}" for name, value in described.items()]
-    shape = {"width": 16, "layers": 2, "radial": len(student.basis.offset)}
+    shape = {"width": 16, "layers": 2, "radial": student.basis.count}
     more += [f"student.{name}={value}" for name, value in shape.items()]
     done = command(
         "train", *options, "student_weights=student.safetensors", "student.smooth=false", "optimizer.lr=0", *more
