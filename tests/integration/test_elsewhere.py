@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -149,8 +150,9 @@ def test_the_other_interpreter_ends_with_this_process_however_that_ends(config, 
         config.teacher.folder = str(tmp_path / number.name)
         (tmp_path / number.name).mkdir()
         job = json.dumps(OmegaConf.to_container(config))
-        background = None if number == signal.SIGINT else ignore_ctrl_c
-        parents[number] = subprocess.Popen([sys.executable, "-c", PARENT, job], env=environ, preexec_fn=background)
+        # in the foreground, or as a shell starts what it runs in the background
+        started = partial(signal.signal, signal.SIGINT, signal.SIG_DFL if number == signal.SIGINT else signal.SIG_IGN)
+        parents[number] = subprocess.Popen([sys.executable, "-c", PARENT, job], env=environ, preexec_fn=started)
     for number, parent in parents.items():
         shards = Path(stores[number]) / "shards"
         wait_until(lambda shards=shards: any(shards.glob("*.safetensors")))
@@ -161,11 +163,6 @@ def test_the_other_interpreter_ends_with_this_process_however_that_ends(config, 
         wait_until(lambda child=child: not alive(child), 20)
         assert 4 <= len(LabelStore.open(Path(stores[number]))) < 600
         assert not list(shards.glob(".*"))
-
-
-def ignore_ctrl_c() -> None:
-    """As a shell does for what it starts with `&`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def wait_until(condition, seconds=60):
