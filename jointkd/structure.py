@@ -23,6 +23,7 @@ and, where a teacher's labels were joined:
 and, where a training step takes its batch in parts, `piece`: a `Piece`.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -48,11 +49,16 @@ class Piece(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What a student says of a batch. `forces` None: conservative, to be had as -∂E/∂R."""
+    """What a student says of a batch. `forces` None: conservative, to be had as -∂E/∂R.
+
+    A student with a force head may also give `forces_of`: the forces [M, 3] of some atoms [M], made of as little as
+    they depend on. A row of the Hessian is the derivative of one atom's force, and is then cheaper.
+    """
 
     atomic_energies: Tensor  # [N] eV
     forces: Tensor | None = None  # [N, 3] eV/Å
     hessian_rows: Tensor | None = None  # [N, S, 3] eV/Å²
+    forces_of: Callable[[Tensor], Tensor] | None = None
 
 
 def collate(structures: list[Structure], dtype: torch.dtype = torch.float32) -> Any:

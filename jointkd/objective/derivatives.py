@@ -1,5 +1,6 @@
 """Energies, forces and Hessian rows of a student from one forward pass, by `torch.func`."""
 
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -29,28 +30,34 @@ def predict(student: Student, batch: Any, row_ids: Tensor | None = None) -> Pred
     One vector-Jacobian product serves row s of every structure of the batch, because structures do not interact.
     For a student with a force head the rows are those of -∂F/∂R. Source: Amin 2025, eq. 5; the paper, eq. 4.
     """
+    if row_ids is None:
+        prediction = answer(student, batch, batch.positions)
+        return Prediction(prediction.atomic_energies, prediction.forces)
+    atoms = (batch.ptr[:-1, None] + row_ids // 3).flatten()
+
+    def components(positions: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """-F [B, S] of the coordinates whose rows are asked for."""
+        energies, forces, _, forces_of = answer(student, batch, positions)
+        assert forces is not None
+        if forces_of is None or len(atoms) >= len(positions):
+            forces_of = partial(torch.index_select, forces, 0)
+        by_axis = forces_of(atoms).view(*row_ids.shape, 3)
+        return -by_axis.gather(2, (row_ids % 3)[:, :, None])[:, :, 0], (energies, forces)
+
+    _, pullback, (energies, forces) = torch.func.vjp(components, batch.positions, has_aux=True)  # type: ignore[misc]
+    cotangents = torch.eye(row_ids.shape[1]).to(batch.positions)
+    rows = [pullback(cotangent.expand(row_ids.shape))[0] for cotangent in cotangents]
+    return Prediction(energies, forces, torch.stack(rows, dim=1))
+
+
+def answer(student: Student, batch: Any, positions: Tensor) -> Prediction:
+    """The student's own prediction, with forces also where it is conservative."""
+    if not student.conservative:
+        return student(positions, batch)
 
     def energy(positions: Tensor) -> tuple[Tensor, Tensor]:
         atomic_energies = student(positions, batch).atomic_energies
         return atomic_energies.sum(), atomic_energies
 
-    def forces(positions: Tensor) -> tuple[Tensor, Tensor]:
-        if student.conservative:
-            gradient, atomic_energies = torch.func.grad(energy, has_aux=True)(positions)
-            return -gradient, atomic_energies
-        prediction = student(positions, batch)
-        assert prediction.forces is not None
-        return prediction.forces, prediction.atomic_energies
-
-    if row_ids is None:
-        values, atomic_energies = forces(batch.positions)
-        return Prediction(atomic_energies, values)
-    values, pullback, atomic_energies = torch.func.vjp(forces, batch.positions, has_aux=True)  # type: ignore[misc]
-    rows = [pullback(-pick(batch, ids))[0] for ids in row_ids.T]
-    return Prediction(atomic_energies, values, torch.stack(rows, dim=1))
-
-
-def pick(batch: Any, ids: Tensor) -> Tensor:
-    """The cotangent [N, 3] that is one at coordinate ids[b] (3 * atom + axis) of every structure b, else zero."""
-    cotangent = torch.zeros_like(batch.positions)
-    return cotangent.view(-1).index_fill(0, 3 * batch.ptr[:-1] + ids, 1.0).view_as(cotangent)
+    gradient, atomic_energies = torch.func.grad(energy, has_aux=True)(positions)
+    return Prediction(atomic_energies, -gradient)

@@ -79,9 +79,9 @@ class Blocks(NamedTuple):
         sizes = {"edge": len(target), "pair": entries, "arrow": entries, "source": atoms, "target": atoms}
         return cls(blocks, sizes, rows, columns, shift, present)
 
-    def pair_vectors(self, positions: Tensor) -> Tensor:
-        """[P, 3] Å from the target of each entry to its source."""
-        ends = positions.index_select(0, self.source) - positions.index_select(0, self.target) + self.shift
+    def pair_vectors(self, sources: Tensor, targets: Tensor) -> Tensor:
+        """[P, 3] Å from the target of each entry to its source, which are at sources and targets [..., 3]."""
+        ends = sources.index_select(0, self.source) - targets.index_select(0, self.target) + self.shift
         return torch.where(self.present[:, None], ends, FAR)
 
     def sums(self, places: tuple[str, ...], to: str, shape: tuple[int, int], operands: tuple[Tensor, ...]) -> Tensor:

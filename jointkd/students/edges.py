@@ -55,6 +55,20 @@ class Graph(NamedTuple):
             structure.edge_shift,
         )
 
+    @classmethod
+    def into(cls, structure: Any, targets: Tensor, atoms: int) -> "Graph":
+        """The edges that end in some atoms [M], each edge a pair of its own; atoms: how many entries source has."""
+        sources, ends = structure.edge_index
+        target, kept = (targets[:, None] == ends).nonzero(as_tuple=True)
+        edge = torch.arange(len(kept), device=kept.device)
+        by_target = Order(edge, edge, sources[kept], target, torch.ones_like(edge, dtype=torch.int8))
+        by_source = Order(*(index[by_target.source.argsort()] for index in by_target))
+        return cls(
+            {"edge": by_target, "pair": by_target, "arrow": by_target, "source": by_source, "target": by_target},
+            {"edge": len(edge), "pair": len(edge), "arrow": len(edge), "source": atoms, "target": len(targets)},
+            structure.edge_shift[kept],
+        )
+
     @property
     def source(self) -> Tensor:
         """[E]"""
@@ -84,10 +98,10 @@ class Graph(NamedTuple):
         """[E, 3] Å from the target of every edge to its source."""
         return positions.index_select(0, self.source) - positions.index_select(0, self.target) + self.shift
 
-    def pair_vectors(self, positions: Tensor) -> Tensor:
-        """[P, 3] Å, those of the first edges."""
+    def pair_vectors(self, sources: Tensor, targets: Tensor) -> Tensor:
+        """[P, 3] Å, those of the first edges, whose ends are at sources and targets [..., 3]."""
         first, order = self.first, self.orders["target"]
-        ends = positions.index_select(0, order.source[first]) - positions.index_select(0, order.target[first])
+        ends = sources.index_select(0, order.source[first]) - targets.index_select(0, order.target[first])
         return ends + self.shift[first]
 
     def sums(self, places: tuple[str, ...], to: str, shape: tuple[int, int], operands: tuple[Tensor, ...]) -> Tensor:

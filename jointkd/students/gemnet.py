@@ -76,12 +76,27 @@ class GemNet(nn.Module):
 
         h = self.embedding(structure.atomic_numbers - 1)
         m = self.edge_embedding(h, radial.index_select(0, graph.pair), graph)
-        atomic_energies, edge_forces = self.outputs[0](m, for_output, graph)
+        atomic_energies = self.outputs[0](m, for_output, graph)
+        messages = [m]
         for interaction, output in zip(self.interactions, self.outputs[1:], strict=True):
             h, m = interaction(h, m, edges, for_triplet, for_atom)
-            more_energy, more_force = output(m, for_output, graph)
-            atomic_energies = atomic_energies + more_energy
-            edge_forces = None if edge_forces is None else edge_forces + more_force
-        if edge_forces is None:
+            atomic_energies = atomic_energies + output(m, for_output, graph)
+            messages.append(m)
+        if self.conservative:
             return Prediction(atomic_energies)
-        return Prediction(atomic_energies, forces=-product(graph, edge=(edge_forces * direction)[None])[0])
+
+        for_edges = for_output.index_select(0, graph.pair)
+
+        def forces_of(atoms: Tensor) -> Tensor:
+            target, edge = (atoms[:, None] == graph.target).nonzero(as_tuple=True)
+            along = self._along_edges([m.index_select(0, edge) for m in messages], for_edges.index_select(0, edge))
+            vectors = along * direction.index_select(0, edge)
+            return -vectors.new_zeros(len(atoms), 3).index_add(0, target, vectors)
+
+        along = self._along_edges(messages, for_edges)
+        return Prediction(atomic_energies, -product(graph, edge=(along * direction)[None])[0], forces_of=forces_of)
+
+    def _along_edges(self, messages: list[Tensor], radial: Tensor) -> Tensor:
+        """Forces [E, 1] along edges from their messages [E, F] before and after each block; radial [E, C]."""
+        outputs: Any = self.outputs
+        return sum(output.forces(m, radial) for output, m in zip(outputs, messages, strict=True))

@@ -162,22 +162,23 @@ class Interaction(nn.Module):
 
 
 class Output(nn.Module):
-    """Energies [N] of atoms and, if wanted, forces [E, 1] along edges. m [E, F]; radial [P, C]."""
+    """Energies of atoms and, if wanted, forces along edges."""
 
     def __init__(self, width: int, forces: bool) -> None:
         super().__init__()
         self.atoms = AtomSum(width)
         self.energy = Dense(width, 1, activation=False)
-        self.force_layers = None
         if forces:
             self.force_layers = nn.Sequential(Dense(width, width), Residual(width), Residual(width))
             self.force_radial = Dense(width // 4, width, activation=False)
             self.force_scale = Scale()
             self.force = Dense(width, 1, activation=False)
 
-    def forward(self, m: Tensor, radial: Tensor, graph: Graph) -> tuple[Tensor, Tensor | None]:
-        energies = self.energy(self.atoms(m, radial, graph))[:, 0]
-        if self.force_layers is None:
-            return energies, None
+    def forward(self, m: Tensor, radial: Tensor, graph: Graph) -> Tensor:
+        """m [E, F], radial [P, C] → energies [N] of atoms."""
+        return self.energy(self.atoms(m, radial, graph))[:, 0]
+
+    def forces(self, m: Tensor, radial: Tensor) -> Tensor:
+        """m [E, F], radial [E, C] → forces [E, 1] along edges."""
         x = self.force_layers(m)
-        return energies, self.force(self.force_scale(x * self.force_radial(radial).index_select(0, graph.pair), x))
+        return self.force(self.force_scale(x * self.force_radial(radial), x))

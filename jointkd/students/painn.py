@@ -8,7 +8,7 @@ Normalisation, scaled activation and the 1/√ factors follow the Open Catalyst 
 
 import itertools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +16,22 @@ from torch import Tensor, nn
 from jointkd.structure import Prediction
 from jointkd.students.activation import ScaledSiLU
 from jointkd.students.basis import LayerNorm, length
-from jointkd.students.edges import Pairs, pairs_of, product
+from jointkd.students.edges import Graph, Pairs, pairs_of, product
 from jointkd.students.filters import Filters, RadialBasis
 
 SOFTENING = 0.1  # in the units of the features, which are of order one
 
 
+class Paths(NamedTuple):
+    """What messages go along."""
+
+    graph: Pairs
+    direction: Tensor  # [3, P, 1]
+    filters: Filters
+
+
 class Message(nn.Module):
-    """Δs_i and v_i + Δv_i from all neighbours j of i; v None is zero. Source: PaiNN, eq. 7 and 8."""
+    """Δs_i and Δv_i from all neighbours j of i; v None is zero. Source: PaiNN, eq. 7 and 8."""
 
     def __init__(self, width: int, radial: int) -> None:
         super().__init__()
@@ -32,10 +40,9 @@ class Message(nn.Module):
         self.context = nn.Sequential(nn.Linear(width, width), ScaledSiLU(), nn.Linear(width, 3 * width))
         self.filter = nn.Linear(radial, 3 * width)
 
-    def forward(
-        self, s: Tensor, v: Tensor | None, filters: Filters, direction: Tensor, graph: Pairs
-    ) -> tuple[Tensor, Tensor]:
-        """direction [3, P, 1]."""
+    def forward(self, s: Tensor, v: Tensor | None, paths: Paths) -> tuple[Tensor, Tensor]:
+        """s and v where paths begin → Δs and Δv where they end."""
+        graph, direction, filters = paths
         weights = torch.cat([self.filter.weight, self.filter.bias[:, None]], dim=1)
         for_scalar, for_gate, for_radiate = weights.split(self.width)
         scalar, gate, radiate = self.context(self.norm(s)).split(self.width, dim=-1)
@@ -45,7 +52,7 @@ class Message(nn.Module):
         if v is None:
             return delta_s, delta_v
         gated = gate * v / math.sqrt(3 * self.width)
-        return delta_s, v + delta_v + product(graph, pair=filters(for_gate)[None], source=gated)
+        return delta_s, delta_v + product(graph, pair=filters(for_gate)[None], source=gated)
 
 
 class Update(nn.Module):
@@ -143,25 +150,47 @@ class PaiNN(nn.Module):
             alone, element = atomic_numbers.unique(return_inverse=True)
             atomic_numbers = torch.cat([atomic_numbers, alone])
         graph = pairs_of(structure, len(atomic_numbers), self.width)
-        vectors = graph.pair_vectors(positions)
-        distances = length(vectors, 1)
-        direction = (vectors / distances[:, None]).T[:, :, None]
-        filters = Filters(self.basis, distances / self.cutoff)
+        paths = self._paths(graph, graph.pair_vectors(positions, positions))
 
-        s = self.embedding(atomic_numbers - 1)
-        v: Any = None
-        for message, update, scale in zip(self.messages, self.updates, self.scales, strict=True):
-            delta_s, v = message(s, v, filters, direction, graph)
-            s = (s + delta_s) / math.sqrt(2)
-            delta_s, delta_v = update(s, v)
-            s, v = scale * (s + delta_s), v + delta_v
+        s, v = self.embedding(atomic_numbers - 1), None
+        for number in range(len(self.messages) - 1):
+            s, v = self._layer(number, s, v, paths)
+        before_last = s, v
+        s, v = self._layer(-1, s, v, paths)
 
         atomic_energies = self.energy_head(s)[:, 0]
         if self.smooth:
             atomic_energies = atomic_energies[:count] - atomic_energies[count:].index_select(0, element)
         if self.force_head is None:
             return Prediction(atomic_energies)
-        s, v = s[:count], v[:, :count]
+
+        def forces_of(atoms: Tensor) -> Tensor:
+            near = Graph.into(structure, atoms, len(atomic_numbers))
+            paths = self._paths(near, near.pair_vectors(positions, positions.index_select(0, atoms)))
+            return self._forces(*self._layer(-1, *before_last, paths, atoms))
+
+        return Prediction(atomic_energies, self._forces(s[:count], v[:, :count]), forces_of=forces_of)
+
+    def _paths(self, graph: Pairs, vectors: Tensor) -> Paths:
+        """vectors [P, 3] Å."""
+        distances = length(vectors, 1)
+        direction = (vectors / distances[:, None]).T[:, :, None]
+        return Paths(graph, direction, Filters(self.basis, distances / self.cutoff))
+
+    def _layer(
+        self, number: int, s: Tensor, v: Tensor | None, paths: Paths, targets: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """s and v after a message and an update, of all atoms or of the targets, where paths then end."""
+        delta_s, delta_v = self.messages[number](s, v, paths)
+        if targets is not None:
+            s, v = s.index_select(0, targets), None if v is None else v.index_select(1, targets)
+        s, v = (s + delta_s) / math.sqrt(2), delta_v if v is None else v + delta_v
+        delta_s, delta_v = self.updates[number](s, v)
+        return self.scales[number] * (s + delta_s), v + delta_v
+
+    def _forces(self, s: Tensor, v: Tensor) -> Tensor:
+        """[N, F], [3, N, F] → [N, 3] eV/Å."""
+        assert self.force_head is not None
         for block in self.force_head:
             s, v = block(s, v)
-        return Prediction(atomic_energies, forces=v[:, :, 0].T)
+        return v[:, :, 0].T

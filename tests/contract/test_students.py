@@ -197,16 +197,32 @@ def test_a_batch_equals_its_structures_one_by_one(student):
     start = 0
     for atoms, row_ids in zip(every, ids.tolist(), strict=True):
         alone, end = ask(student, atoms, *row_ids), start + len(atoms)
-        for found, expected in zip(together, alone, strict=True):
-            assert close(found[start:end], expected, 1e-12)
+        for name in ("atomic_energies", "forces", "hessian_rows"):
+            assert close(getattr(together, name)[start:end], getattr(alone, name), 1e-12)
         start = end
+
+
+def test_forces_of_some_atoms_are_theirs_and_their_rows_are_the_same(student):
+    batch = batch_for(student, ETHANOL, SALT, Atoms("H"), SPECIAL["wire"])
+    prediction = student(batch.positions, batch)
+    if prediction.forces_of is None:
+        pytest.skip("no way to fewer forces than all")
+    atoms = torch.tensor([7, 0, 7, len(ETHANOL) + 1, len(ETHANOL) + len(SALT)])  # the last one is alone
+    assert close(prediction.forces_of(atoms), prediction.forces[atoms], 1e-12)
+    assert prediction.forces_of(atoms[:0]).shape == (0, 3)
+    _, pullback = torch.func.vjp(lambda positions: student(positions, batch).forces, batch.positions)
+    ids = torch.tensor([[22, 4], [5, 2], [1, 2], [4, 4]])
+    for found, column in zip(predict(student, batch, ids).hessian_rows.unbind(1), ids.T, strict=True):
+        cotangent = torch.zeros_like(batch.positions).flatten().index_fill(0, 3 * batch.ptr[:-1] + column, -1)
+        assert close(found, pullback(cotangent.view(-1, 3))[0], 1e-12)
 
 
 def test_predictions_have_the_dtype_and_shape_of_what_was_asked(student):
     for dtype in (torch.float32, torch.float64):
         prediction = ask(student.to(dtype), WATER, 0, 5)
-        assert [tuple(field.shape) for field in prediction] == [(3,), (3, 3), (3, 2, 3)]
-        assert {field.dtype for field in prediction} == {dtype}
+        values = prediction.atomic_energies, prediction.forces, prediction.hessian_rows
+        assert [tuple(value.shape) for value in values] == [(3,), (3, 3), (3, 2, 3)]
+        assert {value.dtype for value in values} == {dtype}
 
 
 def test_float32_predictions_are_close_to_float64(student):
@@ -245,7 +261,7 @@ def test_a_student_may_be_differentiated_twice_everywhere(student, name):
     ids = torch.stack([torch.tensor([0, 2]) + 3 * (int(count) // 2) for count in batch.ptr.diff()])
     student.requires_grad_(True)
     prediction = predict(student, batch, ids)
-    assert all(torch.isfinite(field).all() for field in prediction)
+    assert all(torch.isfinite(field).all() for field in prediction[:3])
 
     shift, step = direction_in(batch), 1e-5
     forces = force_map(student, batch)
@@ -265,7 +281,7 @@ def test_a_student_may_be_differentiated_twice_everywhere(student, name):
 
 
 def loss(prediction: Prediction) -> Tensor:
-    return sum(field.square().sum() for field in prediction)
+    return sum(field.square().sum() for field in prediction[:3])
 
 
 def moved(student: torch.nn.Module, moves: list[Tensor], by: float) -> torch.nn.Module:
@@ -353,7 +369,7 @@ def test_small_and_large_structures_have_the_same_predictions_and_gradients(stud
             monkeypatch.setattr(module, "SMALL", size)
         prediction = predict(student, batch, ids)
         slopes = torch.autograd.grad(loss(prediction), list(student.parameters()), materialize_grads=True)
-        results.append([*prediction, *slopes])
+        results.append([*prediction[:3], *slopes])
     assert all(close(large, small, 1e-10) for large, small in zip(*results, strict=True))
 
 

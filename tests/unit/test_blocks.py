@@ -62,7 +62,7 @@ def test_every_pair_of_neighbours_has_its_place_and_its_vector():
     batch, found, graph = both(*MANY)
     vectors = graph.edge_vectors(batch.positions).T[:, :, None]
     pairs = entries_of(graph, found, vectors[:, graph.first], sign=True)[:, :, 0].T
-    own = found.pair_vectors(batch.positions)
+    own = found.pair_vectors(batch.positions, batch.positions)
     torch.testing.assert_close(own[found.present], pairs[found.present])
     assert torch.all(torch.linalg.norm(own[~found.present], dim=1) > CUTOFF)
     both_ways = sum(len(b.directions) * int(found.present[b.entries].sum()) for b in found.blocks)
@@ -114,8 +114,8 @@ def test_a_student_and_its_gradients_do_not_depend_on_the_blocks(monkeypatch, op
 
     def everything() -> list[Tensor]:
         prediction = predict(student, batch, rows)
-        loss = sum(value.pow(2).sum() for value in prediction)
-        return [*prediction, *torch.autograd.grad(loss, [*student.parameters()], allow_unused=True)]
+        loss = sum(value.pow(2).sum() for value in prediction[:3])
+        return [*prediction[:3], *torch.autograd.grad(loss, [*student.parameters()], allow_unused=True)]
 
     found = everything()
     monkeypatch.setattr("jointkd.students.painn.pairs_of", lambda structure, atoms, width: Graph.of(structure, atoms))

@@ -75,7 +75,7 @@ def test_vectors_of_pairs_are_those_of_their_first_edges():
     lengths = torch.linalg.norm(vectors, dim=1)
     assert torch.all(lengths < 2.4)
     torch.testing.assert_close(vectors[BATCH.edge_reverse], -vectors)
-    torch.testing.assert_close(GRAPH.pair_vectors(BATCH.positions), vectors[GRAPH.first])
+    torch.testing.assert_close(GRAPH.pair_vectors(BATCH.positions, BATCH.positions), vectors[GRAPH.first])
     assert GRAPH.present.all()
 
 
