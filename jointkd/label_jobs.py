@@ -2,8 +2,10 @@
 
 import logging
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -212,6 +214,7 @@ def helpers(config: DictConfig, wanted: Wanted, workers: int) -> Iterator[None]:
 def help_label(plain: dict[str, Any], wanted: Wanted, number: int, threads: int) -> None:
     """What a helper does: load the teacher, and label what no other process has claimed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one ends the others
+    threading.Thread(target=end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     config = OmegaConf.create(plain)
     gpus = torch.cuda.device_count()
@@ -224,3 +227,11 @@ def help_label(plain: dict[str, Any], wanted: Wanted, number: int, threads: int)
     except UserError as error:
         print(f"helper {number} of label.workers: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def end_with_parent() -> None:
+    """In a helper: end it when the first process is no more, however that ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +16,7 @@ from jointkd.errors import ConfigError, MissingExtra, TeacherError
 from jointkd.label_jobs import estimate, make_labels
 from jointkd.labels.store import LabelStore
 from jointkd.wanted import wanted_labels
+from tests.processes import alive, wait_until
 from tests.teachers import NumberTeacher, frames_of
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +25,7 @@ import json, sys
 from types import SimpleNamespace
 from omegaconf import OmegaConf
 from jointkd.label_jobs import make_labels
+from tests.processes import alive, wait_until
 from tests.teachers import frames_of
 data = SimpleNamespace(reference="data", frames={"train": frames_of(600), "val": [], "test": []})
 make_labels(OmegaConf.create(json.loads(sys.argv[1])), data)
@@ -163,18 +164,3 @@ def test_the_other_interpreter_ends_with_this_process_however_that_ends(config, 
         wait_until(lambda child=child: not alive(child), 20)
         assert 4 <= len(LabelStore.open(Path(stores[number]))) < 600
         assert not list(shards.glob(".*"))
-
-
-def wait_until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
-
-
-def alive(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"

@@ -13,11 +13,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from safetensors import safe_open
 
 from jointkd.label_jobs import make_labels
 from tests.files import molecules, saved
+from tests.processes import alive, wait_until
 from tests.teachers import calls_in, frames_of
 
 pytest.importorskip("mace")
@@ -150,29 +151,49 @@ def test_files_of_one_name_in_two_folders_have_their_labels_beside_each_other(co
     assert "are of other structures than data=mine" in refused.err
 
 
-def test_workers_share_the_work_and_repeat_none_of_it(tmp_path):
-    (tmp_path / "calls").mkdir()
+def two_workers(folder: Path, count: int) -> tuple[DictConfig, SimpleNamespace]:
+    """A job whose teacher begins when two processes have loaded it, and the structures it is for."""
+    (folder / "calls").mkdir()
     teacher = {"_target_": "tests.teachers.CompanionTeacher", "name": "numbers", "dtype": "float64", "companions": 2}
     labels = {
-        "path": str(tmp_path / "labels"),
+        "path": str(folder / "labels"),
         "rows": 4,
         "eval_rows": 2,
         "validation": False,
         "seed": 0,
         "shard_size": 2,
     }
-    config = OmegaConf.create({"teacher": {**teacher, "folder": str(tmp_path / "calls")}, "label": labels})
-    frames = frames_of(30)
-    data = SimpleNamespace(reference="data", frames={"train": frames, "val": [], "test": []})
+    config = OmegaConf.create({"teacher": {**teacher, "folder": str(folder / "calls")}, "label": labels})
+    return config, SimpleNamespace(reference="data", frames={"train": frames_of(count), "val": [], "test": []})
+
+
+def test_workers_share_the_work_and_repeat_none_of_it(tmp_path):
+    config, data = two_workers(tmp_path, 30)
     threads = torch.get_num_threads()
     store = make_labels(config, data, workers=2)
-    assert store.keys() == {frame.key for frame in frames}
+    assert store.keys() == {frame.key for frame in data.frames["train"]}
     calls = [calls_in(file) for file in (tmp_path / "calls").iterdir()]
     assert len(calls) == 2
     assert all(calls)
     assert sorted(calls[0] + calls[1]) == sorted(store.keys())
     assert torch.get_num_threads() == threads
     assert not multiprocessing.active_children()
+
+
+def label_with_a_worker(folder: Path) -> None:
+    make_labels(*two_workers(folder, 1000), workers=2)
+
+
+def test_workers_end_with_the_first_process_also_where_that_is_killed(tmp_path):
+    first = multiprocessing.get_context("spawn").Process(target=label_with_a_worker, args=(tmp_path,))
+    first.start()
+    calls = tmp_path / "calls"
+    wait_until(lambda: calls.exists() and [bool(calls_in(file)) for file in calls.iterdir()] == [True, True])
+    (helper,) = {int(file.name) for file in calls.iterdir()} - {first.pid}
+    assert alive(helper)
+    first.kill()
+    first.join()
+    wait_until(lambda: not alive(helper), 5)
 
 
 @pytest.mark.parametrize("workers", ["0", "many"])

@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from safetensors import safe_open
 
 from jointkd.labelling import label
 from jointkd.labels.store import LabelStore
+from tests.processes import wait_until
 from tests.teachers import IDENTITY, SETTINGS, NumberTeacher, calls_in, frames_of, rows_of
 
 SHARD = 3
@@ -44,13 +44,6 @@ def hold(path: Path, ready) -> None:
     with LabelStore.open(path).claim("chunk") as mine:
         ready.send(mine)
         time.sleep(PATIENCE)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.001)
 
 
 def keys_on_disk(path: Path) -> list[str]:
