@@ -27,6 +27,11 @@ def label_bytes(frame: Frame, rows: int, dtype: str, spread: bool = False) -> in
     return labels + (8 + 8 * atoms + 3 * number * atoms + SPREAD_HEADER if spread else 0)
 
 
+def volume(size: int) -> str:
+    """Bytes in the unit that one would say them in."""
+    return f"{size / 1e9:.3g} GB" if size >= 1e8 else f"{size / 1e6:.3g} MB"
+
+
 def labelling_time(frames: list[Frame], row_ids: RowIds, teacher: Teacher) -> tuple[float, str]:
     """Seconds that labels of the frames take one process, and what that is based on.
 

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from jointkd.elsewhere import built_teacher, have_done, load_teacher
 from jointkd.errors import ConfigError, CorruptShard, UserError
-from jointkd.label_costs import label_bytes, labelling_time, rounding
+from jointkd.label_costs import label_bytes, labelling_time, rounding, volume
 from jointkd.labelling import done, duration, frequency, label
 from jointkd.labels.quality import counted
 from jointkd.labels.records import TeacherIdentity
@@ -171,18 +171,17 @@ def estimate(config: DictConfig, wanted: Wanted) -> str:
     size = sum(
         label_bytes(frame, len(wanted.row_ids[frame.key]), config.teacher.dtype, spread=members > 1) for frame in frames
     )
-    volume = f"{len(frames)} structures, {rows} Hessian rows, {size / 1e9:.3g} GB in {wanted.path}"
+    work = f"{len(frames)} structures, {rows} Hessian rows, {volume(size)} in {wanted.path}"
     store = labels_there(config, wanted)
     left = [frame for frame in frames if store is None or not done(store, frame)]
     if not left:
-        return f"{volume}; all are labelled"
+        return f"{work}; all are labelled"
     teacher = load_teacher(config)
     if isinstance(teacher, Path):
         have_done(teacher, job_of(config, wanted, dry_run=True))
         return f"timed in {teacher}"
     seconds, based = labelling_time(left, wanted.row_ids, teacher)
-    time = f"{seconds / 3600:.2g} h ({duration(seconds)}; {based})"
-    return f"{volume}; {len(left)} are left and take one process about {time}"
+    return f"{work}; {len(left)} are left and take one process about {duration(seconds)} ({based})"
 
 
 @contextmanager

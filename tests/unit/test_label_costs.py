@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from jointkd.frame import Frame
-from jointkd.label_costs import label_bytes, labelling_time, power_law, rounding
+from jointkd.label_costs import label_bytes, labelling_time, power_law, rounding, volume
 from jointkd.labels.records import Spread, TeacherLabels
 from jointkd.labels.store import LabelStore
 from jointkd.teachers.mace import from_checkpoint
@@ -79,6 +79,10 @@ def test_bytes_are_those_of_the_files_within_a_tenth(tmp_path, dtype, rows, spre
     written = store.append(labels).stat().st_size
     told = sum(label_bytes(frame, len(labels[frame.key].row_ids), dtype, spread) for frame in frames)
     assert told == pytest.approx(written, rel=0.1)
+
+
+def test_bytes_are_said_in_units_that_suit_them():
+    assert [volume(size) for size in (906_000, 99_900_000, 2_500_000_000)] == ["0.906 MB", "99.9 MB", "2.5 GB"]
 
 
 def test_what_single_precision_takes_is_measured_and_said(tiny_mace):
