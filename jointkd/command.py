@@ -112,7 +112,7 @@ def as_mistake(error: Exception) -> UserError | None:
         return StorageError(
             f"{where} cannot be written ({error.strerror})", "free some space, then go on from what is there"
         )
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError | NotADirectoryError):
         return StorageError(str(error), "see to its permissions, or name another place")
     if isinstance(error, InstantiationException):
         # What we build raises a UserError for a bad value; what others wrote raises what it likes.

@@ -1,6 +1,7 @@
 """Every configuration composes, the paper's numbers stand in it, and what is not in it is refused in one line."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -187,6 +188,13 @@ def test_a_user_error_below_other_errors_is_found():
 def test_a_place_that_the_user_may_not_use_is_the_users_mistake():
     mistake = as_mistake(PermissionError(13, "Permission denied", "/root/runs"))
     assert "Permission denied: '/root/runs'; see to its permissions" in str(mistake)
+
+
+def test_a_folder_within_a_file_is_the_users_mistake(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError) as error:
+        (tmp_path / "file" / "run").mkdir()
+    assert re.search("Not a directory: '.*/file/run'; see to .* or name another place", str(as_mistake(error.value)))
 
 
 @pytest.mark.parametrize("error", [KeyError("forces"), TypeError("ours"), AttributeError("ours")])
