@@ -12,7 +12,7 @@ from jointkd.demo.sample import calculator, frozen
 from jointkd.options import PACKAGE
 
 FRAMES = 6
-SHORTENED = 0.55  # to that part of its length
+SHORTENED = 0.75  # to that part of its length
 
 
 def write_strained(path: Path) -> None:
