@@ -106,29 +106,27 @@ def errors(folder: Path, name: str) -> dict[int, dict[str, float]]:
 
 
 def table(folder: Path) -> str:
-    """Mean ± standard deviation over seeds, and below the mean change and its 95 % interval by Student's t."""
-    lines = ["| case | seeds | " + " | ".join(METRICS.values()) + " |", "|" + "---|" * (2 + len(METRICS))]
+    """Errors as mean ± standard deviation over seeds; and the mean change with its 95 % interval, bold where clear."""
+    titles = ["case", "against", "seeds", *METRICS.values()]
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for name, case in CASES.items():
         own = errors(folder, name)
-        if len(own) < 2:
-            continue
-        cells = []
-        for metric in METRICS:
-            values = np.array([found[metric] for found in own.values()])
-            cells.append(f"{values.mean():.{DIGITS[metric]}f} ± {values.std(ddof=1):.{DIGITS[metric]}f}")
-        lines.append(f"| {name} | {len(own)} | " + " | ".join(cells) + " |")
-        if case.against is None:
-            continue
-        other = errors(folder, case.against)
-        seeds = sorted(own.keys() & other.keys())
-        cells = []
-        for metric in METRICS:
-            changes = np.array([own[seed][metric] - other[seed][metric] for seed in seeds])
-            half = T95[len(seeds)] * changes.std(ddof=1) / np.sqrt(len(seeds))
-            significant = " *" if abs(changes.mean()) > half else ""
-            cells.append(f"{changes.mean():+.{DIGITS[metric]}f} ± {half:.{DIGITS[metric]}f}{significant}")
-        lines.append(f"| – against {case.against} | {len(seeds)} | " + " | ".join(cells) + " |")
+        other = errors(folder, case.against) if case.against else {}
+        cells = [cell(own, other, metric) for metric in METRICS] if len(own) > 1 else ["–"] * len(METRICS)
+        lines.append(f"| {name} | {case.against or '–'} | {len(own)} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def cell(own: dict[int, dict[str, float]], other: dict[int, dict[str, float]], metric: str) -> str:
+    digits = DIGITS[metric]
+    values = np.array([found[metric] for found in own.values()])
+    text = f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
+    changes = np.array([own[seed][metric] - other[seed][metric] for seed in own if seed in other])
+    if len(changes) < 2:
+        return text
+    half = T95[len(changes)] * changes.std(ddof=1) / np.sqrt(len(changes))
+    change = f"{changes.mean():+.{digits}f} ± {half:.{digits}f}"
+    return f"{text}, **{change}**" if abs(changes.mean()) > half else f"{text}, {change}"
 
 
 def main() -> None:
