@@ -1,0 +1,73 @@
+"""What the prior art did and no option does: each function makes the program do so, in this process."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jointkd import module, workflow
+from jointkd.data import dataset
+from jointkd.module import DistillationModule
+from jointkd.objective.derivatives import pick, predict
+from jointkd.structure import Prediction
+from jointkd.students import painn
+
+STEP = 1e-4  # Å, of its one-sided differences
+GRADIENT_WEIGHT = 5.0  # of its extra term for students with a force head
+
+
+def rows_anew() -> None:
+    """Hessian rows drawn in every step without regard to those drawn before."""
+
+    def drawn(stored: int, wanted: int, seed: int, key: str, epoch: int) -> np.ndarray:
+        return np.random.default_rng([seed, epoch, int(key[:16], 16)]).choice(stored, wanted, replace=False)
+
+    dataset.drawn = drawn
+
+
+def torch_layer_norm() -> None:
+    painn.LayerNorm = torch.nn.LayerNorm
+
+
+def no_scale_factors() -> None:
+    workflow.fit_scales = lambda *_: 0
+
+
+def one_sided_differences() -> None:
+    """Training compares the teacher's rows with columns of the student by one-sided differences of its forces."""
+
+    def by_differences(student: Any, batch: Any, row_ids: Tensor | None = None) -> Prediction:
+        if row_ids is None or not student.training:
+            return predict(student, batch, row_ids)
+        return differences(student, batch, row_ids)
+
+    module.predict = by_differences
+
+
+def differences(student: Any, batch: Any, row_ids: Tensor) -> Prediction:
+    """A prediction whose rows [N, S, 3] are (F(R) - F(R + h e)) / h, which are columns of -∂F/∂R."""
+    here = predict(student, batch)
+    assert here.forces is not None
+    columns = []
+    for ids in row_ids.T:
+        moved = batch.clone()
+        moved.positions = batch.positions + STEP * pick(batch, ids)
+        there = predict(student, moved).forces
+        assert there is not None
+        columns.append((here.forces - there) / STEP)
+    return here._replace(hessian_rows=torch.stack(columns, dim=1))
+
+
+def gradient_term() -> None:
+    """The loss has a further term, the mean over atoms of ‖-∂Ê/∂R - F‖."""
+    step = DistillationModule.training_step
+
+    def with_gradient(self: DistillationModule, batch: Any, batch_idx: int) -> Tensor:
+        def energy(positions: Tensor) -> Tensor:
+            return self.student(positions, batch).atomic_energies.sum()
+
+        error = torch.linalg.vector_norm(torch.func.grad(energy)(batch.positions) + batch.forces, dim=1)
+        return step(self, batch, batch_idx) + GRADIENT_WEIGHT * error.mean()
+
+    DistillationModule.training_step = with_gradient  # type: ignore[method-assign]
