@@ -181,7 +181,8 @@ def estimate(config: DictConfig, wanted: Wanted) -> str:
         have_done(teacher, job_of(config, wanted, dry_run=True))
         return f"timed in {teacher}"
     seconds, based = labelling_time(left, wanted.row_ids, teacher)
-    return f"{work}; {len(left)} are left and take one process about {duration(seconds)} ({based})"
+    time = duration(seconds) if seconds >= 10 else f"{seconds:.2g} s"
+    return f"{work}; {len(left)} are left and take one process about {time} ({based})"
 
 
 @contextmanager

@@ -59,7 +59,7 @@ class Graph(NamedTuple):
     def into(cls, structure: Any, targets: Tensor, atoms: int) -> "Graph":
         """The edges that end in some atoms [M], each edge a pair of its own; atoms: how many entries source has."""
         sources, ends = structure.edge_index
-        target, kept = (targets[:, None] == ends).nonzero(as_tuple=True)
+        target, kept = ending_in(targets, ends)
         edge = torch.arange(len(kept), device=kept.device)
         by_target = Order(edge, edge, sources[kept], target, torch.ones_like(edge, dtype=torch.int8))
         by_source = Order(*(index[by_target.source.argsort()] for index in by_target))
@@ -121,6 +121,12 @@ class Graph(NamedTuple):
             for of_result, value in zip(result, multiply(factors, shape), strict=True):
                 of_result[start % entries : start % entries + stop - start] += sign * value
         return result
+
+
+def ending_in(atoms: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of some atoms [M] an edge ends in, ascending, and which of all edges it is; target [E]."""
+    which, edge = (atoms[:, None] == target).nonzero(as_tuple=True)
+    return which, edge
 
 
 Pairs = Graph | Blocks

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from jointkd.structure import Prediction
 from jointkd.students.basis import GaussianBasis, PolynomialEnvelope, length, spherical_harmonics
-from jointkd.students.edges import Graph, product
+from jointkd.students.edges import Graph, ending_in, product
 from jointkd.students.gemnet_blocks import Concatenation, Dense, Edges, Interaction, Output
 
 
@@ -88,7 +88,7 @@ class GemNet(nn.Module):
         for_edges = for_output.index_select(0, graph.pair)
 
         def forces_of(atoms: Tensor) -> Tensor:
-            target, edge = (atoms[:, None] == graph.target).nonzero(as_tuple=True)
+            target, edge = ending_in(atoms, graph.target)
             along = self._along_edges([m.index_select(0, edge) for m in messages], for_edges.index_select(0, edge))
             vectors = along * direction.index_select(0, edge)
             return -vectors.new_zeros(len(atoms), 3).index_add(0, target, vectors)

@@ -48,12 +48,8 @@ GEMNET = (
 )
 POOLED = (  # all 198 frames divided anew, by another seed in every run; 99 train, 20 val, 79 test
     *("data.split.train=0.5", "data.split.val=0.1", "data.split.test=0.4", "data.split.seed=${seed}"),
-    *(
-        "trainer.max_epochs=24",
-        "trainer.check_val_every_n_epoch=8",
-        "label.eval_rows=24",
-        "label.path=${folder}/pooled",
-    ),
+    *("trainer.max_epochs=24", "trainer.check_val_every_n_epoch=8", "label.eval_rows=24"),
+    "label.path=${folder}/pooled",
 )
 STRAINED = ("data.path=${folder}/strained.xyz", "data.max_force=inf")
 HALVING = ("label.validation=true", "+callbacks.halving._target_=jointkd.callbacks.near_teacher.HalveNearTeacher")
@@ -89,7 +85,7 @@ def train(case: Case, folder: Path, run: Path, seed: int) -> None:
 
     if case.change is not None:
         case.change()
-    small = () if case.options[:1] == GEMNET[:1] else SMALL
+    small = () if "student=gemnet_dt" in case.options else SMALL
     options = [*small, f"label.path={folder}/own", *case.options, f"hydra.run.dir={run}", f"seed={seed}"]
     sys.argv = ["train.py", f"data.prepared={folder}/data", *(o.replace("${folder}", str(folder)) for o in options)]
     command.main()

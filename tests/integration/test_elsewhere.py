@@ -25,7 +25,6 @@ import json, sys
 from types import SimpleNamespace
 from omegaconf import OmegaConf
 from jointkd.label_jobs import make_labels
-from tests.processes import alive, wait_until
 from tests.teachers import frames_of
 data = SimpleNamespace(reference="data", frames={"train": frames_of(600), "val": [], "test": []})
 make_labels(OmegaConf.create(json.loads(sys.argv[1])), data)

@@ -186,8 +186,8 @@ def test_a_user_error_below_other_errors_is_found():
 
 
 def test_a_place_that_the_user_may_not_use_is_the_users_mistake():
-    mistake = as_mistake(PermissionError(13, "Permission denied", "/root/runs"))
-    assert "Permission denied: '/root/runs'; see to its permissions" in str(mistake)
+    mistake = as_mistake(PermissionError(13, "Permission denied", "/nowhere/runs"))
+    assert "Permission denied: '/nowhere/runs'; see to its permissions" in str(mistake)
 
 
 def test_a_folder_within_a_file_is_the_users_mistake(tmp_path):
