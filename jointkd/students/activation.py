@@ -67,28 +67,35 @@ class Derivative(torch.autograd.Function):
 
 
 def evaluate(x: Tensor, order: int) -> Tensor:
-    """f⁽ᵏ⁾ = (x σ⁽ᵏ⁾ + k σ⁽ᵏ⁻¹⁾) / 0.6, by polynomials in σ."""
+    """f⁽ᵏ⁾ = (x σ⁽ᵏ⁾ + k σ⁽ᵏ⁻¹⁾) / 0.6 for k > 0, by polynomials in σ of which σ' is a factor."""
     sigma = torch.sigmoid(x)
-    return polynomial(sigma, order).mul_(x).add_(polynomial(sigma, order - 1), alpha=order).mul_(GAIN)
+    if order == 1:
+        return torch.sub(1, sigma).mul_(x).add_(1).mul_(sigma).mul_(GAIN)
+    value = polynomial(sigma, order).mul_(x)
+    if order == 2:
+        value.add_(2 * GAIN)
+    else:
+        value.add_(polynomial(sigma, order - 1), alpha=order)
+    return value.mul_(sigma.mul_(1 - sigma))
 
 
 def polynomial(sigma: Tensor, order: int) -> Tensor:
-    """σ⁽ᵏ⁾(x) from σ(x)."""
+    """σ⁽ᵏ⁾(x) / σ'(x) / 0.6 from σ(x), k > 1."""
     *lower, highest = coefficients(order)
-    value = torch.full_like(sigma, highest)
-    for coefficient in reversed(lower):
-        value.mul_(sigma).add_(coefficient)
-    return value
+    value = sigma * (highest * GAIN)
+    for coefficient in reversed(lower[1:]):
+        value.add_(coefficient * GAIN).mul_(sigma)
+    return value.add_(lower[0] * GAIN)
 
 
 @cache
 def coefficients(order: int) -> tuple[float, ...]:
-    """Of σ⁽ᵏ⁾ as a polynomial in σ, lowest power first. σ' = σ - σ²."""
-    if order == 0:
-        return (0.0, 1.0)
+    """Of σ⁽ᵏ⁾ / σ' as a polynomial q in σ, lowest power first. σ' = σ - σ², so the next is (1 - 2σ) q + (σ - σ²) q'."""
+    if order == 1:
+        return (1.0,)
     lower = coefficients(order - 1)
-    slope = [power * value for power, value in enumerate(lower)][1:]
-    times = [0.0, *slope, 0.0]  # · σ
-    for power, value in enumerate(slope):
-        times[power + 2] -= value  # · -σ²
-    return tuple(times)
+    result = [0.0] * (len(lower) + 1)
+    for power, value in enumerate(lower):
+        result[power] += (1 + power) * value
+        result[power + 1] -= (2 + power) * value
+    return tuple(result)

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from jointkd.students.basis import GaussianBasis, PolynomialEnvelope
+from jointkd.students.matrices import value
 
-TILE = 512  # pairs that share a band
+TILE = 1024  # pairs that share a band
 SMALL = 2**26  # pairs · (Gaussians + 1) · width, of which the product is made at once
 PLACES = ("pair", "weight", "filter")  # [P], [F, K + 1], [P, F]; nothing at the first is one
 Given = Sequence[Any]  # a tensor or None, by place
@@ -90,20 +91,21 @@ class Bands:
         """The form summed onto one of PLACES, which is None in what is given."""
         pair, weight, of_filter = given
         if to == "weight":
-            result = x.new_zeros(of_filter.shape[1], self.basis.count + 1)
+            result = x.new_zeros(self.basis.count + 1, of_filter.shape[1])
         else:
             result = x.new_empty((len(x), len(weight)) if to == "filter" else len(x))
         for (pairs, _, _, columns), phi in zip(self.tiles_of(x), self.values(x, order), strict=True):
             if pair is not None:
                 phi = phi * pair.index_select(0, pairs)[:, None]
-            if weight is None:
-                result.index_add_(1, columns, of_filter.index_select(0, pairs).T @ phi)
-            elif of_filter is None:
-                result.index_copy_(0, pairs, phi @ weight.index_select(1, columns).T)
+            band = None if weight is None else weight.index_select(1, columns).T
+            part = None if of_filter is None else of_filter.index_select(0, pairs)
+            if to == "weight":
+                result.index_add_(0, columns, value("b", (phi, None, part)))
+            elif to == "filter":
+                result.index_copy_(0, pairs, value("c", (phi, band, None)))
             else:
-                products = of_filter.index_select(0, pairs) @ weight.index_select(1, columns)
-                result.index_copy_(0, pairs, (products * phi).sum(1))
-        return result
+                result.index_copy_(0, pairs, (value("a", (None, band, part)) * phi).sum(1))
+        return result.T if to == "weight" else result
 
 
 def tiles(x: Tensor, count: int) -> Iterator[Tile]:

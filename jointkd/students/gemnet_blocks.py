@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from jointkd.students.activation import ScaledSiLU
 from jointkd.students.edges import Graph, product
+from jointkd.students.matrices import batched, batched_transposed, linear
 from jointkd.students.scales import Scale
 
 
@@ -20,7 +21,7 @@ class Dense(nn.Module):
         self.activation = ScaledSiLU() if activation else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.activation(nn.functional.linear(x, self.weight))
+        return self.activation(linear(x, self.weight))
 
 
 def he_orthogonal(out: int, width: int) -> Tensor:
@@ -79,8 +80,8 @@ class Edges(NamedTuple):
         atoms, degrees, orders, most = self.harmonics.shape
         width = x.shape[1]
         padded = x.new_zeros(atoms * most, width).index_add(0, self.place, x).view(atoms, most, width)
-        moments = self.harmonics.flatten(1, 2) @ padded
-        read = self.harmonics.flatten(0, 1).mT @ moments.view(atoms * degrees, orders, width)
+        moments = batched(self.harmonics.flatten(1, 2), padded)
+        read = batched_transposed(self.harmonics.flatten(0, 1), moments.view(atoms * degrees, orders, width))
         heard = read.flatten(0, 1).index_select(0, self.places).view(len(x), degrees, width)
         return torch.addcmul(heard, self.own[:, None], x[:, None], value=-1)
 
@@ -103,8 +104,8 @@ class Triplets(nn.Module):
     def forward(self, m: Tensor, edges: Edges, radial: Tensor) -> Tensor:
         x = self.dense(m)
         x = self.down(self.scale_product(x * self.radial(radial).index_select(0, edges.graph.pair), x))
-        heard = edges.circular @ edges.hear(x)
-        y = self.scale_sum(nn.functional.linear(heard.flatten(1), self.bilinear), x)
+        heard = batched(edges.circular, edges.hear(x))
+        y = self.scale_sum(linear(heard.flatten(1), self.bilinear), x)
         return (self.up(y) + self.up_reverse(y).index_select(0, edges.reverse)) / math.sqrt(2)
 
 
@@ -135,7 +136,7 @@ class Concatenation(nn.Module):
     def forward(self, h: Tensor, own: Tensor, graph: Graph) -> Tensor:
         for_source, for_target, for_own = self.weight.split([self.width, self.width, own.shape[1]], dim=1)
         x = (h @ for_source.T).index_select(0, graph.source) + (h @ for_target.T).index_select(0, graph.target)
-        return self.activation(torch.addmm(x, own, for_own.T))
+        return self.activation(x + linear(own, for_own))
 
 
 class Interaction(nn.Module):

@@ -18,6 +18,7 @@ from jointkd.students.activation import ScaledSiLU
 from jointkd.students.basis import LayerNorm, length
 from jointkd.students.edges import Graph, Pairs, pairs_of, product
 from jointkd.students.filters import Filters, RadialBasis
+from jointkd.students.matrices import Linear
 
 SOFTENING = 0.1  # in the units of the features, which are of order one
 
@@ -37,7 +38,7 @@ class Message(nn.Module):
         super().__init__()
         self.width = width
         self.norm = LayerNorm(width)
-        self.context = nn.Sequential(nn.Linear(width, width), ScaledSiLU(), nn.Linear(width, 3 * width))
+        self.context = nn.Sequential(Linear(width, width), ScaledSiLU(), Linear(width, 3 * width))
         self.filter = nn.Linear(radial, 3 * width)
 
     def forward(self, s: Tensor, v: Tensor | None, paths: Paths) -> tuple[Tensor, Tensor]:
@@ -62,8 +63,8 @@ class Update(nn.Module):
         super().__init__()
         self.width = width
         self.softening = softening
-        self.mix = nn.Linear(width, 2 * width, bias=False)
-        self.context = nn.Sequential(nn.Linear(2 * width, width), ScaledSiLU(), nn.Linear(width, 3 * width))
+        self.mix = Linear(width, 2 * width, bias=False)
+        self.context = nn.Sequential(Linear(2 * width, width), ScaledSiLU(), Linear(width, 3 * width))
 
     def forward(self, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         u, w = self.mix(v).split(self.width, dim=-1)
@@ -79,9 +80,9 @@ class GatedBlock(nn.Module):
         super().__init__()
         self.out = out
         self.softening = softening
-        self.to_norm = nn.Linear(width, width, bias=False)
-        self.to_vector = nn.Linear(width, out, bias=False)
-        self.gate = nn.Sequential(nn.Linear(2 * width, width), ScaledSiLU(), nn.Linear(width, 2 * out))
+        self.to_norm = Linear(width, width, bias=False)
+        self.to_vector = Linear(width, out, bias=False)
+        self.gate = nn.Sequential(Linear(2 * width, width), ScaledSiLU(), Linear(width, 2 * out))
         self.activation = ScaledSiLU()
 
     def forward(self, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,7 +127,7 @@ class PaiNN(nn.Module):
         self.messages = nn.ModuleList(Message(width, radial) for _ in range(layers))
         self.updates = nn.ModuleList(Update(width, SOFTENING if smooth else 1e-4) for _ in range(layers))
         self.register_buffer("scales", torch.ones(layers))
-        self.energy_head = nn.Sequential(nn.Linear(width, width // 2), ScaledSiLU(), nn.Linear(width // 2, 1))
+        self.energy_head = nn.Sequential(Linear(width, width // 2), ScaledSiLU(), Linear(width // 2, 1))
         self.force_head = None
         if not conservative:
             softening = SOFTENING if smooth else 0.0
