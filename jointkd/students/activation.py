@@ -76,7 +76,7 @@ def evaluate(x: Tensor, order: int) -> Tensor:
         value.add_(2 * GAIN)
     else:
         value.add_(polynomial(sigma, order - 1), alpha=order)
-    return value.mul_(sigma.mul_(1 - sigma))
+    return torch.ops.aten.sigmoid_backward(value, sigma)
 
 
 def polynomial(sigma: Tensor, order: int) -> Tensor:

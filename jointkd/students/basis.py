@@ -68,14 +68,14 @@ class LayerNorm(nn.Module):
 
 
 def spherical_harmonics(direction: Tensor, degrees: int) -> Tensor:
-    """Real spherical harmonics of unit vectors: [E, 3] → [E, degrees, 2 · degrees - 1].
+    """Real spherical harmonics of unit vectors: [E, 3] → [E, degrees²].
 
-    Those of degree l are the cosines m = 0..l, then the sines m = 1..l, then zeros. They are scaled so that
+    Those of degree l are l²..(l+1)²: the cosines m = 0..l, then the sines m = 1..l. They are scaled so that
     Σ_m Y_lm(u) Y_lm(v) = √((2l+1)/4π) P_l(u·v). Polynomials in the components, smooth in every direction.
     """
     x, y, z = direction.unbind(1)
-    zero, one = torch.zeros_like(x), torch.ones_like(x)
-    cosines, sines = [one], [zero]  # Re, Im of (x + iy)^m
+    one = torch.ones_like(x)
+    cosines, sines = [one], [torch.zeros_like(x)]  # Re, Im of (x + iy)^m
     for _ in range(1, degrees):
         cosine, sine = cosines[-1], sines[-1]
         cosines.append(x * cosine - y * sine)
@@ -88,7 +88,6 @@ def spherical_harmonics(direction: Tensor, degrees: int) -> Tensor:
         norms = [scale * math.sqrt((1 + (m > 0)) * math.factorial(l - m) / math.factorial(l + m)) for m in range(l + 1)]
         columns += [norms[m] * now[m] * cosines[m] for m in range(l + 1)]
         columns += [norms[m] * now[m] * sines[m] for m in range(1, l + 1)]
-        columns += [zero] * (2 * (degrees - 1 - l))
         up = [((2 * l + 1) * z * now[m] - (l + m) * before[m]) / (l + 1 - m) for m in range(l)]
         before, now = now, [*up, (2 * l + 1) * z * now[l], (2 * l + 1) * now[l]]
-    return torch.stack(columns, dim=1).unflatten(1, (degrees, 2 * degrees - 1))
+    return torch.stack(columns, dim=1)

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from jointkd.structure import Prediction
 from jointkd.students.basis import GaussianBasis, PolynomialEnvelope, length, spherical_harmonics
 from jointkd.students.edges import Graph, ending_in, product
-from jointkd.students.gemnet_blocks import Concatenation, Dense, Edges, Interaction, Output
+from jointkd.students.gemnet_blocks import Concatenation, Dense, Interaction, Output
+from jointkd.students.triplets import Edges
 
 
 class GemNet(nn.Module):
@@ -72,7 +73,7 @@ class GemNet(nn.Module):
         )
         harmonics = spherical_harmonics(direction, self.spherical)
         circular = circular.unflatten(1, (-1, self.spherical)).index_select(0, graph.pair)
-        edges = Edges.of(graph, structure.edge_reverse, harmonics, circular)
+        edges = Edges.of(graph, structure.edge_reverse, harmonics, circular, self.embedding.embedding_dim // 2)
 
         h = self.embedding(structure.atomic_numbers - 1)
         m = self.edge_embedding(h, radial.index_select(0, graph.pair), graph)

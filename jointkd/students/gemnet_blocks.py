@@ -1,15 +1,15 @@
 """The blocks of GemNet: dense layers with fitted scales, the triplet interaction, and outputs."""
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from jointkd.students.activation import ScaledSiLU
 from jointkd.students.edges import Graph, product
-from jointkd.students.matrices import batched, batched_transposed, linear
+from jointkd.students.matrices import batched, linear
 from jointkd.students.scales import Scale
+from jointkd.students.triplets import Edges
 
 
 class Dense(nn.Module):
@@ -42,48 +42,6 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return (x + self.layers(x)) / math.sqrt(2)
-
-
-class Edges(NamedTuple):
-    """What the triplet interactions of all blocks share. K: most edges that end in one atom; L: degrees."""
-
-    graph: Graph
-    reverse: Tensor  # [E], the edge back
-    place: Tensor  # [E], of each edge in [N * K]
-    places: Tensor  # [E * L], of each edge and degree in [N * L * K]
-    harmonics: Tensor  # [N, L, M, K], zero where there is no edge
-    circular: Tensor  # [E, C, L], radial functions by degree
-    own: Tensor  # [L], √((2l+1)/4π), what an edge hears of itself
-
-    @classmethod
-    def of(cls, graph: Graph, reverse: Tensor, harmonics: Tensor, circular: Tensor) -> "Edges":
-        """harmonics [E, L, M]; circular [E, C, L]."""
-        target, atoms = graph.target, graph.sizes["target"]
-        total, degrees, orders = harmonics.shape
-        count = torch.bincount(target, minlength=atoms)
-        most = max(1, int(count.max()))
-        slot = torch.arange(total, device=target.device) - (count.cumsum(0) - count)[target]
-        place = most * target + slot
-        degree = torch.arange(degrees, device=target.device)
-        places = (degrees * target[:, None] + degree) * most + slot[:, None]
-        padded = harmonics.new_zeros(atoms * most, degrees * orders).index_add(0, place, harmonics.flatten(1))
-        padded = padded.view(atoms, most, degrees, orders).permute(0, 2, 3, 1).contiguous()
-        own = ((2 * degree + 1).to(circular) / (4 * math.pi)).sqrt()
-        return cls(graph, reverse, place, places.flatten(), padded, circular, own)
-
-    def hear(self, x: Tensor) -> Tensor:
-        """Σ_b √((2l+1)/4π) P_l(cos of the angle cab) x_ba for every edge c→a, over b ≠ c: [E, F] → [E, L, F].
-
-        By the addition theorem: all edges of an atom are summed with their harmonics, and each edge reads the sum
-        with its own and takes away what it put in.
-        """
-        atoms, degrees, orders, most = self.harmonics.shape
-        width = x.shape[1]
-        padded = x.new_zeros(atoms * most, width).index_add(0, self.place, x).view(atoms, most, width)
-        moments = batched(self.harmonics.flatten(1, 2), padded)
-        read = batched_transposed(self.harmonics.flatten(0, 1), moments.view(atoms * degrees, orders, width))
-        heard = read.flatten(0, 1).index_select(0, self.places).view(len(x), degrees, width)
-        return torch.addcmul(heard, self.own[:, None], x[:, None], value=-1)
 
 
 class Triplets(nn.Module):

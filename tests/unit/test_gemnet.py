@@ -6,10 +6,11 @@ import pytest
 import torch
 from scipy.special import eval_legendre
 
+from jointkd.students import triplets
 from jointkd.students.basis import spherical_harmonics
 from jointkd.students.edges import Graph
 from jointkd.students.gemnet import GemNet
-from jointkd.students.gemnet_blocks import Edges
+from jointkd.students.triplets import Edges
 from tests.fairchem import (
     CASES,
     agree_with_reference,
@@ -75,14 +76,17 @@ def test_the_hessian_of_an_ideal_crystal_is_that_of_finite_differences(given, tm
         assert relative(expected["hessian_full"], matrix) < 1e-9
 
 
+@pytest.mark.parametrize("group", [1, 4, 64])
 @pytest.mark.parametrize("atoms", [ETHANOL, SALT], ids=["molecule", "crystal"])
-def test_edges_hear_what_a_list_of_triplets_says(atoms):
+def test_edges_hear_what_a_list_of_triplets_says(monkeypatch, atoms, group):
+    monkeypatch.setitem(triplets.GROUP, "cpu", group)
     batch = batch_of(atoms)
     graph = Graph.of(batch, len(atoms))
     count = len(graph.source)
     vectors = batch.positions[graph.source] - batch.positions[graph.target] + batch.edge_shift
     direction = vectors / vectors.norm(dim=1, keepdim=True)
-    edges = Edges.of(graph, batch.edge_reverse, spherical_harmonics(direction, 7), torch.zeros(count, 1, 7).double())
+    circular = torch.zeros(count, 1, 7).double()
+    edges = Edges.of(graph, batch.edge_reverse, spherical_harmonics(direction, 7), circular, width=3)
     x = torch.randn(count, 3, dtype=torch.float64)
     expected = torch.zeros(count, 7, 3, dtype=torch.float64)
     for edge in range(count):
