@@ -15,7 +15,7 @@ from torch import Tensor
 from jointkd.students.blocks import Blocks
 
 TILE = {"cpu": 1024}  # edges at a time; elsewhere all of them
-SMALL = 2**18  # numbers in a product that may be stored
+SMALL = 2**20  # numbers in a product that may be stored
 
 
 class Order(NamedTuple):
