@@ -112,9 +112,14 @@ def value(to: str, given: Given, batches: Batches | None = None) -> Tensor:
     """The form summed onto a place, not to be differentiated."""
     if batches is not None:
         return in_batches(batches, to, given)
-    known = [x for x in given if x is not None]
-    one_dnn = known[0].dtype == torch.float32 and known[0].dim() == 2 and torch.backends.mkldnn.is_available()
-    return by_onednn(to, *given) if one_dnn else by_torch(to, *given)
+    x, y = factors(to, *given)
+    if x.dim() == 3:
+        return torch.bmm(x, y)
+    if x.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
+        return x @ y
+    if to == "b" and len(x) > y.shape[1]:  # a sum over the many rows of a and c, of which the narrower is to come first
+        return times_transposed(y.T, x).T
+    return times_transposed(x, y.T)
 
 
 def in_batches(batches: Batches, to: str, given: Given) -> Tensor:
@@ -122,26 +127,21 @@ def in_batches(batches: Batches, to: str, given: Given) -> Tensor:
     result = next(iter(known.values())).new_empty(batches.shapes[to])
     operands = {place: batches.of(place, x) for place, x in known.items()}
     for number, part in enumerate(batches.of(to, result)):
-        part.copy_(by_torch(to, *(operands[place][number] if place in operands else None for place in PLACES)))
+        x, y = factors(to, *(operands[place][number] if place in operands else None for place in PLACES))
+        if part.is_contiguous():
+            torch.bmm(x, y, out=part)
+        else:  # into which torch multiplies matrix by matrix
+            part.copy_(torch.bmm(x, y))
     return result
 
 
-def by_torch(to: str, a: Any, b: Any, c: Any) -> Tensor:
-    x, y = (c, b.mT) if to == "a" else (a.mT, c) if to == "b" else (a, b)
-    return torch.bmm(x, y) if x.dim() == 3 else torch.mm(x, y)
-
-
-def by_onednn(to: str, a: Any, b: Any, c: Any) -> Tensor:
-    if to == "c":
-        return times_transposed(a, b.T)
-    if to == "a":
-        return times_transposed(c, b)
-    narrow = a.shape[1] <= c.shape[1]  # of the two, whose many rows are summed over, the narrower comes first
-    return times_transposed(a.T, c.T) if narrow else times_transposed(c.T, a.T).T
+def factors(to: str, a: Any, b: Any, c: Any) -> tuple[Tensor, Tensor]:
+    """What is multiplied."""
+    return (c, b.mT) if to == "a" else (a.mT, c) if to == "b" else (a, b)
 
 
 def times_transposed(x: Tensor, y: Tensor) -> Tensor:
-    """x yᵀ. oneDNN is a hundred times slower where lines of a matrix do not follow each other in memory."""
+    """x yᵀ by oneDNN, which is a hundred times slower where lines of a matrix do not follow each other in memory."""
     x, y = (matrix if matrix.is_contiguous() or matrix.T.is_contiguous() else matrix.contiguous() for matrix in (x, y))
     result: Tensor = torch.ops.mkldnn._linear_pointwise(x, y, None, "none", [], "")
     return result
