@@ -50,11 +50,14 @@ def is_large(a: Tensor, width: int) -> bool:
     return a.device.type == "cpu" and a.numel() * width >= SMALL
 
 
+Lay = tuple[tuple[int, ...], tuple[int, ...], int]  # sizes, strides and offset
+
+
 class Batches(NamedTuple):
     """Batches of matrices of several sizes that lie in the tensors at a, b and c. The form is summed over all."""
 
     shapes: dict[str, tuple[int, ...]]  # of the three tensors
-    parts: list[dict[str, tuple[tuple[int, ...], tuple[int, ...], int]]]  # of each batch: sizes, strides and offset
+    parts: list[dict[str, Lay]]  # of each batch, by place
 
     def of(self, place: str, x: Tensor) -> list[Tensor]:
         """The batches [B, rows, columns] in the contiguous tensor x at a place."""

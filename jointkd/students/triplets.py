@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from jointkd.students.edges import Graph
-from jointkd.students.matrices import Batches, onto
+from jointkd.students.matrices import Batches, Lay, onto
 
 GROUP = {"cpu": 128}  # atoms; elsewhere all of them
 
@@ -69,7 +69,7 @@ class Edges(NamedTuple):
         padded = x.new_zeros(self.sums.shapes["b"]).index_add(0, self.place, x)
         moments = onto("c", (self.harmonics, padded, None), self.sums)
         read = onto("b", (self.harmonics, None, moments), self.reads)
-        heard = read.index_select(0, self.places).view(len(x), len(self.own), -1)
+        heard = read.index_select(0, self.places).view(len(x), len(self.own), x.shape[1])
         return torch.addcmul(heard, self.own[:, None], x[:, None], value=-1)
 
 
@@ -84,9 +84,10 @@ def grouped(counts: list[int], size: int) -> list[Group]:
 
 
 def sums_and_reads(groups: list[Group], degrees: int, width: int) -> tuple[Batches, Batches]:
-    """Where matrices of harmonics (a), of what is on places (b) and of moments (c) lie, for all degrees and for each."""
+    """Where harmonics (a), what is on places (b) and moments (c) lie, for all degrees at once and for each."""
     atoms, places = groups[-1].atom + groups[-1].atoms, groups[-1].place + groups[-1].atoms * groups[-1].places
-    sums, reads = [], []
+    sums: list[dict[str, Lay]] = []
+    reads: list[dict[str, Lay]] = []
     for first, n, place, k in groups:
         for_b = (n, k, width), (k * width, width, 1)
         sums.append(
