@@ -23,6 +23,7 @@ from jointkd.data.datamodule import DistillationData
 from jointkd.data.dataset import Distillation
 from jointkd.elsewhere import built_teacher
 from jointkd.labels.records import choose_rows
+from jointkd.memory import keep_freed_memory
 from jointkd.module import DistillationModule
 from jointkd.objective.derivatives import predict
 from jointkd.objective.terms import Term, weighted_sum
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 def bench(config: DictConfig) -> None:
     """Measure training steps, labelling and start-up; print a table and write bench.json to the run's folder."""
     torch.set_num_threads(config.bench.threads)
+    keep_freed_memory()  # as training does
     directory = Path(HydraConfig.get().runtime.output_dir)
     module, data = build(config, directory)
     results = {

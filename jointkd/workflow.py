@@ -23,6 +23,7 @@ from jointkd.errors import ConfigError, DataError
 from jointkd.label_jobs import dry_run, look_after, make_labels, status_of
 from jointkd.labels.store import LabelStore
 from jointkd.labels.upkeep import summary
+from jointkd.memory import keep_freed_memory
 from jointkd.module import DistillationModule
 from jointkd.options import choices
 from jointkd.results import keep_metrics, table, test_metrics, write_provenance, write_results
@@ -51,6 +52,8 @@ def train(config: DictConfig) -> dict[str, float]:
     if resumed is not None:
         keep_metrics(directory)
     trainer = make_trainer(config, directory)  # refuses its options before hours of labelling
+    if trainer.strategy.root_device.type == "cpu":
+        keep_freed_memory()
     store = join_labels(config, module, data)
     module.set_references(data.references.energies if data.references else {})
     prepare_student(config, module, data, new=resumed is None)

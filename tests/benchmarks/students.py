@@ -25,6 +25,7 @@ from ase.data import atomic_numbers
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from jointkd.memory import keep_freed_memory
 from jointkd.neighbors import connected, neighbors
 from jointkd.objective.derivatives import predict
 from jointkd.objective.terms import AtomicEnergy, Energy, Forces, Hessian, weighted_sum
@@ -117,6 +118,7 @@ def main() -> None:
     cases = [(student, rows) for student in arguments.students for rows in arguments.rows]
     if len(cases) == 1:
         torch.set_num_threads(1)
+        keep_freed_memory()  # as training on a CPU does
         print(json.dumps(measure(arguments.path, *(cases[0][0], options, cases[0][1], arguments.steps))), flush=True)
         return
     more = [f"--steps={arguments.steps}", *(f"--{key.replace('_', '-')}={value}" for key, value in options.items())]
