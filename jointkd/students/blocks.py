@@ -7,6 +7,7 @@ scattered, which is most of the time of sums over a list of edges.
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -38,8 +39,9 @@ class Block(NamedTuple):
         return part if direction == 1 else part.transpose(1, 2)
 
 
-class Blocks(NamedTuple):
-    """The pairs of a batch of molecules, to be used as `edges.Graph` is."""
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """The pairs of a batch of molecules, to be used as `edges.Graph` is. (No tuple, which torch.func takes apart.)"""
 
     blocks: list[Block]
     sizes: dict[str, int]

@@ -9,7 +9,8 @@ products are limited by memory and calls; `Batches` takes matrices of several si
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,8 +54,12 @@ def is_large(a: Tensor, width: int) -> bool:
 Lay = tuple[tuple[int, ...], tuple[int, ...], int]  # sizes, strides and offset
 
 
-class Batches(NamedTuple):
-    """Batches of matrices of several sizes that lie in the tensors at a, b and c. The form is summed over all."""
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """Batches of matrices of several sizes that lie in the tensors at a, b and c. The form is summed over all.
+
+    No tuple, which torch.func would take apart for every product.
+    """
 
     shapes: dict[str, tuple[int, ...]]  # of the three tensors
     parts: list[dict[str, Lay]]  # of each batch, by place
