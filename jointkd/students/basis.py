@@ -33,11 +33,16 @@ class GaussianBasis(nn.Module):
 
     def forward(self, x: Tensor, order: int = 0, band: slice = slice(None)) -> Tensor:
         """The derivative of this order by x, of the Gaussians of a band."""
+        return self.derivatives(x, order, band)[order]
+
+    def derivatives(self, x: Tensor, highest: int, band: slice) -> list[Tensor]:
+        """All up to the highest order."""
         u = (x[:, None] - self.offset[band]) * self.inverse_width
-        before, hermite = torch.zeros_like(u), torch.ones_like(u)
-        for n in range(order):
-            before, hermite = hermite, u * hermite - n * before
-        return (-self.inverse_width) ** order * hermite * torch.exp(-0.5 * u**2)
+        values = [torch.exp(-0.5 * u**2)]
+        for n in range(highest):  # Hermite polynomials times the Gaussian
+            higher = u * values[n]
+            values.append(higher - n * values[n - 1] if n else higher)
+        return [(-self.inverse_width) ** n * value for n, value in enumerate(values)]
 
 
 def length(vectors: Tensor, dim: int, softening: float = 0.0) -> Tensor:

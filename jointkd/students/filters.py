@@ -36,9 +36,8 @@ class RadialBasis(nn.Module):
     def forward(self, x: Tensor, order: int = 0, band: slice = slice(None)) -> Tensor:
         """φ⁽ⁿ⁾ [P, K' + 1] of distances x [P] in cutoffs; n the order, K' the Gaussians of the band."""
         envelopes = [self.envelope(x, n)[:, None] for n in range(order + 1)]
-        gaussians = sum(
-            math.comb(order, n) * envelopes[n] * self.gaussians(x, order - n, band) for n in range(order + 1)
-        )
+        slopes = self.gaussians.derivatives(x, order, band)
+        gaussians = sum(math.comb(order, n) * envelopes[n] * slopes[order - n] for n in range(order + 1))
         last = envelopes[-1] if self.smooth else (x < 1)[:, None].to(x) * float(order == 0)
         return torch.cat([gaussians, last], dim=1)
 
@@ -74,6 +73,7 @@ class Bands:
     def __init__(self, basis: RadialBasis) -> None:
         self.basis = basis
         self._tiles: list[Tile] = []
+        self._place = torch.empty(0)  # [P] of each pair in the tiles
         self._values: dict[int, list[Tensor]] = {}
 
     def values(self, x: Tensor, order: int) -> list[Tensor]:
@@ -85,27 +85,28 @@ class Bands:
     def tiles_of(self, x: Tensor) -> list[Tile]:
         if not self._tiles:
             self._tiles = list(tiles(x, self.basis.count))
+            self._place = torch.cat([tile.pairs for tile in self._tiles]).argsort()
         return self._tiles
 
     def total(self, to: str, order: int, x: Tensor, given: Given) -> Tensor:
         """The form summed onto one of PLACES, which is None in what is given."""
         pair, weight, of_filter = given
-        if to == "weight":
-            result = x.new_zeros(self.basis.count + 1, of_filter.shape[1])
-        else:
-            result = x.new_empty((len(x), len(weight)) if to == "filter" else len(x))
+        parts = []
         for (pairs, _, _, columns), phi in zip(self.tiles_of(x), self.values(x, order), strict=True):
             if pair is not None:
                 phi = phi * pair.index_select(0, pairs)[:, None]
             band = None if weight is None else weight.index_select(1, columns).T
             part = None if of_filter is None else of_filter.index_select(0, pairs)
             if to == "weight":
-                result.index_add_(0, columns, value("b", (phi, None, part)))
+                parts.append(value("b", (phi, None, part)))
             elif to == "filter":
-                result.index_copy_(0, pairs, value("c", (phi, band, None)))
+                parts.append(value("c", (phi, band, None)))
             else:
-                result.index_copy_(0, pairs, (value("a", (None, band, part)) * phi).sum(1))
-        return result.T if to == "weight" else result
+                parts.append((value("a", (None, band, part)) * phi).sum(1))
+        if to != "weight":
+            return torch.cat(parts).index_select(0, self._place)
+        columns = torch.cat([tile.columns for tile in self.tiles_of(x)])
+        return x.new_zeros(self.basis.count + 1, of_filter.shape[1]).index_add_(0, columns, torch.cat(parts)).T
 
 
 def tiles(x: Tensor, count: int) -> Iterator[Tile]:
