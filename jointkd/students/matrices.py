@@ -42,11 +42,6 @@ def batched(a: Tensor, b: Tensor) -> Tensor:
     return onto("c", (a, b, None)) if is_large(a, b.shape[-1]) else a @ b
 
 
-def batched_transposed(a: Tensor, c: Tensor) -> Tensor:
-    """a [B, I, J] and c [B, I, K] → aᵀ c [B, J, K]."""
-    return onto("b", (a, None, c)) if is_large(a, c.shape[-1]) else a.mT @ c
-
-
 def is_large(a: Tensor, width: int) -> bool:
     return a.device.type == "cpu" and a.numel() * width >= SMALL
 

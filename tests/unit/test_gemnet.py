@@ -21,7 +21,7 @@ from tests.fairchem import (
     reference,
     relative,
 )
-from tests.structures import ETHANOL, SALT, batch_of
+from tests.structures import ETHANOL, SALT, WATER, batch_of
 
 IDEAL = "srtio3_ideal_rc6_full"
 
@@ -97,3 +97,25 @@ def test_edges_hear_what_a_list_of_triplets_says(monkeypatch, atoms, group):
                     polynomial = math.sqrt((2 * degree + 1) / (4 * math.pi)) * eval_legendre(degree, cosine)
                     expected[edge, degree] += polynomial * x[other]
     torch.testing.assert_close(edges.hear(x), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("group", [2, 64])
+def test_what_edges_hear_has_right_derivatives_of_first_to_third_order(monkeypatch, group):
+    monkeypatch.setitem(triplets.GROUP, "cpu", group)
+    batch = batch_of(WATER, WATER)
+    graph = Graph.of(batch, len(batch.positions))
+    count = len(graph.source)
+    circular = torch.zeros(count, 1, 3).double()
+    generator = torch.Generator().manual_seed(0)
+    harmonics = torch.randn(count, 9, generator=generator, dtype=torch.float64).requires_grad_()
+    x = torch.randn(count, 2, generator=generator, dtype=torch.float64).requires_grad_()
+
+    def heard(harmonics: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return Edges.of(graph, batch.edge_reverse, harmonics, circular, width=2).hear(x)
+
+    def slopes(harmonics: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return torch.autograd.grad(heard(harmonics, x).pow(2).sum(), harmonics, create_graph=True)[0]
+
+    assert torch.autograd.gradcheck(heard, (harmonics, x), check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(heard, (harmonics, x), check_fwd_over_rev=True)
+    assert torch.autograd.gradgradcheck(slopes, (harmonics, x), atol=1e-4)

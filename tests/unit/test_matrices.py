@@ -7,13 +7,12 @@ from torch import Tensor
 from jointkd.objective.derivatives import predict
 from jointkd.students import matrices
 from jointkd.students.gemnet import GemNet
-from jointkd.students.matrices import Linear, batched, batched_transposed, linear
+from jointkd.students.matrices import Linear, batched, linear
 from tests.structures import WATER, batch_of
 
 USES = {  # function; the same by torch; shapes of both operands
     "linear": (linear, lambda x, weight: x @ weight.T, (2, 5, 3), (4, 3)),
     "batched": (batched, torch.matmul, (2, 5, 3), (2, 3, 4)),
-    "batched_transposed": (batched_transposed, lambda a, c: a.mT @ c, (2, 5, 3), (2, 5, 4)),
 }
 EVERY_USE = pytest.mark.parametrize(("function", "expected", "left", "right"), USES.values(), ids=USES.keys())
 
