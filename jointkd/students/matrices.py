@@ -43,7 +43,8 @@ def batched(a: Tensor, b: Tensor) -> Tensor:
 
 
 def is_large(a: Tensor, width: int) -> bool:
-    return a.device.type == "cpu" and a.numel() * width >= SMALL
+    """Whether a product goes another way than torch's own, which alone knows mixed precision."""
+    return a.device.type == "cpu" and a.numel() * width >= SMALL and not torch.is_autocast_enabled("cpu")
 
 
 Lay = tuple[tuple[int, ...], tuple[int, ...], int]  # sizes, strides and offset
@@ -129,12 +130,13 @@ def in_batches(batches: Batches, to: str, given: Given) -> Tensor:
     known = {place: x.contiguous() for place, x in zip(PLACES, given, strict=True) if x is not None}
     result = next(iter(known.values())).new_empty(batches.shapes[to])
     operands = {place: batches.of(place, x) for place, x in known.items()}
-    for number, part in enumerate(batches.of(to, result)):
-        x, y = factors(to, *(operands[place][number] if place in operands else None for place in PLACES))
-        if part.is_contiguous():
-            torch.bmm(x, y, out=part)
-        else:  # into which torch multiplies matrix by matrix
-            part.copy_(torch.bmm(x, y))
+    with torch.autocast(result.device.type, enabled=False):
+        for number, part in enumerate(batches.of(to, result)):
+            x, y = factors(to, *(operands[place][number] if place in operands else None for place in PLACES))
+            if part.is_contiguous():
+                torch.bmm(x, y, out=part)
+            else:  # into which torch multiplies matrix by matrix
+                part.copy_(torch.bmm(x, y))
     return result
 
 

@@ -64,8 +64,9 @@ class Edges(NamedTuple):
     def hear(self, x: Tensor) -> Tensor:
         """Σ_b √((2l+1)/4π) P_l(cos of the angle cab) x_ba for every edge c→a, over b ≠ c: [E, F] → [E, L, F].
 
-        Each edge reads the moments of its atom and takes away what it put in.
+        Each edge reads the moments of its atom and takes away what it put in, which is no place for a lower precision.
         """
+        x = x.to(self.harmonics.dtype)
         padded = x.new_zeros(self.sums.shapes["b"]).index_add(0, self.place, x)
         moments = onto("c", (self.harmonics, padded, None), self.sums)
         read = onto("b", (self.harmonics, None, moments), self.reads)

@@ -5,10 +5,11 @@ import torch
 from torch import Tensor
 
 from jointkd.objective.derivatives import predict
+from jointkd.structure import collate
 from jointkd.students import matrices
 from jointkd.students.gemnet import GemNet
 from jointkd.students.matrices import Linear, batched, linear
-from tests.structures import WATER, batch_of
+from tests.structures import WATER, batch_of, structure
 
 USES = {  # function; the same by torch; shapes of both operands
     "linear": (linear, lambda x, weight: x @ weight.T, (2, 5, 3), (4, 3)),
@@ -91,6 +92,24 @@ def test_a_linear_layer_is_that_of_torch(monkeypatch, bias):
     found = layer(x)
     monkeypatch.setattr(matrices, "SMALL", 2**40)
     torch.testing.assert_close(found, layer(x))
+
+
+@pytest.mark.parametrize("conservative", [True, False])
+def test_a_student_may_be_trained_in_mixed_precision(conservative):
+    torch.manual_seed(0)
+    student = GemNet(width=16, blocks=2, cutoff=4.0, conservative=conservative)
+    batch = collate([structure(WATER)])
+
+    def gradient() -> Tensor:
+        prediction = predict(student, batch, torch.tensor([[0, 4]]))
+        loss = prediction.forces.float().square().mean() + prediction.hessian_rows.float().square().mean()
+        slopes = torch.autograd.grad(loss, list(student.parameters()), materialize_grads=True)
+        return torch.cat([slope.flatten() for slope in slopes])
+
+    exact = gradient()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = gradient()
+    assert (mixed - exact).norm() < 0.1 * exact.norm()
 
 
 @pytest.mark.parametrize("conservative", [True, False])
