@@ -4,7 +4,6 @@ import ctypes
 import sys
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # names of malloc.h
-LARGEST = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
@@ -15,5 +14,5 @@ def keep_freed_memory() -> None:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        mallopt(TRIM_THRESHOLD, LARGEST)
+        mallopt(TRIM_THRESHOLD, -1)  # never
         mallopt(MMAP_MAX, 0)  # and take all from the heap, or what is large is given back at once

@@ -52,9 +52,9 @@ def train(config: DictConfig) -> dict[str, float]:
     if resumed is not None:
         keep_metrics(directory)
     trainer = make_trainer(config, directory)  # refuses its options before hours of labelling
+    store = join_labels(config, module, data)
     if trainer.strategy.root_device.type == "cpu":
         keep_freed_memory()
-    store = join_labels(config, module, data)
     module.set_references(data.references.energies if data.references else {})
     prepare_student(config, module, data, new=resumed is None)
     if trainer.is_global_zero:

@@ -21,7 +21,7 @@ class ScaledSiLU(nn.Module):
 
 
 class Derivative(torch.autograd.Function):
-    """factor · f⁽ᵏ⁾(x) of f(x) = x σ(x) / 0.6; factor None is one.
+    """factor · f⁽ᵏ⁾(x) of f(x) = x σ(x) / 0.6; factor None is one, and only for k = 0.
 
     Its derivatives are of the same kind, so every order keeps no more than its inputs and makes no intermediate
     that stays, where autograd's own second derivative of SiLU keeps ten.
@@ -33,11 +33,11 @@ class Derivative(torch.autograd.Function):
     def forward(x: Tensor, factor: Tensor | None, order: int) -> Tensor:
         if order == 0:
             value = nn.functional.silu(x).mul_(GAIN)
-        elif order == 1 and factor is not None:
+            return value if factor is None else value * factor
+        assert factor is not None
+        if order == 1:
             return torch.ops.aten.silu_backward(factor, x).mul_(GAIN)
-        else:
-            value = evaluate(x, order)
-        return value if factor is None else value * factor
+        return evaluate(x, order) * factor
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -67,10 +67,8 @@ class Derivative(torch.autograd.Function):
 
 
 def evaluate(x: Tensor, order: int) -> Tensor:
-    """f⁽ᵏ⁾ = (x σ⁽ᵏ⁾ + k σ⁽ᵏ⁻¹⁾) / 0.6 for k > 0, by polynomials in σ of which σ' is a factor."""
+    """f⁽ᵏ⁾ = (x σ⁽ᵏ⁾ + k σ⁽ᵏ⁻¹⁾) / 0.6 for k > 1, by polynomials in σ of which σ' is a factor."""
     sigma = torch.sigmoid(x)
-    if order == 1:
-        return torch.sub(1, sigma).mul_(x).add_(1).mul_(sigma).mul_(GAIN)
     value = polynomial(sigma, order).mul_(x)
     if order == 2:
         value.add_(2 * GAIN)

@@ -31,12 +31,11 @@ class GaussianBasis(nn.Module):
         self.inverse_width = count - 1
         self.register_buffer("offset", torch.linspace(0, 1, count), persistent=False)
 
-    def forward(self, x: Tensor, order: int = 0, band: slice = slice(None)) -> Tensor:
-        """The derivative of this order by x, of the Gaussians of a band."""
-        return self.derivatives(x, order, band)[order]
+    def forward(self, x: Tensor) -> Tensor:
+        return self.derivatives(x, 0)[0]
 
-    def derivatives(self, x: Tensor, highest: int, band: slice) -> list[Tensor]:
-        """All up to the highest order."""
+    def derivatives(self, x: Tensor, highest: int, band: slice = slice(None)) -> list[Tensor]:
+        """Those by x of orders 0 to the highest, of the Gaussians of a band."""
         u = (x[:, None] - self.offset[band]) * self.inverse_width
         values = [torch.exp(-0.5 * u**2)]
         for n in range(highest):  # Hermite polynomials times the Gaussian

@@ -60,7 +60,8 @@ class Filters:
         self.plain: Tensor | None = None
 
     def __call__(self, weight: Tensor) -> Tensor:
-        if self.x.device.type == "cpu" and len(self.x) * weight.numel() > SMALL:
+        banded = self.x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+        if banded and len(self.x) * weight.numel() > SMALL:
             return onto("filter", self.bands, 0, self.x, (None, weight, None))
         if self.plain is None:
             self.plain = self.basis(self.x)

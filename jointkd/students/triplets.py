@@ -58,7 +58,7 @@ class Edges(NamedTuple):
         padded = harmonics.new_zeros(sums.shapes["b"][0], degrees**2).index_add(0, first + within, harmonics)
         parts = padded.split([group.atoms * group.places for group in groups])
         by_group = [part.view(g.atoms, g.places, -1).mT.flatten() for part, g in zip(parts, groups, strict=True)]
-        own = ((2 * degree + 1).to(circular) / (4 * math.pi)).sqrt()
+        own = ((2 * degree + 1).to(harmonics) / (4 * math.pi)).sqrt()
         return cls(graph, reverse, first + within, places.flatten(), torch.cat(by_group), circular, own, sums, reads)
 
     def hear(self, x: Tensor) -> Tensor:

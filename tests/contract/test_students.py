@@ -24,7 +24,7 @@ from torch import Tensor
 
 from jointkd.objective.derivatives import predict
 from jointkd.structure import Prediction, collate, total_energy
-from jointkd.students import activation, edges
+from jointkd.students import activation, edges, matrices
 from tests.structures import CUTOFF, ETHANOL, MOLECULES, SALT, SPECIAL, WATER, rattled, structure
 
 OWN = os.environ.get("JOINTKD_STUDENT")
@@ -76,7 +76,7 @@ def built(config: dict[str, Any]) -> torch.nn.Module:
 @pytest.fixture(autouse=True)
 def _large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Structures here take the way of large ones, by functions of our own; small ones leave more to torch."""
-    for module in (activation, edges):
+    for module in (activation, edges, matrices):
         monkeypatch.setattr(module, "SMALL", 0)
 
 
@@ -365,7 +365,7 @@ def test_small_and_large_structures_have_the_same_predictions_and_gradients(stud
     student.requires_grad_(True)
     results = []
     for size in (0, 2**20):
-        for module in (activation, edges):
+        for module in (activation, edges, matrices):
             monkeypatch.setattr(module, "SMALL", size)
         prediction = predict(student, batch, ids)
         slopes = torch.autograd.grad(loss(prediction), list(student.parameters()), materialize_grads=True)

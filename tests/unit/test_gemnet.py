@@ -4,8 +4,10 @@ import math
 
 import pytest
 import torch
+from ase import Atoms
 from scipy.special import eval_legendre
 
+from jointkd.structure import collate
 from jointkd.students import triplets
 from jointkd.students.basis import spherical_harmonics
 from jointkd.students.edges import Graph
@@ -21,7 +23,7 @@ from tests.fairchem import (
     reference,
     relative,
 )
-from tests.structures import ETHANOL, SALT, WATER, batch_of
+from tests.structures import ETHANOL, SALT, WATER, batch_of, structure
 
 IDEAL = "srtio3_ideal_rc6_full"
 
@@ -97,6 +99,18 @@ def test_edges_hear_what_a_list_of_triplets_says(monkeypatch, atoms, group):
                     polynomial = math.sqrt((2 * degree + 1) / (4 * math.pi)) * eval_legendre(degree, cosine)
                     expected[edge, degree] += polynomial * x[other]
     torch.testing.assert_close(edges.hear(x), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_an_edge_alone_hears_nothing_also_in_mixed_precision():
+    batch = collate([structure(Atoms("OH", [[0, 0, 0], [0.4, 0.5, 0.6]]))])
+    graph = Graph.of(batch, 2)
+    vectors = graph.edge_vectors(batch.positions)
+    harmonics = spherical_harmonics(vectors / vectors.norm(dim=1, keepdim=True), 7)
+    circular = torch.zeros(2, 1, 7, dtype=torch.bfloat16)  # as a dense layer gives it
+    edges = Edges.of(graph, batch.edge_reverse, harmonics, circular, width=3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        heard = edges.hear(torch.ones(2, 3, dtype=torch.bfloat16))
+    assert heard.abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("group", [2, 64])

@@ -8,7 +8,7 @@ from jointkd.objective.derivatives import predict
 from jointkd.structure import collate
 from jointkd.students import matrices
 from jointkd.students.gemnet import GemNet
-from jointkd.students.matrices import Linear, batched, linear
+from jointkd.students.matrices import Linear, batched, linear, onto
 from tests.structures import WATER, batch_of, structure
 
 USES = {  # function; the same by torch; shapes of both operands
@@ -79,19 +79,20 @@ def test_matrices_of_single_precision_of_any_layout_and_shape(layout, rows, widt
         )
 
 
-def test_each_derivative_is_laid_out_as_what_it_is_by():
-    a, b = random(2, 5, 3).requires_grad_(), random(2, 3, 4, seed=1).requires_grad_()
-    slopes = torch.autograd.grad(batched(a, b).pow(2).sum(), (a, b))
-    assert [slope.stride() for slope in slopes] == [a.stride(), b.stride()]
-
-
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_linear_layer_is_that_of_torch(monkeypatch, bias):
     layer = Linear(3, 4, bias=bias).double()
-    x = random(2, 5, 3)
+    x, summed = random(2, 5, 3), []
+    monkeypatch.setattr(matrices, "onto", lambda to, every: summed.append(to) or onto(to, every))
     found = layer(x)
-    monkeypatch.setattr(matrices, "SMALL", 2**40)
-    torch.testing.assert_close(found, layer(x))
+    assert summed == ["c"]
+    torch.testing.assert_close(found, torch.nn.functional.linear(x, layer.weight, layer.bias))
+
+
+def test_mixed_precision_is_left_to_torch():
+    x, weight = random(5, 3, dtype=torch.float32), random(4, 3, dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert linear(x, weight).dtype == batched(x[None], weight.T[None]).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("conservative", [True, False])
