@@ -36,9 +36,9 @@ log = logging.getLogger(__name__)
 def bench(config: DictConfig) -> None:
     """Measure training steps, labelling and start-up; print a table and write bench.json to the run's folder."""
     torch.set_num_threads(config.bench.threads)
+    keep_freed_memory()  # as training and labelling on a CPU do
     directory = Path(HydraConfig.get().runtime.output_dir)
     module, data = build(config, directory)
-    rates = labelling(config, data)
     results = {
         "machine": {
             "processor": platform.processor() or platform.machine(),
@@ -47,7 +47,7 @@ def bench(config: DictConfig) -> None:
             "torch": torch.__version__,
         },
         "training": training(config, module, data),
-        "labelling": rates,
+        "labelling": labelling(config, data),
         "help_seconds": start_up(),
     }
     (directory / "bench.json").write_text(json.dumps(results, indent=2) + "\n")
@@ -62,7 +62,6 @@ def training(config: DictConfig, module: DistillationModule, data: DistillationD
     joint / hessian - 1; `matrix_product_ms` is that of one fixed product beside the steps, to compare machines by.
     """
     join_labels(config, module, data)
-    keep_freed_memory()  # as training on a CPU does
     batch = batch_with_rows(data, max(config.bench.rows))
     student = module.student
     optimizer = instantiate(config.optimizer)(student.parameters())

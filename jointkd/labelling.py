@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from jointkd.errors import TeacherError
@@ -17,6 +18,7 @@ from jointkd.frame import Frame
 from jointkd.labels.quality import BOUNDS, counted, difference_error, displaced, displacements, flaw
 from jointkd.labels.records import TeacherLabels
 from jointkd.labels.store import LabelStore
+from jointkd.memory import keep_freed_memory
 from jointkd.teachers.base import Teacher, check_elements
 from jointkd.teachers.batching import Batching
 
@@ -43,6 +45,8 @@ def label(
     first chunk can be labelled), StorageError.
     """
     check_elements(frames, teacher.identity)
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     chunks = [frames[start : start + shard_size] for start in range(0, len(frames), shard_size)]
     batching, inspector = Batching(teacher), Inspector(teacher)
     with leave_on_sigterm(silent), Progress(frames, row_ids, store, silent) as progress:

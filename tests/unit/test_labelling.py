@@ -43,6 +43,15 @@ def test_a_file_holds_as_many_structures_as_asked(store, shard_size, shards):
     assert len(list((store.path / "shards").iterdir())) == shards
 
 
+@pytest.mark.parametrize("gpu", [False, True])
+def test_labelling_on_a_processor_keeps_freed_memory(store, monkeypatch, gpu):
+    kept = []
+    monkeypatch.setattr("jointkd.labelling.keep_freed_memory", lambda: kept.append(True))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    label([], {}, NumberTeacher(), store)
+    assert bool(kept) is not gpu
+
+
 def test_what_is_labelled_is_not_labelled_again(store, tmp_path):
     teacher = NumberTeacher(calls=tmp_path / "calls")
     label(FRAMES[:7], rows_of(FRAMES), teacher, store, shard_size=3)
