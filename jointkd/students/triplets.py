@@ -25,6 +25,11 @@ class Group(NamedTuple):
     place: int  # the first, of all S
     places: int  # of each atom, K
 
+    @property
+    def stop(self) -> int:
+        """The place behind its last."""
+        return self.place + self.atoms * self.places
+
 
 class Edges(NamedTuple):
     """What the triplet interactions of all blocks share. S: places for edges; L: degrees; E edges, F features."""
@@ -51,15 +56,15 @@ class Edges(NamedTuple):
         atom, atoms, first, most = table.repeat_interleave(table[:, 1], dim=0)[rank].T
         slot = torch.arange(len(target), device=device) - (count.cumsum(0) - count)[target]
         within = (rank - atom) * most + slot
+        place = first + within
         degree = torch.arange(degrees, device=device)
         places = (degrees * first + within)[:, None] + degree * (atoms * most)[:, None]
 
         sums, reads = sums_and_reads(groups, degrees, width)
-        padded = harmonics.new_zeros(sums.shapes["b"][0], degrees**2).index_add(0, first + within, harmonics)
-        parts = padded.split([group.atoms * group.places for group in groups])
-        by_group = [part.view(g.atoms, g.places, -1).mT.flatten() for part, g in zip(parts, groups, strict=True)]
+        padded = harmonics.new_zeros(sums.shapes["b"][0], degrees**2).index_add(0, place, harmonics)
+        by_group = [padded[g.place : g.stop].view(g.atoms, g.places, -1).mT.flatten() for g in groups]
         own = ((2 * degree + 1).to(harmonics) / (4 * math.pi)).sqrt()
-        return cls(graph, reverse, first + within, places.flatten(), torch.cat(by_group), circular, own, sums, reads)
+        return cls(graph, reverse, place, places.flatten(), torch.cat(by_group), circular, own, sums, reads)
 
     def hear(self, x: Tensor) -> Tensor:
         """Σ_b √((2l+1)/4π) P_l(cos of the angle cab) x_ba for every edge c→a, over b ≠ c: [E, F] → [E, L, F].
@@ -76,17 +81,16 @@ class Edges(NamedTuple):
 
 def grouped(counts: list[int], size: int) -> list[Group]:
     """Groups of at most `size` atoms, of their ascending numbers of edges."""
-    groups, place = [], 0
+    groups: list[Group] = []
     for atom in range(0, len(counts), size):
         of_group = counts[atom : atom + size]
-        groups.append(Group(atom, len(of_group), place, max(1, of_group[-1])))
-        place += groups[-1].atoms * groups[-1].places
+        groups.append(Group(atom, len(of_group), groups[-1].stop if groups else 0, max(1, of_group[-1])))
     return groups
 
 
 def sums_and_reads(groups: list[Group], degrees: int, width: int) -> tuple[Batches, Batches]:
     """Where harmonics (a), what is on places (b) and moments (c) lie, for all degrees at once and for each."""
-    atoms, places = groups[-1].atom + groups[-1].atoms, groups[-1].place + groups[-1].atoms * groups[-1].places
+    atoms, places = groups[-1].atom + groups[-1].atoms, groups[-1].stop
     sums: list[dict[str, Lay]] = []
     reads: list[dict[str, Lay]] = []
     for first, n, place, k in groups:

@@ -78,6 +78,6 @@ def test_training_on_a_processor_keeps_freed_memory(command, tmp_path, monkeypat
     kept = []
     monkeypatch.setattr("jointkd.workflow.keep_freed_memory", lambda: kept.append(True))
     small = ("student.width=8", "student.layers=1", "student.radial=4", "student.cutoff=3")
-    done = command("train", *OPTIONS, "teacher=none", "method=none", "student=painn", *small)
+    done = command("train", *OPTIONS, "teacher=none", "method=none", "student=painn", "trainer.accelerator=cpu", *small)
     assert done.status == 0, done.err
     assert kept
