@@ -2,12 +2,12 @@
 
 from omegaconf import DictConfig
 
-from jointkd.command import command
+from jointkd.cli.command import command
 
 
 @command("bench")
 def main(config: DictConfig) -> None:
-    from jointkd.benchmarks import bench
+    from jointkd.commands.bench import bench
 
     bench(config)
 

@@ -2,12 +2,12 @@
 
 from omegaconf import DictConfig
 
-from jointkd.command import command
+from jointkd.cli.command import command
 
 
 @command("evaluate")
 def main(config: DictConfig) -> None:
-    from jointkd.workflow import evaluate
+    from jointkd.commands.train import evaluate
 
     evaluate(config)
 

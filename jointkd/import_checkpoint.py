@@ -2,12 +2,12 @@
 
 from omegaconf import DictConfig
 
-from jointkd.command import command
+from jointkd.cli.command import command
 
 
 @command("import_checkpoint")
 def main(config: DictConfig) -> None:
-    from jointkd.fairchem.checkpoint import import_checkpoint
+    from jointkd.students.import_fairchem import import_checkpoint
 
     import_checkpoint(str(config.checkpoint), str(config.output), config.ema, config.scale)
 

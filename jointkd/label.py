@@ -2,12 +2,12 @@
 
 from omegaconf import DictConfig
 
-from jointkd.command import command
+from jointkd.cli.command import command
 
 
 @command("label")
 def main(config: DictConfig) -> None:
-    from jointkd.workflow import label_only
+    from jointkd.commands.train import label_only
 
     label_only(config)
 

@@ -2,12 +2,12 @@
 
 from omegaconf import DictConfig
 
-from jointkd.command import command
+from jointkd.cli.command import command
 
 
 @command("prepare")
 def main(config: DictConfig) -> None:
-    from jointkd.workflow import prepare_only
+    from jointkd.commands.train import prepare_only
 
     prepare_only(config)
 

@@ -2,12 +2,12 @@
 
 from omegaconf import DictConfig
 
-from jointkd.command import command
+from jointkd.cli.command import command
 
 
 @command("report")
 def main(config: DictConfig) -> None:
-    from jointkd.comparison import report
+    from jointkd.reports.tables import report
 
     report(config)
 

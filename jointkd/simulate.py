@@ -2,12 +2,12 @@
 
 from omegaconf import DictConfig
 
-from jointkd.command import command
+from jointkd.cli.command import command
 
 
 @command("simulate")
 def main(config: DictConfig) -> None:
-    from jointkd.dynamics import simulate
+    from jointkd.simulation.dynamics import simulate
 
     simulate(**{str(name): value for name, value in config.items() if name != "_target_"})
 

@@ -2,12 +2,12 @@
 
 from omegaconf import DictConfig
 
-from jointkd.command import command
+from jointkd.cli.command import command
 
 
 @command("train")
 def main(config: DictConfig) -> None:
-    from jointkd.workflow import train
+    from jointkd.commands.train import train
 
     train(config)
 

@@ -4,8 +4,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from jointkd import command  # noqa: F401  (registers the resolvers)
-from jointkd.options import CONF
+from jointkd.cli import command  # noqa: F401  (registers the resolvers)
+from jointkd.cli.options import CONF
 
 
 def composed(*overrides: str) -> DictConfig:

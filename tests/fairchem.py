@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from jointkd.fairchem.checkpoint import import_checkpoint
-from jointkd.fairchem.models import convert
-from jointkd.neighbors import connected, neighbors
-from jointkd.objective.derivatives import predict
-from jointkd.structure import Prediction, collate
+from jointkd.structures.batch import Prediction, collate
+from jointkd.structures.neighbors import connected, neighbors
+from jointkd.students.derivatives import predict
+from jointkd.students.fairchem_names import convert
 from jointkd.students.gemnet import GemNet
+from jointkd.students.import_fairchem import import_checkpoint
 from jointkd.students.painn import PaiNN
-from jointkd.weights import load_student
+from jointkd.students.student_file import load_student
 
 FOLDER = Path(__file__).parents[2] / "shared" / "parity"
 CASES = ["ethanol", "ala4w", "nacl8_rc6", "srtio3_rc6_full"]  # that the references get right themselves

@@ -7,7 +7,7 @@ from ase import Atoms
 from ase.build import molecule
 from ase.io import write
 
-from jointkd.frame import Frame
+from jointkd.structures.frame import Frame
 
 FREE = {1: -13.0, 6: -1030.0, 8: -2040.0}  # eV, about what DFT gives a free atom
 NAMES = ("H2O", "CH3OH", "CH4")

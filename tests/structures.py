@@ -7,8 +7,8 @@ import torch
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 
-from jointkd.neighbors import connected, neighbors
-from jointkd.structure import Structure, collate
+from jointkd.structures.batch import Structure, collate
+from jointkd.structures.neighbors import connected, neighbors
 
 CUTOFF = 4.0
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from jointkd.errors import MissingExtra, TeacherError
-from jointkd.frame import Frame
 from jointkd.labels.records import TeacherIdentity, TeacherLabels, choose_rows
+from jointkd.structures.frame import Frame
 
 IDENTITY = TeacherIdentity(
     name="numbers",

@@ -10,12 +10,12 @@ import torch
 
 from jointkd.data.datamodule import DistillationData
 from jointkd.data.splits import Split
-from jointkd.frame import Frame
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.labels.store import LabelStore
-from jointkd.module import DistillationModule
-from jointkd.objective.terms import AtomicEnergy, Energy, Forces, Hessian
+from jointkd.structures.frame import Frame
 from jointkd.students.painn import PaiNN
+from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian
+from jointkd.training.module import DistillationModule
 from tests.structures import CUTOFF, MOLECULES, rattled
 
 FREE = {1: -13.0, 6: -1030.0, 7: -1486.0, 8: -2043.0}

@@ -15,21 +15,21 @@ import torch
 from ase.data import atomic_numbers, chemical_symbols
 from lightning.pytorch.utilities import rank_zero_only
 
-from jointkd.data import extxyz
 from jointkd.data.dataset import Distillation, EpochBatches, ResumableLoader, StructureDataset
-from jointkd.data.origin import Reader, Subset, origin_of
-from jointkd.data.pairs import NeighborsOf, neighbors_of
 from jointkd.data.prepared import QUARANTINE, prepare
+from jointkd.data.provenance import Reader, Subset, origin_of
+from jointkd.data.readers import extxyz
 from jointkd.data.references import References, align, least_squares
-from jointkd.data.report import report as write_report
 from jointkd.data.row_sampling import check_sampling
 from jointkd.data.splits import FILE, SPLITS, Split, save, shared_groups
+from jointkd.data.stored_neighbors import NeighborsOf, neighbors_of
 from jointkd.data.subsets import compare_size
 from jointkd.errors import ConfigError, DataError, LabelMismatch
-from jointkd.frame import Frame, elements_of
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.labels.store import LabelStore
-from jointkd.structure import collate
+from jointkd.reports.dataset import report as write_report
+from jointkd.structures.batch import collate
+from jointkd.structures.frame import Frame, elements_of
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from jointkd.data.references import Alignment, References
 from jointkd.data.row_sampling import drawn
-from jointkd.frame import Frame
 from jointkd.labels.store import LabelStore
-from jointkd.neighbors import Neighbors, connected
-from jointkd.structure import Piece, Structure
+from jointkd.structures.batch import Piece, Structure
+from jointkd.structures.frame import Frame
+from jointkd.structures.neighbors import Neighbors, connected
 
 Item = tuple[int, int]  # epoch, number of the frame
 

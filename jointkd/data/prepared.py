@@ -24,11 +24,11 @@ from typing import Any, overload
 
 import numpy as np
 
-from jointkd.data.arrays import MANIFEST, Writer, make_once, open_array, read_manifest
-from jointkd.data.checks import Rejected, quarantine, screen
-from jointkd.data.origin import Reader, Subset, check_agrees, tell_of_others
+from jointkd.data.provenance import Reader, Subset, check_agrees, tell_of_others
+from jointkd.data.screening import Rejected, quarantine, screen
 from jointkd.errors import DataError
-from jointkd.frame import Frame
+from jointkd.files.arrays import MANIFEST, Writer, make_once, open_array, read_manifest
+from jointkd.structures.frame import Frame
 
 FORMAT = 1
 QUARANTINE = "quarantine.xyz"

@@ -6,13 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jointkd.data import amin, mace_off, mptrj, spice
 from jointkd.data.datamodule import DistillationData, of_module
+from jointkd.data.readers import amin2025 as amin2025_records
+from jointkd.data.readers import mace_off, mptrj, spice
 from jointkd.data.splits import Split
 from jointkd.data.subsets import Subset
-from jointkd.download import fetch
 from jointkd.errors import ConfigError, DataError
-from jointkd.frame import Frame
+from jointkd.files.downloads import fetch
+from jointkd.structures.frame import Frame
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ def from_publisher(
             raise ConfigError(
                 f"data.split={split} is not known", f"give {AMIN} (of the paper's subsets), or data.split.by"
             )
-        reader = partial(amin.read, source, amin2025, energy or "spice")
-        doi, licence, rules, split = amin.DOI, "as its record says", None, Split(by="file")
+        reader = partial(amin2025_records.read, source, amin2025, energy or "spice")
+        doi, licence, rules, split = amin2025_records.DOI, "as its record says", None, Split(by="file")
     log.info("data %s: doi:%s, licence %s", name, doi, licence)
     return DistillationData(name, reader, split, subset=rules, **options)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from jointkd.errors import DataError
-from jointkd.frame import Frame, composition, elements_of
 from jointkd.labels.records import TeacherLabels
+from jointkd.structures.frame import Frame, composition, elements_of
 
 
 @dataclass(frozen=True)

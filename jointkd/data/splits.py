@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from jointkd.errors import ConfigError, DataError
-from jointkd.frame import Frame
+from jointkd.structures.frame import Frame
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ import spglib
 from ase.data import atomic_numbers, chemical_symbols
 
 from jointkd.errors import ConfigError, DataError
-from jointkd.frame import Frame
+from jointkd.structures.frame import Frame
 
 log = logging.getLogger(__name__)
 

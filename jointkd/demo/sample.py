@@ -20,7 +20,7 @@ from ase.md.langevin import Langevin
 from ase.optimize import FIRE
 
 from jointkd.demo.molecules import DOMAIN, RELATIVES
-from jointkd.dynamics import thermalize
+from jointkd.simulation.dynamics import thermalize
 
 MULTIPLICITIES = {"H": 2, "C": 3, "N": 4, "O": 3}
 MAX_FORCE = 25.0  # eV/Å; a frame beyond it comes from a trajectory that flew apart

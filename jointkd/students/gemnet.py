@@ -15,11 +15,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from jointkd.structure import Prediction
+from jointkd.structures.batch import Prediction
 from jointkd.students.basis import GaussianBasis, PolynomialEnvelope, length, spherical_harmonics
-from jointkd.students.edges import Graph, ending_in, product
 from jointkd.students.gemnet_blocks import Concatenation, Dense, Interaction, Output
-from jointkd.students.triplets import Edges
+from jointkd.students.kernels.edges import Graph, ending_in, product
+from jointkd.students.kernels.triplets import Edges
 
 
 class GemNet(nn.Module):

@@ -5,11 +5,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from jointkd.students.activation import ScaledSiLU
-from jointkd.students.edges import Graph, product
-from jointkd.students.matrices import batched, linear
+from jointkd.students.kernels.activation import ScaledSiLU
+from jointkd.students.kernels.edges import Graph, product
+from jointkd.students.kernels.matrices import batched, linear
+from jointkd.students.kernels.triplets import Edges
 from jointkd.students.scales import Scale
-from jointkd.students.triplets import Edges
 
 
 class Dense(nn.Module):

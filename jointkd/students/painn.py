@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from jointkd.structure import Prediction
-from jointkd.students.activation import ScaledSiLU
+from jointkd.structures.batch import Prediction
 from jointkd.students.basis import LayerNorm, length
-from jointkd.students.edges import Graph, Pairs, pairs_of, product
-from jointkd.students.filters import Filters, RadialBasis
-from jointkd.students.matrices import Linear
+from jointkd.students.kernels.activation import ScaledSiLU
+from jointkd.students.kernels.edges import Graph, Pairs, pairs_of, product
+from jointkd.students.kernels.filters import Filters, RadialBasis
+from jointkd.students.kernels.matrices import Linear
 
 SOFTENING = 0.1  # in the units of the features, which are of order one
 

@@ -13,8 +13,8 @@ from ase.calculators.calculator import BaseCalculator
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 
 from jointkd.errors import ConfigError, MissingExtra, TeacherError
-from jointkd.frame import Frame
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
+from jointkd.structures.frame import Frame
 from jointkd.teachers.base import check_elements
 
 log = logging.getLogger(__name__)

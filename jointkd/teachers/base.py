@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from jointkd.errors import TeacherError
-from jointkd.frame import Frame
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
+from jointkd.structures.frame import Frame
 
 log = logging.getLogger(__name__)
 

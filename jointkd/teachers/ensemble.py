@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from jointkd.errors import ConfigError, TeacherError
-from jointkd.frame import Frame
 from jointkd.labels.records import Spread, TeacherIdentity, TeacherLabels
+from jointkd.structures.frame import Frame
 from jointkd.teachers import mace
 from jointkd.teachers.base import Teacher, check_elements
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from jointkd.errors import TeacherError
-from jointkd.fairchem1 import element_references, named_weights, normaliser, read_checkpoint
+from jointkd.files.fairchem_v1 import element_references, named_weights, normaliser, read_checkpoint
 from jointkd.teachers.base import default_dtype, device_of
 from jointkd.teachers.fairchem import check_precision, identity_of, import_fairchem, undisturbed
 from jointkd.teachers.fairchem_model import FairchemTeacher, Scale, State, check

@@ -13,9 +13,9 @@ from ase.data import covalent_radii
 from torch import Tensor
 
 from jointkd.errors import TeacherError
-from jointkd.frame import Frame
-from jointkd.labels.quality import BOUNDS, displaced, displacements
+from jointkd.labels.checks import BOUNDS, displaced, displacements
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
+from jointkd.structures.frame import Frame
 from jointkd.teachers import allscaip
 from jointkd.teachers.base import check_elements, hessian_rows
 

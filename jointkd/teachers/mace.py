@@ -10,8 +10,8 @@ import torch
 from safetensors import SafetensorError
 
 from jointkd.errors import TeacherError
-from jointkd.frame import Frame
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
+from jointkd.structures.frame import Frame
 from jointkd.teachers import mace_model, mace_parts
 from jointkd.teachers.base import check_elements, default_dtype, device_of, hessian_rows, sha256_of
 from jointkd.teachers.mace_files import fetch_known, fetch_url, import_mace

@@ -9,8 +9,8 @@ import warnings
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from jointkd.download import fetch
 from jointkd.errors import MissingExtra, TeacherError
+from jointkd.files.downloads import fetch
 
 log = logging.getLogger(__name__)
 

@@ -52,7 +52,10 @@ POOLED = (  # all 198 frames divided anew, by another seed in every run; 99 trai
     "label.path=${folder}/pooled",
 )
 STRAINED = ("data.path=${folder}/strained.xyz", "data.max_force=inf")
-HALVING = ("label.validation=true", "+callbacks.halving._target_=jointkd.callbacks.near_teacher.HalveNearTeacher")
+HALVING = (
+    "label.validation=true",
+    "+callbacks.halving._target_=jointkd.training.callbacks.near_teacher.HalveNearTeacher",
+)
 
 CASES = {
     "default": Case(),

@@ -28,9 +28,9 @@ from ase.data import atomic_numbers
 from ase.io import read
 
 import jointkd
-from jointkd.benchmarks import peak_memory
-from jointkd.frame import Frame
+from jointkd.commands.bench import peak_memory
 from jointkd.labels.records import TeacherIdentity
+from jointkd.structures.frame import Frame
 from jointkd.teachers import mace, mace_model
 from jointkd.teachers.base import default_dtype
 

@@ -28,16 +28,16 @@ from ase.data import atomic_numbers
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from jointkd.data import extxyz
+from jointkd.cli.options import PACKAGE
 from jointkd.data.datamodule import DistillationData
-from jointkd.data.pairs import neighbors_of
+from jointkd.data.readers import extxyz
 from jointkd.data.splits import Split
-from jointkd.frame import Frame
+from jointkd.data.stored_neighbors import neighbors_of
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.labels.store import LabelStore
-from jointkd.objective.derivatives import predict
-from jointkd.objective.terms import AtomicEnergy, Energy, Forces, Hessian, weighted_sum
-from jointkd.options import PACKAGE
+from jointkd.structures.frame import Frame
+from jointkd.students.derivatives import predict
+from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian, weighted_sum
 
 CONFIGS = Path(__file__).parents[2] / "conf" / "student"
 ROWS = 4

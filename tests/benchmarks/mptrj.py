@@ -15,7 +15,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from jointkd.data.mptrj import read
+from jointkd.data.readers.mptrj import read
 from tests import mptrj
 
 

@@ -6,12 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jointkd import module, workflow
+from jointkd.commands import train
 from jointkd.data import dataset
-from jointkd.module import DistillationModule
-from jointkd.objective.derivatives import predict
-from jointkd.structure import Prediction
+from jointkd.structures.batch import Prediction
 from jointkd.students import painn
+from jointkd.students.derivatives import predict
+from jointkd.training import module
+from jointkd.training.module import DistillationModule
 
 STEP = 1e-4  # Å, of its one-sided differences
 GRADIENT_WEIGHT = 5.0  # of its extra term for students with a force head
@@ -31,7 +32,7 @@ def torch_layer_norm() -> None:
 
 
 def no_scale_factors() -> None:
-    workflow.fit_scales = lambda *_: 0
+    train.fit_scales = lambda *_: 0
 
 
 def one_sided_differences() -> None:

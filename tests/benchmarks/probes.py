@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from jointkd.data import extxyz
-from jointkd.frame import Frame
+from jointkd.cli.options import PACKAGE
+from jointkd.data.readers import extxyz
 from jointkd.labels.store import LabelStore
-from jointkd.neighbors import Pairs, connected, edges, find_pairs
-from jointkd.objective.derivatives import predict
-from jointkd.options import PACKAGE
-from jointkd.structure import collate
+from jointkd.structures.batch import collate
+from jointkd.structures.frame import Frame
+from jointkd.structures.neighbors import Pairs, connected, edges, find_pairs
 from jointkd.students import painn
 from jointkd.students.basis import LayerNorm
-from jointkd.weights import load_student
+from jointkd.students.derivatives import predict
+from jointkd.students.student_file import load_student
 from tests.benchmarks.differences import place
 from tests.benchmarks.prior_art import differences
 

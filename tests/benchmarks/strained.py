@@ -8,8 +8,8 @@ import numpy as np
 from ase import Atoms
 from ase.io import read, write
 
+from jointkd.cli.options import PACKAGE
 from jointkd.demo.sample import calculator, frozen
-from jointkd.options import PACKAGE
 
 FRAMES = 6
 SHORTENED = 0.75  # to that part of its length

@@ -25,11 +25,11 @@ from ase.data import atomic_numbers
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from jointkd.memory import keep_freed_memory
-from jointkd.neighbors import connected, neighbors
-from jointkd.objective.derivatives import predict
-from jointkd.objective.terms import AtomicEnergy, Energy, Forces, Hessian, weighted_sum
-from jointkd.structure import collate
+from jointkd.runtime import keep_freed_memory
+from jointkd.structures.batch import collate
+from jointkd.structures.neighbors import connected, neighbors
+from jointkd.students.derivatives import predict
+from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian, weighted_sum
 
 CONFIGS = Path(__file__).parents[2] / "conf" / "student"
 NAMES = ("ILE", "GLN", "HIE", "TYR")

@@ -43,8 +43,8 @@ NUMBERS: dict[str, np.ndarray] = {}
 
 def know_structures() -> None:
     """Labels do not say which element an atom is; the example's structures do."""
-    from jointkd.data import extxyz
-    from jointkd.options import PACKAGE
+    from jointkd.cli.options import PACKAGE
+    from jointkd.data.readers import extxyz
 
     frames, _ = extxyz.read(
         str(PACKAGE / "demo" / "conformations.xyz.gz"), "energy", "forces", {"energy": "eV", "length": "angstrom"}

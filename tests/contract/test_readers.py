@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from jointkd import command  # noqa: F401  (registers the resolvers)
-from jointkd.data import extxyz
-from jointkd.data.origin import READERS as READERS_VERSION
+from jointkd.cli import command  # noqa: F401  (registers the resolvers)
+from jointkd.cli.options import CONF, choices
+from jointkd.data.provenance import READERS as READERS_VERSION
 from jointkd.data.published import READERS, read
+from jointkd.data.readers import extxyz
 from jointkd.data.subsets import RULES
 from jointkd.errors import DataError
-from jointkd.options import CONF, choices
 from tests import mptrj
 from tests.files import isolated, molecules, saved
 from tests.unit.test_mace_off import published as mace_off

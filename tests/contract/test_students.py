@@ -22,9 +22,9 @@ from omegaconf import OmegaConf
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from jointkd.objective.derivatives import predict
-from jointkd.structure import Prediction, collate, total_energy
-from jointkd.students import activation, edges, matrices
+from jointkd.structures.batch import Prediction, collate, total_energy
+from jointkd.students.derivatives import predict
+from jointkd.students.kernels import activation, edges, matrices
 from tests.structures import CUTOFF, ETHANOL, MOLECULES, SALT, SPECIAL, WATER, rattled, structure
 
 OWN = os.environ.get("JOINTKD_STUDENT")
@@ -375,7 +375,7 @@ def test_small_and_large_structures_have_the_same_predictions_and_gradients(stud
 
 PAIRS = '''
 import torch
-from jointkd.structure import Prediction
+from jointkd.structures.batch import Prediction
 from jointkd.students.basis import PolynomialEnvelope
 
 

@@ -6,8 +6,8 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from jointkd.frame import Frame
 from jointkd.labels.records import TeacherLabels
+from jointkd.structures.frame import Frame
 from tests.structures import rattled
 
 ETHANOL = rattled(molecule("CH3CH2OH"), 1)

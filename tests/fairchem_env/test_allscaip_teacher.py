@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 
 from jointkd.errors import TeacherError
-from jointkd.labelling import label
+from jointkd.labelling.loop import label
 from jointkd.labels.store import LabelStore
 from jointkd.teachers.fairchem import from_name
 from tests.fairchem_env.checkpoints import write_2x

@@ -10,9 +10,9 @@ import torch
 from ase import Atoms
 from omegaconf import OmegaConf
 
+from jointkd.cli.options import CONF
 from jointkd.errors import DataError, TeacherError
-from jointkd.frame import Frame
-from jointkd.options import CONF
+from jointkd.structures.frame import Frame
 from jointkd.teachers import esen, fairchem_model
 from tests.fairchem_env.checkpoints import RMSD, write_1x
 from tests.fairchem_env.conftest import OPTIONS

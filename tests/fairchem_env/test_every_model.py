@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jointkd.errors import TeacherError
-from jointkd.labelling import Inspector, label
+from jointkd.labelling.loop import Inspector, label
 from jointkd.labels.records import choose_rows
 from jointkd.labels.store import LabelStore
 from tests.fairchem_env.checkpoints import ARCHITECTURES

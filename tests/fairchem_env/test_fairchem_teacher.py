@@ -8,8 +8,8 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from jointkd.cli.options import CONF
 from jointkd.errors import TeacherError
-from jointkd.options import CONF
 from jointkd.teachers import fairchem, hub
 from jointkd.teachers.fairchem_model import Architecture
 from tests.fairchem_env.checkpoints import write_1x, write_2x

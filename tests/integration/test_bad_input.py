@@ -75,7 +75,7 @@ def test_a_bug_of_ours_keeps_its_traceback(command, monkeypatch):
     def broken(config):
         raise KeyError("a bug")
 
-    monkeypatch.setattr("jointkd.workflow.train", broken)
+    monkeypatch.setattr("jointkd.commands.train.train", broken)
     with pytest.raises(KeyError, match=r"a bug"):
         command("train")
 

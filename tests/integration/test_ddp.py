@@ -12,8 +12,8 @@ import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 from jointkd.data.dataset import EpochBatches, ResumableLoader
-from jointkd.objective.derivatives import predict
-from jointkd.objective.terms import weighted_sum
+from jointkd.students.derivatives import predict
+from jointkd.training.loss import weighted_sum
 from tests.toy import toy_data, toy_module
 
 

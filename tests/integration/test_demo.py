@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from jointkd.data import extxyz
+from jointkd.cli.options import PACKAGE
+from jointkd.data.readers import extxyz
 from jointkd.data.splits import Split
-from jointkd.options import PACKAGE
 
 FEW_STEPS = ("trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1", "label.rows=2", "label.eval_rows=1")
 

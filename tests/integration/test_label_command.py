@@ -16,7 +16,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from safetensors import safe_open
 
-from jointkd.label_jobs import make_labels
+from jointkd.labelling.jobs import make_labels
 from tests.files import molecules, saved
 from tests.processes import alive, wait_until
 from tests.teachers import calls_in, frames_of

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from jointkd.labelling import label
+from jointkd.labelling.loop import label
 from jointkd.labels.store import LabelStore
 from tests.processes import wait_until
 from tests.teachers import IDENTITY, SETTINGS, NumberTeacher, calls_in, frames_of, rows_of
@@ -24,7 +24,7 @@ PATIENCE = 60  # s
 def processes():
     """Processes that begin with jointkd imported and nothing else."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["jointkd.labelling", __name__])
+    context.set_forkserver_preload(["jointkd.labelling.loop", __name__])
     return context
 
 

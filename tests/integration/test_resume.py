@@ -10,7 +10,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
-from jointkd.callbacks.interrupt import StopOnSignal
+from jointkd.training.callbacks.interrupt import StopOnSignal
 from tests.files import isolated, molecules, saved
 from tests.toy import toy_data, toy_module
 

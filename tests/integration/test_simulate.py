@@ -9,7 +9,7 @@ import torch
 from ase.build import molecule
 from ase.io import read, write
 
-from jointkd.weights import SavedStudent, build, save_student
+from jointkd.students.student_file import SavedStudent, build, save_student
 
 MOLECULES = [molecule(name) for name in ("CH3CH2OH", "H2O", "CH3CONH2")]
 CONFIG = {

@@ -76,7 +76,7 @@ def test_training_goes_on_from_a_checkpoint_of_the_prior_art(command, tmp_path, 
 def test_training_on_a_processor_keeps_freed_memory(command, tmp_path, monkeypatch):
     saved(tmp_path / "mine.xyz", molecules(20))
     kept = []
-    monkeypatch.setattr("jointkd.workflow.keep_freed_memory", lambda: kept.append(True))
+    monkeypatch.setattr("jointkd.commands.train.keep_freed_memory", lambda: kept.append(True))
     small = ("student.width=8", "student.layers=1", "student.radial=4", "student.cutoff=3")
     done = command("train", *OPTIONS, "teacher=none", "method=none", "student=painn", "trainer.accelerator=cpu", *small)
     assert done.status == 0, done.err

@@ -67,7 +67,7 @@ def test_each_job_of_a_sweep_has_its_own_folder_and_all_are_compared_and_tested_
     assert summary["methods"]["joint"]["energy_mae_meV_per_atom"]["mean"] == pytest.approx(sum(values) / 2)
     assert command("report", "runs=sweep").status == 0  # its own summary.json is not taken for a run
 
-    from jointkd.workflow import evaluate
+    from jointkd.commands.train import evaluate
 
     for run in runs:
         again = evaluate(OmegaConf.create({"run": str(run), "checkpoint": "best"}))

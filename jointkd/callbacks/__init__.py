@@ -1,1 +1,0 @@
-"""What happens around training, besides the training."""

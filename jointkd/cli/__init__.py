@@ -1,0 +1,1 @@
+"""The command line: Hydra, what options exist and may hold, and one line for a user's mistake."""

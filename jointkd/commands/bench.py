@@ -1,0 +1,188 @@
+"""How long things take here: never part of the tests, always with the machine they were measured on."""
+
+import ctypes
+import json
+import logging
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from jointkd.commands.train import build, join_labels
+from jointkd.data.datamodule import DistillationData
+from jointkd.data.dataset import Distillation
+from jointkd.labelling.batching import Batching
+from jointkd.labelling.remote import built_teacher
+from jointkd.labels.records import choose_rows
+from jointkd.runtime import keep_freed_memory
+from jointkd.students.derivatives import predict
+from jointkd.training.loss import Term, weighted_sum
+from jointkd.training.module import DistillationModule
+
+log = logging.getLogger(__name__)
+
+
+def bench(config: DictConfig) -> None:
+    """Measure training steps, labelling and start-up; print a table and write bench.json to the run's folder."""
+    torch.set_num_threads(config.bench.threads)
+    keep_freed_memory()  # as training and labelling on a CPU do
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    module, data = build(config, directory)
+    results = {
+        "machine": {
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": config.bench.threads,
+            "torch": torch.__version__,
+        },
+        "training": training(config, module, data),
+        "labelling": labelling(config, data),
+        "help_seconds": start_up(),
+    }
+    (directory / "bench.json").write_text(json.dumps(results, indent=2) + "\n")
+    log.info("%s", json.dumps(results, indent=2))
+    log.info("written to %s", directory / "bench.json")
+
+
+def training(config: DictConfig, module: DistillationModule, data: DistillationData) -> dict[str, Any]:
+    """Median time of a training step by method and number of rows, in turns on the same batch.
+
+    The kinds of step change their order from turn to turn. `atomic_energy_overhead` is the median over turns of
+    joint / hessian - 1; `matrix_product_ms` is that of one fixed product beside the steps, to compare machines by.
+    """
+    join_labels(config, module, data)
+    batch = batch_with_rows(data, max(config.bench.rows))
+    student = module.student
+    optimizer = instantiate(config.optimizer)(student.parameters())
+    kinds: dict[str, Callable[[], None]] = {"none": stepper(student, optimizer, terms(config, "none", 0), batch)}
+    for rows in config.bench.rows:
+        for method in ("hessian", "joint"):
+            kinds[f"{method} s={rows}"] = stepper(student, optimizer, terms(config, method, rows), batch)
+    left, right = torch.randn(16384, 128), torch.randn(128, 384)
+    everything = {**kinds, "matrix product": lambda: torch.mm(left, right)}
+    times: dict[str, list[float]] = {name: [] for name in everything}
+    for turn in range(config.bench.warmup + config.bench.steps):
+        for name in everything if turn % 2 else reversed(everything):
+            start = time.process_time()
+            everything[name]()
+            if turn >= config.bench.warmup:
+                times[name].append(time.process_time() - start)
+    median = {name: round(1e3 * statistics.median(values), 2) for name, values in times.items()}
+    result: dict[str, Any] = {
+        name: {
+            "cpu_ms": median[name],
+            "of_none": round(median[name] / median["none"], 2),
+            "peak_mb": peak_memory(kinds[name]),
+        }
+        for name in kinds
+    }
+    result["matrix_product_ms"] = median["matrix product"]
+    for rows in config.bench.rows:
+        ratios = [j / h - 1 for j, h in zip(times[f"joint s={rows}"], times[f"hessian s={rows}"], strict=True)]
+        result[f"atomic_energy_overhead s={rows}"] = round(statistics.median(ratios), 5)
+    return {
+        "student": config.student_name,
+        "parameters": sum(parameter.numel() for parameter in student.parameters()),
+        "atoms": len(batch.positions),
+        "edges": batch.edge_index.shape[1],
+        **result,
+    }
+
+
+def batch_with_rows(data: Any, rows: int) -> Any:
+    """The first training batch, with `rows` Hessian rows per structure."""
+    teacher = data.teacher["train"]
+    data.teacher["train"] = Distillation(teacher.store, teacher.alignment, rows)
+    return next(iter(data.train_dataloader()))
+
+
+def terms(config: DictConfig, method: str, rows: int) -> dict[str, Term]:
+    """The terms of a method with the configured weights."""
+    chosen: Any = OmegaConf.to_container(config.method.terms, resolve=True)
+    names = {"none": ["energy", "forces"], "hessian": ["energy", "forces", "hessian"]}.get(method, list(chosen))
+    options = {name: dict(chosen[name]) for name in names}
+    if "hessian" in options:
+        options["hessian"]["rows"] = rows
+    return {name: instantiate(option) for name, option in options.items()}
+
+
+def stepper(student: Any, optimizer: torch.optim.Optimizer, terms: dict[str, Term], batch: Any) -> Callable[[], None]:
+    """One training step: prediction, loss, backward, update."""
+    rows = max(term.rows for term in terms.values())
+
+    def step() -> None:
+        prediction = predict(student, batch, batch.row_ids[:, :rows] if rows else None)
+        trimmed = batch.clone()
+        if rows:
+            trimmed.hessian_rows = batch.hessian_rows[:, :rows]
+        loss, _ = weighted_sum(terms, {name: term(prediction, trimmed) for name, term in terms.items()})
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def peak_memory(work: Callable[[], Any]) -> int | None:
+    """MB by which memory rises while `work` runs; None where the system does not say (it is read from /proc)."""
+    if not Path("/proc/self/clear_refs").exists():
+        return None
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is in use now
+    before = resident("VmRSS")
+    work()
+    return round((resident("VmHWM") - before) / 1024)
+
+
+def resident(field: str) -> int:
+    """kB of this process as /proc says."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith(field)).split()[1])
+
+
+def labelling(config: DictConfig, data: DistillationData) -> dict[str, Any]:
+    """Hessian rows per second of the teacher, and how far memory rises."""
+    teacher = built_teacher(config)
+    frames = list(data.frames["train"][:8])
+    rows = max(1, config.bench.label_rows // len(frames))
+    row_ids = {frame.key: choose_rows(frame.key, len(frame), rows, 0) for frame in frames}
+    batching = Batching(teacher)
+    batching.label(frames, [row_ids[frame.key][:1] for frame in frames])
+
+    def work() -> None:
+        batching.label(frames, [row_ids[frame.key] for frame in frames])
+
+    start = time.perf_counter()
+    risen = peak_memory(work)
+    seconds = time.perf_counter() - start
+    return {
+        "teacher": teacher.identity.name,
+        "dtype": teacher.identity.dtype,
+        "atoms_per_structure": round(sum(map(len, frames)) / len(frames), 1),
+        "rows_per_second": round(sum(len(ids) for ids in row_ids.values()) / seconds, 1),
+        "peak_mb": risen,
+    }
+
+
+def start_up(repeats: int = 5) -> float:
+    """Median seconds of `python -m jointkd.train --help`."""
+    times = []
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(repeats):
+            start = time.perf_counter()
+            subprocess.run(
+                [sys.executable, "-m", "jointkd.train", "--help"], cwd=folder, capture_output=True, check=True
+            )
+            times.append(time.perf_counter() - start)
+    return round(statistics.median(times), 3)

@@ -1,0 +1,1 @@
+"""Readers of data files: each gives frames in eV and Å."""

@@ -1,0 +1,77 @@
+"""MPtrj, the relaxations of the Materials Project: one JSON file of 11 GB, read as a stream."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ijson
+import numpy as np
+from ase.data import atomic_numbers
+
+from jointkd.errors import ConfigError, DataError
+from jointkd.structures.frame import Frame
+
+ENERGIES = {"uncorrected": "uncorrected_total_energy", "corrected": "corrected_total_energy"}
+NUMBER = ("bandgap", "ef_per_atom")  # eV; go to Frame.info under these names
+BUFFER = 1 << 20  # bytes
+
+
+def read(path: Path, energy: str = "uncorrected") -> tuple[Iterator[Frame], dict[int, float]]:
+    """Frames of MPtrj, material by material, and no energies of free atoms, for MPtrj has none.
+
+    The file is `{mp_id: {frame_id: {structure, uncorrected_total_energy, …}}}`, energies in eV, forces in eV/Å.
+    energy: `uncorrected`, what VASP gave, or `corrected`, with the Materials Project's corrections added.
+    `Frame.group` is the material. Frame.info has `mp_id`, `frame_id`, `bandgap` (eV). Raises ConfigError, DataError.
+    """
+    if energy not in ENERGIES:
+        raise ConfigError(f"data.energy={energy!r} is not known", f"choose one of {', '.join(ENERGIES)}")
+    return frames(path, ENERGIES[energy]), {}
+
+
+def frames(path: Path, energy_key: str) -> Iterator[Frame]:
+    """The frames of one file; those of one material at a time are in memory. Raises DataError."""
+    number = 0
+    try:
+        with path.open("rb") as file:
+            for mp_id, entries in ijson.kvitems(file, "", use_float=True, buf_size=BUFFER):
+                for frame_id, entry in entries.items():
+                    yield parsed(mp_id, frame_id, entry, energy_key)
+                    number += 1
+    except (OSError, ijson.JSONError, AttributeError) as error:
+        raise DataError(
+            f"{path} cannot be read after {number} frames ({error})", "remove it and download it again"
+        ) from error
+    if not number:
+        raise DataError(f"{path} holds no structures", "remove it and download it again")
+
+
+def parsed(mp_id: str, frame_id: str, entry: dict[str, Any], energy_key: str) -> Frame:
+    """A frame from its entry. Raises DataError where that lacks what a frame needs."""
+    source = f"{mp_id} frame {frame_id}"
+    try:
+        structure = entry["structure"]
+        cell = np.array(structure["lattice"]["matrix"], dtype=float)
+        sites = structure["sites"]
+        return Frame(
+            numbers=np.array([element(site) for site in sites], dtype=np.int64),
+            positions=np.array([site["abc"] for site in sites], dtype=float) @ cell,
+            cell=cell,
+            pbc=np.ones(3, dtype=bool),
+            energy=float(entry[energy_key]),
+            forces=np.array(entry["force"], dtype=float).reshape(len(sites), 3),
+            group=mp_id,
+            source=source,
+            info={"mp_id": mp_id, "frame_id": frame_id, **{key: entry[key] for key in NUMBER if key in entry}},
+        )
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        has = ", ".join(entry) if isinstance(entry, dict) else "no entries"
+        raise DataError(
+            f"{source} is not as in MPtrj_2022.9_full.json ({type(error).__name__}: {error}; it has {has})",
+            "give the file of doi:10.6084/m9.figshare.23713842",
+        ) from error
+
+
+def element(site: dict[str, Any]) -> int:
+    """The atomic number at a site of a pymatgen structure. Raises ValueError where it is shared by several."""
+    (species,) = site["species"]
+    return atomic_numbers[species["element"].rstrip("+-0123456789.")]

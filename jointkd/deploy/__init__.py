@@ -1,0 +1,1 @@
+"""Students in the programs that run dynamics with them."""

@@ -1,0 +1,82 @@
+"""A student as an ASE calculator: `atoms.calc = JointKD("outputs/NAME/DATE")`."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from ase.data import chemical_symbols
+from ase.stress import full_3x3_to_voigt_6_stress
+from torch import Tensor
+
+from jointkd.errors import ConfigError, DataError
+from jointkd.structures.batch import collate
+from jointkd.structures.neighbors import connected, neighbors
+from jointkd.students.derivatives import predict
+from jointkd.students.student_file import load_student
+
+
+class JointKD(Calculator):
+    """energy (eV, total), energies (eV, of each atom above its reference), forces (eV/Å); stress (eV/Å³) of students
+    whose forces are the energy's gradient.
+
+    student: the folder of a finished run, or a student's file; device: cuda where there is one; dtype: float32 or
+    float64. Raises DataError for a file that is no student's, and for elements it was not trained on.
+    """
+
+    def __init__(self, student: str | Path, device: str | None = None, dtype: str = "float32", **options: Any) -> None:
+        super().__init__(**options)
+        if dtype not in ("float32", "float64"):
+            raise ConfigError(f"dtype={dtype} is not a precision of students", "choose float32 or float64")
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.dtype = {"float32": torch.float32, "float64": torch.float64}[dtype]
+        module, saved = load_student(Path(student))
+        self.references = saved.reference_energies  # none in some imported files: their energies count from zero
+        self.student: Any = module.to(device=self.device, dtype=self.dtype).eval().requires_grad_(False)
+        self.implemented_properties = ["energy", "free_energy", "energies", "forces"]
+        if self.student.conservative:
+            self.implemented_properties.append("stress")
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: tuple[str, ...] = ("energy",),
+        system_changes: list[str] = all_changes,
+    ) -> None:
+        """Called by ASE; fills `results`."""
+        super().calculate(atoms, properties, system_changes)
+        system: Any = self.atoms  # the copy that ASE keeps
+        batch = self._batch(system)
+        prediction = predict(self.student, batch)
+        assert prediction.forces is not None
+        energies = prediction.atomic_energies.double().cpu().numpy()
+        total = float(energies.sum() + sum(self.references.get(int(z), 0.0) for z in system.numbers))
+        self.results = {
+            "energy": total,
+            "free_energy": total,
+            "energies": energies,
+            "forces": prediction.forces.double().cpu().numpy(),
+        }
+        if "stress" in properties:
+            unstrained = torch.zeros(3, 3, dtype=self.dtype, device=self.device)
+            virial = torch.func.grad(strained_energy)(unstrained, self.student, batch)
+            self.results["stress"] = full_3x3_to_voigt_6_stress(virial.double().cpu().numpy() / system.get_volume())
+
+    def _batch(self, atoms: Atoms) -> Any:
+        unknown = sorted(set(atoms.numbers.tolist()) - self.references.keys())
+        if self.references and unknown:
+            known = " ".join(chemical_symbols[z] for z in sorted(self.references))
+            raise DataError(f"the student was not trained on {chemical_symbols[unknown[0]]}", f"it knows {known}")
+        student = self.student
+        found = neighbors(atoms.positions, atoms.cell.array, atoms.pbc, student.cutoff, student.max_neighbors)
+        return collate([connected(atoms.numbers, atoms.positions, found)], self.dtype).to(self.device)
+
+
+def strained_energy(strain: Tensor, student: Any, batch: Any) -> Tensor:
+    """The energy (eV) of a batch of one after a strain [3, 3], of which the symmetric part counts."""
+    deformation = torch.eye(3, dtype=strain.dtype, device=strain.device) + (strain + strain.T) / 2
+    deformed = copy.copy(batch)
+    deformed.edge_shift = batch.edge_shift @ deformation
+    return student(batch.positions @ deformation, deformed).atomic_energies.sum()

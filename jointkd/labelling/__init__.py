@@ -1,0 +1,1 @@
+"""Fills a label store with a teacher's labels."""

@@ -1,1 +1,0 @@
-"""The joint objective: a prediction and a batch make one scalar."""

@@ -1,0 +1,1 @@
+"""Tables, plots and pages of data sets and of finished runs."""

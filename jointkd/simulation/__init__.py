@@ -1,0 +1,1 @@
+"""Molecular dynamics with a student, and whether it stays stable."""

@@ -1,0 +1,1 @@
+"""The values that everything exchanges: frames, batches, predictions, neighbours."""

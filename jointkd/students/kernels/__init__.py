@@ -1,0 +1,1 @@
+"""Faster forms of what students compute on a processor."""

@@ -1,0 +1,167 @@
+"""The four terms of the joint objective (the paper, eq. 2, 4 and 20).
+
+A term takes a prediction and a batch to (sum, count); `weighted_sum` divides the one by the other over all ranks.
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from jointkd.errors import ConfigError
+from jointkd.structures.batch import Piece, Prediction, atoms_per_structure, total_energy
+from jointkd.training.norms import norm as norm_named
+
+log = logging.getLogger(__name__)
+
+FAINT = 1e-8  # what a structure beyond `Hessian.limit` counts
+
+
+class Share(NamedTuple):
+    """What one batch adds to a mean."""
+
+    total: Tensor  # scalar, the sum of norms
+    number: Tensor  # scalar, how many they are
+
+
+class Term(ABC):
+    """One weighted part of the loss.
+
+    `teacher`: it needs labels; `atomic`: atomic energies among them; `rows`: Hessian rows per structure and step;
+    `per_atom`: its count grows with the atoms of a batch, else with its structures.
+    """
+
+    teacher = False
+    atomic = False
+    rows = 0
+    per_atom = True
+
+    def __init__(self, weight: float, norm: str) -> None:
+        self.weight = weight
+        self.norm = norm_named(norm)
+
+    def __call__(self, prediction: Prediction, batch: Any) -> Share:
+        """The sum of the norms of all differences, and how many they are."""
+        values = self.norm(self.difference(prediction, batch))
+        return Share(values.sum(), values.new_tensor(float(values.numel())))
+
+    @abstractmethod
+    def difference(self, prediction: Prediction, batch: Any) -> Tensor:
+        """[..., D]: what is measured, D components at a time."""
+
+
+class Energy(Term):
+    """Mean over structures of |Ê - E| / N, in eV per atom."""
+
+    per_atom = False
+
+    def difference(self, prediction: Prediction, batch: Any) -> Tensor:
+        error = total_energy(prediction.atomic_energies, batch) - batch.energy
+        return (error / atoms_per_structure(batch))[:, None]
+
+
+class Forces(Term):
+    """Mean over atoms of ‖F̂ - F‖, in eV/Å."""
+
+    def difference(self, prediction: Prediction, batch: Any) -> Tensor:
+        assert prediction.forces is not None
+        return prediction.forces - batch.forces
+
+
+class AtomicEnergy(Term):
+    """Mean over atoms of |Ê_i - E_i of the teacher|, in eV.
+
+    spread: eV; an atom on which the members of an ensemble are σ apart then counts 1 / (1 + (σ / spread)²).
+    """
+
+    teacher = True
+    atomic = True
+
+    def __init__(self, weight: float, norm: str, spread: float | None = None) -> None:
+        super().__init__(weight, norm)
+        if spread is not None and not spread > 0:
+            raise ConfigError(f"method.terms.atomic_energy.spread={spread} is no energy", "give eV, or null")
+        self.spread = spread
+
+    def __call__(self, prediction: Prediction, batch: Any) -> Share:
+        if self.spread is None:
+            return super().__call__(prediction, batch)
+        values = self.norm(self.difference(prediction, batch))
+        weights = 1 / (1 + (batch.teacher_energy_spread / self.spread) ** 2)
+        return Share((weights * values).sum(), values.new_tensor(float(values.numel())))
+
+    def difference(self, prediction: Prediction, batch: Any) -> Tensor:
+        return (prediction.atomic_energies - batch.teacher_atomic_energies)[:, None]
+
+
+class Hessian(Term):
+    """Mean over the atoms of the batch and the sampled rows of the norm of an atom's part of a row, in eV/Å².
+
+    rows: per structure and step; limit: eV/Å², a structure with a larger entry in its sampled rows counts `FAINT`, as
+    in the prior art, and is counted in the log (None: every structure counts).
+    """
+
+    teacher = True
+
+    def __init__(self, weight: float, norm: str, rows: int, limit: float | None = None) -> None:
+        super().__init__(weight, norm)
+        if weight > 0 and rows < 1:
+            raise ConfigError(f"hessian.rows={rows} is no number of rows", "give at least 1, or choose another method")
+        self.rows, self.limit = rows, limit
+        self.faint = 0  # structures that counted FAINT, over all steps of this process
+
+    def __call__(self, prediction: Prediction, batch: Any) -> Share:
+        if self.limit is None:
+            return super().__call__(prediction, batch)
+        values = self.norm(self.difference(prediction, batch))
+        scale = values.new_ones(batch.num_graphs).masked_fill_(self._beyond(batch), FAINT)
+        return Share((scale[batch.batch][:, None] * values).sum(), values.new_tensor(float(values.numel())))
+
+    def _beyond(self, batch: Any) -> Tensor:
+        """[B] bool: whose sampled rows hold an entry beyond the limit. The log hears of the 1st, 2nd, 4th, 8th, …"""
+        largest = batch.hessian_rows.abs().amax((1, 2))
+        beyond = largest.new_zeros(batch.num_graphs).scatter_reduce(0, batch.batch, largest, "amax") > self.limit
+        before, self.faint = self.faint, self.faint + int(beyond.sum())
+        if self.faint.bit_length() > before.bit_length():
+            log.warning(
+                "Hessian rows with entries beyond hessian.limit=%g eV/Å²: %d structures so far counted %g",
+                self.limit,
+                self.faint,
+                FAINT,
+            )
+        return beyond
+
+    def difference(self, prediction: Prediction, batch: Any) -> Tensor:
+        assert prediction.hessian_rows is not None
+        return prediction.hessian_rows - batch.hessian_rows
+
+
+def weighted_sum(
+    terms: dict[str, Term], shares: dict[str, Share], batch: Any = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss to differentiate on this rank, and each term's mean over all ranks.
+
+    DDP averages gradients over ranks; dividing the local sum by the global count and multiplying by the number of
+    ranks makes that average the gradient of the global mean, also where ranks hold uneven batches. Where `batch` is a
+    piece of one, counts are those of the whole batch, so that the means of its pieces add up; the loss is multiplied by
+    the number of parts, which Lightning divides by.
+    """
+    counts = torch.stack([share.number for share in shares.values()])
+    totals = torch.stack([share.total for share in shares.values()])
+    scale = 1
+    global_totals = totals.detach()
+    piece: Piece | None = getattr(batch, "piece", None)
+    if piece is not None:
+        atoms, structures = piece.atoms / batch.num_nodes, piece.structures / batch.num_graphs
+        counts = counts * totals.new_tensor([atoms if terms[name].per_atom else structures for name in shares])
+        scale = piece.parts
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        scale *= torch.distributed.get_world_size()
+        both = torch.stack([counts, global_totals])
+        torch.distributed.all_reduce(both)
+        counts, global_totals = both if piece is None else (counts, both[1])
+    weights = totals.new_tensor([terms[name].weight for name in shares])
+    loss = scale * (weights * totals / counts).sum()
+    return loss, dict(zip(shares, global_totals / counts, strict=True))

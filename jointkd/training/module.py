@@ -1,0 +1,134 @@
+"""The LightningModule: a student, the joint objective, its optimiser, and the metrics of the paper's tables."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from jointkd.errors import ConfigError, DivergedError
+from jointkd.structures.batch import Piece, Prediction, atoms_per_structure, total_energy
+from jointkd.students.derivatives import predict
+from jointkd.training.loss import Term, weighted_sum
+
+METRICS = {
+    "energy_mae_meV_per_atom": "mean over structures of |Ê - E| / N",
+    "force_mae_meV_per_A": "mean over force components of |F̂ - F|",
+    "atomic_energy_mae_meV": "mean over atoms of |Ê_i - E_i of the teacher|",
+    "hessian_row_mae_eV_per_A2": "mean over entries of the sampled rows of |Ĥ - H of the teacher|",
+}
+MONITOR = "val/force_mae_meV_per_A"
+HEAVIEST_ELEMENT = 118
+
+
+class DistillationModule(lightning.LightningModule):
+    """Trains a student. terms: named, weighted parts of the loss; those of weight zero are not computed.
+
+    optimizer: parameters → optimiser; scheduler: optimiser → scheduler, stepped with the force MAE after every
+    validation if it is ReduceLROnPlateau, else after every epoch.
+    """
+
+    reference_energies: Tensor  # [119] eV by atomic number
+
+    def __init__(
+        self,
+        student: torch.nn.Module,
+        terms: dict[str, Term],
+        optimizer: Callable[..., torch.optim.Optimizer],
+        scheduler: Callable[..., Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.student: Any = student  # a `Student`
+        self.terms = {name: term for name, term in terms.items() if term.weight > 0}
+        self.rows = max((term.rows for term in self.terms.values()), default=0)
+        self.make_optimizer: Callable[..., torch.optim.Optimizer] = optimizer
+        self.make_scheduler = scheduler
+        self._means: dict[str, Any] = {}  # of the terms, over the pieces of a step so far
+        self.register_buffer("reference_energies", torch.zeros(HEAVIEST_ELEMENT + 1, dtype=torch.float64))
+        self.metrics = torch.nn.ModuleDict(
+            {stage: torch.nn.ModuleDict({name: MeanMetric() for name in METRICS}) for stage in ("val", "test")}
+        )
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any term needs a teacher's labels."""
+        return any(term.teacher for term in self.terms.values())
+
+    @property
+    def needs_atomic_energies(self) -> bool:
+        """Whether any term needs a teacher that parts its energy among atoms."""
+        return any(term.atomic for term in self.terms.values())
+
+    def set_references(self, energies: dict[int, float]) -> None:
+        """Keep the per-element energies (eV) that predictions are relative to, for whoever uses the student."""
+        for number, energy in energies.items():
+            self.reference_energies[number] = energy
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        prediction = predict(self.student, batch, batch.row_ids if self.rows else None)
+        shares = {name: term(prediction, batch) for name, term in self.terms.items()}
+        loss, means = weighted_sum(self.terms, shares, batch)
+        piece: Piece | None = getattr(batch, "piece", None)
+        self._means = {name: self._means.get(name, 0.0) + mean for name, mean in means.items()}
+        if piece is None or piece.last:
+            self.log_dict({f"train/{name}": value for name, value in self._means.items()}, batch_size=1)
+            value = sum(self.terms[name].weight * mean for name, mean in self._means.items())
+            self.log("train/loss", value, prog_bar=True, batch_size=1)
+            self._means = {}
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._measure("val", batch, predict(self.student, batch))
+
+    def on_validation_epoch_end(self) -> None:
+        metrics: Any = self.metrics["val"]
+        error = metrics["force_mae_meV_per_A"].compute()
+        if not torch.isfinite(error):
+            raise DivergedError(
+                f"training diverged: the validation force error is {error:.0f} after step {self.global_step}",
+                "lower optimizer.lr or weights.hessian, and look at the data's energies and forces",
+            )
+        scheduler: Any = self.lr_schedulers()
+        if is_plateau(scheduler):
+            scheduler.step(error)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        rows = batch.row_ids if "row_ids" in batch else None
+        self._measure("test", batch, predict(self.student, batch, rows))
+
+    def _measure(self, stage: str, batch: Any, prediction: Prediction) -> None:
+        assert prediction.forces is not None
+        energy = (total_energy(prediction.atomic_energies, batch) - batch.energy) / atoms_per_structure(batch)
+        errors = {
+            "energy_mae_meV_per_atom": 1e3 * energy,
+            "force_mae_meV_per_A": 1e3 * (prediction.forces - batch.forces),
+        }
+        if "teacher_atomic_energies" in batch:
+            errors["atomic_energy_mae_meV"] = 1e3 * (prediction.atomic_energies - batch.teacher_atomic_energies)
+        if prediction.hessian_rows is not None:
+            errors["hessian_row_mae_eV_per_A2"] = prediction.hessian_rows - batch.hessian_rows
+        for name, error in errors.items():
+            metric = self.metrics[stage][name]  # type: ignore[index]
+            metric.update(error.abs())
+            self.log(f"{stage}/{name}", metric, prog_bar=stage == "val", batch_size=batch.num_graphs)
+
+    def configure_optimizers(self) -> Any:
+        try:
+            optimizer = self.make_optimizer(self.student.parameters())
+        except ValueError as error:
+            raise ConfigError(f"optimizer: {error}", "see --help for the options") from error
+        if self.make_scheduler is None:
+            return optimizer
+        scheduler = self.make_scheduler(optimizer)
+        config = {"scheduler": scheduler, "interval": "epoch", "monitor": MONITOR}
+        if is_plateau(scheduler):
+            # Lightning leaves out a plateau scheduler in the epoch in which training was resumed: we step it.
+            config["frequency"] = sys.maxsize
+        return {"optimizer": optimizer, "lr_scheduler": config}
+
+
+def is_plateau(scheduler: Any) -> bool:
+    return isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)

@@ -1,0 +1,99 @@
+"""What launches the runs of a sweep, and trainers of many processes."""
+
+import importlib.util
+import pickle
+
+import pytest
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from jointkd.cli.command import run_folder
+from jointkd.cli.options import CONF, check_overrides, groups
+from jointkd.cli.sweeps import LAUNCHERS, alone, installed, processes
+from jointkd.errors import ConfigError, MissingExtra
+from jointkd.training.module import METRICS
+from tests.configurations import composed
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_launcher_that_is_not_installed_is_refused_in_one_line(monkeypatch, launcher):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=rf"hydra/launcher={launcher} needs hydra_plugins.*'jointkd\[sweep\]'"):
+        check_overrides("train", [f"hydra/launcher={launcher}"])
+
+
+def test_a_package_below_one_that_is_missing_is_not_installed():
+    assert not installed("no_such_package.of_no_such_module")
+    assert installed("hydra.core")
+
+
+def test_the_launcher_for_slurm_asks_for_a_gpu_for_each_run():
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    composed("hydra/launcher=slurm", "hydra.launcher.partition=gpu")
+    launcher = HydraConfig.get().launcher
+    assert launcher._target_.endswith("SlurmLauncher")
+    assert (launcher.gpus_per_node, launcher.partition, launcher.tasks_per_node) == (1, "gpu", 1)
+
+
+def test_the_trainer_for_slurm_takes_nodes_and_tasks_from_the_job(monkeypatch):
+    monkeypatch.setenv("SLURM_NNODES", "2")
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "4")
+    trainer = composed("trainer=slurm").trainer
+    assert (trainer.num_nodes, trainer.devices, trainer.strategy) == (2, 4, "ddp")
+
+
+def test_the_tasks_of_a_slurm_step_share_one_folder(monkeypatch, tmp_path):
+    for name, value in {"SLURM_NTASKS": "8", "SLURM_JOB_ID": "17", "SLURM_STEP_ID": "0"}.items():
+        monkeypatch.setenv(name, value)
+    assert run_folder(str(tmp_path), None) == "slurm-17.0"
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    assert run_folder(str(tmp_path), None).startswith("20")
+
+
+def test_an_error_of_a_user_comes_through_from_another_process():
+    error = pickle.loads(pickle.dumps(ConfigError("seed=a", "give a number")))
+    assert isinstance(error, ConfigError)
+    assert pickle.loads(pickle.dumps(MissingExtra("a", "b", "mace"))).extra == "mace"
+    assert (str(error), error.remedy) == ("ConfigError: seed=a; give a number", "give a number")
+
+
+@pytest.mark.parametrize(
+    ("trainer", "count"),
+    [
+        ({"devices": 1, "strategy": "ddp"}, 1),
+        ({"devices": 4, "strategy": "ddp"}, 4),
+        ({"devices": -1, "strategy": "ddp_find_unused_parameters_true"}, 2),
+        ({"devices": 4, "strategy": "auto"}, 1),
+        ({"devices": 4}, 1),
+    ],
+)
+def test_processes_are_those_that_ddp_starts_itself(trainer, count):
+    assert processes(OmegaConf.create({"trainer": trainer})) == count
+    assert processes(OmegaConf.create({})) == 1
+
+
+def test_ddp_in_a_launcher_that_holds_the_command_line_is_refused():
+    config = OmegaConf.create({"trainer": {"devices": 2, "strategy": "ddp"}})
+    with pytest.raises(
+        ConfigError, match=r"trainer.devices=2 cannot be started by this launcher .* leave hydra/launcher"
+    ):
+        with alone(config):
+            pass
+
+
+def test_the_groups_of_the_help_are_ours_alone():
+    assert "hydra=" not in groups()
+    assert "trainer=    ddp | default | slurm" in groups()
+
+
+def test_the_sweep_of_weights_and_biases_is_table_1():
+    sweep = yaml.safe_load((CONF / "sweep" / "atomic_energy.yaml").read_text())
+    swept = sweep["parameters"]
+    assert swept["weights.atomic_energy"]["values"] == [0, 1, 10, 20, 100, 1000]
+    assert sweep["metric"]["name"].removeprefix("val/") in METRICS
+    words = [word for word in sweep["command"] if "=" in word]
+    arguments = [*words, *(f"{name}={of['values'][-1]}" for name, of in swept.items())]
+    check_overrides("train", arguments)
+    ours, paper = composed(*arguments), composed("experiment=table1", "weights.atomic_energy=1000", "logger=wandb")
+    assert ours == paper

@@ -1,0 +1,112 @@
+"""SPICE's HDF5 is read with its units: forces are the negative gradient, in eV and Å."""
+
+import h5py
+import numpy as np
+import pytest
+from ase import units
+
+from jointkd.data.readers import extxyz
+from jointkd.data.readers.spice import FREE_ATOMS, read
+from jointkd.errors import DataError
+
+STIFFNESS = 0.4  # hartree/bohr²
+
+
+def springs(path, without=()):
+    """Two molecules of two atoms on springs, as SPICE would have stored them."""
+    with h5py.File(path, "w") as file:
+        for name, lengths in (("h2", (1.3, 1.4, 1.5)), ("hbr", (2.6, 2.7))):
+            stretch = np.array(lengths) - lengths[0]
+            positions = np.zeros((len(lengths), 2, 3), dtype="f4")
+            positions[:, 1, 2] = lengths
+            gradient = np.zeros_like(positions)
+            gradient[:, 1, 2], gradient[:, 0, 2] = STIFFNESS * stretch, -STIFFNESS * stretch
+            group = file.create_group(name)
+            fields = {
+                "atomic_numbers": np.array([1, 35 if name == "hbr" else 1], dtype="i2"),
+                "conformations": positions,
+                "dft_total_energy": -1.0 + STIFFNESS * stretch**2 / 2,
+                "dft_total_gradient": gradient,
+                "smiles": np.array([f"[{name}]"], dtype=h5py.string_dtype()),
+                "subset": np.array(["SPICE Solvated Amino Acids Single Points Dataset v1.1"], h5py.string_dtype()),
+            }
+            for key, value in fields.items():
+                if key not in without:
+                    group[key] = value
+    return path
+
+
+def test_energies_forces_and_positions_are_in_electronvolt_and_angstrom(tmp_path):
+    frames, free = read(springs(tmp_path / "a.hdf5"))
+    one, two, three, *others = frames
+    assert free is FREE_ATOMS
+    assert len(others) == 2
+    assert two.energy == pytest.approx((-1.0 + STIFFNESS * 0.1**2 / 2) * units.Hartree)
+    assert two.positions[1, 2] == pytest.approx(1.4 * units.Bohr)
+    slope = (three.energy - one.energy) / (three.positions[1, 2] - one.positions[1, 2])
+    assert two.forces[1, 2] == pytest.approx(-slope, rel=1e-6)
+    np.testing.assert_allclose(two.forces[0], -two.forces[1])
+
+
+def test_a_frame_says_its_molecule_its_subset_and_where_it_is_from(tmp_path):
+    *_, last = read(springs(tmp_path / "a.hdf5"))[0]
+    assert last.numbers.tolist() == [1, 35]
+    assert last.group == "[hbr]"
+    assert last.info["smiles"] == "[hbr]"
+    assert last.info["config_type"] == "SPICE Solvated Amino Acids Single Points Dataset v1.1"
+    assert last.source == "a.hdf5 hbr conformation 1"
+    assert not last.pbc.any()
+
+
+def test_a_molecule_without_smiles_is_known_by_the_name_of_its_group(tmp_path):
+    frame = next(read(springs(tmp_path / "a.hdf5", without=["smiles", "subset"]))[0])
+    assert frame.group == "h2"
+    assert not frame.info
+
+
+def test_a_file_without_energies_is_refused(tmp_path):
+    path = springs(tmp_path / "a.hdf5", without=["dft_total_energy"])
+    with pytest.raises(DataError, match=r"a.hdf5 h2 has no dft_total_energy \(it has atomic_numbers, conformations"):
+        list(read(path)[0])
+
+
+def test_shapes_that_do_not_agree_are_refused(tmp_path):
+    path = springs(tmp_path / "a.hdf5")
+    with h5py.File(path, "a") as file:
+        del file["h2/dft_total_energy"]
+        file["h2/dft_total_energy"] = np.zeros(2)
+    with pytest.raises(DataError, match=r"a.hdf5 h2 has conformations \[3, 2, 3\] .* for 2 energies and 2 atoms"):
+        list(read(path)[0])
+
+
+def test_a_file_like_it_is_read_with_names_and_units_that_are_said(tmp_path):
+    path = springs(tmp_path / "a.hdf5")
+    with h5py.File(path, "a") as file:
+        for molecule in file.values():
+            molecule["dipole"] = np.zeros((len(molecule["dft_total_energy"]), 3))
+            molecule["gap"] = np.arange(len(molecule["dft_total_energy"]))
+    units = {"energy": "hartree", "length": "bohr"}
+    frames = list(extxyz.read(str(path), "dft_total_energy", "forces", units, group_key="smiles")[0])
+    for frame, expected in zip(frames, read(path)[0], strict=True):
+        np.testing.assert_allclose(frame.positions, expected.positions, rtol=1e-12)
+        np.testing.assert_allclose(frame.forces, expected.forces, rtol=1e-7)
+        assert frame.energy == pytest.approx(expected.energy, rel=1e-12)
+        assert frame.group == expected.group
+    assert frames[2].source == "a.hdf5 frame 2"
+    assert frames[2].info["gap"] == 2
+    assert frames[4].info["molecule"] == "hbr"
+
+
+def test_forces_that_a_file_gives_itself_are_not_replaced_by_its_gradient(tmp_path):
+    path = springs(tmp_path / "a.hdf5")
+    with h5py.File(path, "a") as file:
+        for molecule in file.values():
+            molecule["forces"] = np.full(molecule["conformations"].shape, 0.5)
+    for frame in extxyz.read(str(path), "dft_total_energy", "forces", {"length": "bohr"})[0]:
+        np.testing.assert_allclose(frame.forces, 0.5 / units.Bohr)
+
+
+def test_a_file_that_is_no_hdf5_is_refused(tmp_path):
+    (tmp_path / "a.hdf5").write_text("nothing")
+    with pytest.raises(DataError, match=r"a.hdf5 is no HDF5 file"):
+        list(read(tmp_path / "a.hdf5")[0])

@@ -1,0 +1,129 @@
+"""Which prepared set is that of a source: what is asked for, of which files, read in which way."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from jointkd.data import provenance
+from jointkd.data.prepared import PreparedSet, prepare
+from jointkd.data.provenance import origin_of
+from jointkd.data.readers.extxyz import read as read_file
+from jointkd.data.subsets import Subset
+from jointkd.errors import ConfigError
+from tests.files import isolated, molecules, saved
+
+
+def mine(file: Path, where: Path, subset: Subset | None = None, limit: float = 50.0, **arguments) -> PreparedSet:
+    """The prepared set of a file of molecules."""
+    read = partial(read_file, str(file), **{"energy_key": "REF_energy", "forces_key": "REF_forces", **arguments})
+    return prepare(where, file.stem, read, subset, limit, origin_of(read, subset, limit))
+
+
+def test_another_reader_file_subset_or_limit_is_another_set_and_the_same_is_the_same(tmp_path):
+    file = saved(tmp_path / "a.xyz", [*molecules(4), *isolated()])
+
+    def asked(path=file, limit=50.0, **arguments):
+        return origin_of(partial(read_file, str(path), "REF_energy", "REF_forces", **arguments), None, limit)
+
+    assert asked() == asked()
+    assert asked(units={"energy": "eV"}) != asked()
+    assert asked(limit=40.0) != asked()
+    assert asked(saved(tmp_path / "b.xyz", molecules(4))) != asked()
+    (found,) = asked()["files"].values()
+    assert found[0] == file.stat().st_size
+
+
+def test_all_files_of_a_folder_or_pattern_count(tmp_path):
+    for name in "ab":
+        saved(tmp_path / f"{name}.xyz", molecules(2))
+    for path in (tmp_path, tmp_path / "*.xyz"):
+        assert len(origin_of(partial(read_file, str(path)), None, 50.0)["files"]) == 2
+
+
+def test_a_source_that_changed_is_prepared_again_and_that_is_said(tmp_path, caplog):
+    file = saved(tmp_path / "a.xyz", molecules(4))
+    read = partial(read_file, str(file), "REF_energy", "REF_forces")
+
+    def now():
+        return prepare(tmp_path / "sets", "a", read, None, 50.0, origin_of(read, None, 50.0))
+
+    before = now()
+    assert now().path == before.path
+    assert not caplog.records
+    saved(file, molecules(6))
+    with caplog.at_level("WARNING"):
+        after = now()
+    assert (len(before), len(after)) == (4, 6)
+    assert f"a.xyz changed since {before.path} was prepared; prepared again" in caplog.text
+
+
+def test_a_reader_that_was_mended_prepares_again_and_that_is_said(tmp_path, monkeypatch, caplog):
+    file = saved(tmp_path / "a.xyz", molecules(4))
+    before = mine(file, tmp_path / "sets")
+    monkeypatch.setattr(provenance, "READERS", provenance.READERS + 1)
+    with caplog.at_level("WARNING"):
+        assert mine(file, tmp_path / "sets").path != before.path
+    assert f"jointkd's way to read them changed since {before.path} was prepared; prepared again" in caplog.text
+
+
+def test_a_set_that_is_named_is_taken_without_its_files_wherever_they_were(tmp_path):
+    file = saved(tmp_path / "a.xyz", molecules(4))
+    found = mine(file, tmp_path / "sets")
+    file.unlink()
+    assert mine(Path("elsewhere/a.xyz"), found.path).path == found.path
+
+
+@pytest.mark.parametrize(
+    ("different", "said"),
+    [
+        ({"file": Path("b.xyz")}, r"made with data.path=a.xyz, and asked for is data.path=b.xyz"),
+        ({"energy_key": None}, r"made with data.energy_key=REF_energy, and asked for is data.energy_key=null"),
+        ({"limit": 5.0}, r"made with data.max_force=50.0, and asked for is data.max_force=5.0"),
+        ({"subset": Subset(min_atoms=4)}, r"data.subset.min_atoms=null, and asked for is data.subset.min_atoms=4"),
+        (
+            {"forces_key": None, "energy_key": "E"},
+            r"asked for is data.energy_key=E data.forces_key=null; give the options that it was made with",
+        ),
+    ],
+)
+def test_a_set_that_was_made_with_other_options_is_refused_with_those(tmp_path, different, said):
+    file = saved(tmp_path / "a.xyz", molecules(4))
+    found = mine(file, tmp_path / "sets", Subset())
+    with pytest.raises(ConfigError, match=rf"data.prepared={found.path} was .*{said}"):
+        mine(**{"file": file, "where": found.path, "subset": Subset(), **different})
+
+
+def test_a_set_of_a_file_that_is_here_and_another_is_refused(tmp_path):
+    found = mine(saved(tmp_path / "a.xyz", molecules(4)), tmp_path / "sets")
+    other = tmp_path / "other"
+    other.mkdir()
+    with pytest.raises(ConfigError, match=r"made with bytes of a.xyz=\d+, and asked for is bytes of a.xyz=\d+"):
+        mine(saved(other / "a.xyz", molecules(6)), found.path)
+
+
+def test_a_published_set_may_come_from_elsewhere_but_not_be_read_in_another_way(tmp_path):
+    def published(reader, source, file):
+        return origin_of(partial(reader, {"train": {"name": file, "url": source}}, source), None, 50.0)
+
+    def read(files, source):
+        raise AssertionError
+
+    def other(files, source):
+        raise AssertionError
+
+    made = published(read, None, "train.tar.gz")
+    provenance.check_agrees(tmp_path, made, published(read, "mirror", "train.tar.gz"))
+    with pytest.raises(ConfigError, match=r"data.files.train.name=train.tar.gz, and asked for is .*=old.tar.gz"):
+        provenance.check_agrees(tmp_path, made, published(read, None, "old.tar.gz"))
+    with pytest.raises(ConfigError, match=r"reader=.*\.read, and asked for is reader=.*\.other"):
+        provenance.check_agrees(tmp_path, made, published(other, None, "train.tar.gz"))
+
+
+def test_a_set_by_other_readers_is_taken_where_it_is_named_and_that_is_said(tmp_path, monkeypatch, caplog):
+    file = saved(tmp_path / "a.xyz", molecules(4))
+    found = mine(file, tmp_path / "sets")
+    monkeypatch.setattr(provenance, "READERS", provenance.READERS + 1)
+    with caplog.at_level("WARNING"):
+        assert mine(file, found.path).path == found.path
+    assert "was made by another version of jointkd's readers" in caplog.text

@@ -1,0 +1,124 @@
+"""Students as ASE calculators."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms, units
+from ase.build import bulk
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from ase.md.verlet import VelocityVerlet
+
+from jointkd.deploy.ase import JointKD
+from jointkd.errors import ConfigError, DataError
+from jointkd.structures.batch import total_energy
+from jointkd.students.derivatives import predict
+from jointkd.students.painn import PaiNN
+from jointkd.students.student_file import SavedStudent, build, save_student
+from tests.structures import ETHANOL, PEROVSKITE, TRICLINIC, batch_of
+
+FREE = {1: -13.0, 6: -1030.0, 8: -2040.0, 11: -4400.0, 17: -12500.0, 22: -23000.0, 38: -800.0}
+PAINN = {"_target_": "jointkd.students.painn.PaiNN", "width": 8, "layers": 2, "radial": 6, "cutoff": 4.0}
+GEMNET = {"_target_": "jointkd.students.gemnet.GemNet", "width": 8, "blocks": 1, "cutoff": 4.0}
+
+
+class Own(PaiNN):
+    """A user's student."""
+
+
+def made(folder: Path, config: dict[str, Any], references: dict[int, float] = FREE) -> Path:
+    """A student's file with seeded random weights in float64."""
+    torch.manual_seed(3)
+    student = build(config, torch.float64)
+    for parameter in student.parameters():  # output layers begin at zero
+        torch.nn.init.normal_(parameter, std=0.3)
+    file = folder / "student.safetensors"
+    save_student(file, SavedStudent(config, student.state_dict(), references, {}))
+    return file
+
+
+CONSERVATIVE = [{**PAINN, "conservative": True}, {**GEMNET, "conservative": True}]
+
+
+@pytest.mark.parametrize("config", CONSERVATIVE, ids=["painn", "gemnet"])
+def test_forces_and_stress_are_those_of_finite_differences(tmp_path, config):
+    crystal = Atoms("SrTiO3", scaled_positions=PEROVSKITE, cell=3.9 * np.eye(3) + 0.1 * np.array(TRICLINIC), pbc=True)
+    crystal.rattle(0.1, seed=1)
+    crystal.calc = JointKD(made(tmp_path, config), dtype="float64")
+    forces, stress = crystal.get_forces(), crystal.get_stress(voigt=False)
+    assert np.abs(forces).max() > 0.01
+    assert np.abs(stress).max() > 1e-4
+    np.testing.assert_allclose(forces, calculate_numerical_forces(crystal, 1e-4), atol=1e-6 * np.abs(forces).max())
+    numerical = calculate_numerical_stress(crystal, 1e-4, voigt=False)
+    np.testing.assert_allclose(stress, numerical, atol=1e-5 * np.abs(stress).max())
+
+
+def test_energies_are_those_of_training_on_top_of_the_references(tmp_path):
+    file = made(tmp_path, PAINN)
+    atoms = ETHANOL.copy()
+    atoms.calc = JointKD(tmp_path, dtype="float64")  # a run's folder, which holds the file
+    batch = batch_of(ETHANOL)
+    prediction = predict(atoms.calc.student, batch)
+    references = sum(FREE[int(z)] for z in atoms.numbers)
+    energy = float(total_energy(prediction.atomic_energies, batch)) + references
+    assert atoms.get_potential_energy() == pytest.approx(energy, abs=1e-9)
+    assert atoms.get_potential_energies().sum() + references == pytest.approx(energy, abs=1e-9)
+    np.testing.assert_allclose(atoms.get_forces(), prediction.forces.numpy(), atol=1e-12)
+    atoms.calc = JointKD(file)
+    assert atoms.get_potential_energy() == pytest.approx(energy, rel=1e-6)
+
+
+def test_results_follow_the_atoms(tmp_path):
+    atoms = bulk("NaCl", "rocksalt", a=5.6)
+    atoms.calc = JointKD(made(tmp_path, CONSERVATIVE[0]))
+    first = atoms.get_potential_energy()
+    atoms.set_cell(atoms.cell * 1.02, scale_atoms=True)
+    second = atoms.get_potential_energy()
+    atoms.numbers[0] = 17
+    assert len({first, second, atoms.get_potential_energy()}) == 3
+
+
+def test_a_conservative_student_conserves_energy(tmp_path):
+    atoms = ETHANOL.copy()
+    atoms.calc = JointKD(made(tmp_path, CONSERVATIVE[0]), dtype="float64")
+    dynamics = VelocityVerlet(atoms, timestep=0.2 * units.fs)
+    before = atoms.get_total_energy()
+    dynamics.run(50)
+    assert atoms.get_kinetic_energy() > 0.01
+    assert atoms.get_total_energy() == pytest.approx(before, abs=0.01 * atoms.get_kinetic_energy())
+
+
+def test_a_student_with_a_force_head_has_no_stress(tmp_path):
+    atoms = bulk("NaCl", "rocksalt", a=5.6)
+    atoms.calc = JointKD(made(tmp_path, PAINN))
+    with pytest.raises(PropertyNotImplementedError):
+        atoms.get_stress()
+
+
+def test_an_element_that_the_student_was_not_trained_on_is_refused(tmp_path):
+    atoms = Atoms("SiH4", np.eye(5, 3))
+    atoms.calc = JointKD(made(tmp_path, PAINN, {1: -13.0}))
+    with pytest.raises(DataError, match="the student was not trained on Si; it knows H"):
+        atoms.get_potential_energy()
+
+
+def test_energies_of_a_file_without_references_count_from_zero(tmp_path):
+    atoms = ETHANOL.copy()
+    atoms.calc = JointKD(made(tmp_path, PAINN, {}), dtype="float64")
+    assert atoms.get_potential_energy() == pytest.approx(atoms.get_potential_energies().sum())
+
+
+def test_a_precision_that_is_none_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="dtype=float16 is not a precision of students"):
+        JointKD(made(tmp_path, PAINN), dtype="float16")
+
+
+def test_a_students_own_class_is_found_by_its_import_path(tmp_path):
+    file = made(tmp_path, {**PAINN, "_target_": f"{__name__}.Own"})
+    assert isinstance(JointKD(file).student, Own)
+    save_student(file, SavedStudent({"_target_": "nowhere.Own"}, {"a": torch.ones(1)}, {}, {}))
+    with pytest.raises(DataError, match=r"the student nowhere\.Own is not here .*; put its module on PYTHONPATH"):
+        JointKD(file)

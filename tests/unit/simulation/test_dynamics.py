@@ -1,0 +1,28 @@
+"""What moves atoms, with no warning of ASE's."""
+
+import numpy as np
+import pytest
+from ase.build import bulk, molecule
+from ase.calculators.lj import LennardJones
+
+from jointkd.simulation.dynamics import engine, thermalize
+
+
+def test_momenta_are_of_the_temperature_asked_for_and_the_same_for_the_same_seed():
+    atoms = bulk("Cu", cubic=True) * (10, 10, 10)
+    thermalize(atoms, 300.0, np.random.default_rng(1))
+    assert atoms.get_temperature() == pytest.approx(300.0, rel=0.05)
+    again = atoms.copy()
+    thermalize(again, 300.0, np.random.default_rng(1))
+    np.testing.assert_array_equal(again.get_momenta(), atoms.get_momenta())
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("ensemble", ["nvt", "nve"])
+def test_nothing_that_ase_will_take_away_is_used(ensemble):
+    atoms = molecule("CH3OH")
+    atoms.calc = LennardJones()
+    atoms.calc.student = atoms.calc  # nve asks it whether energy is conserved
+    atoms.calc.conservative = True
+    thermalize(atoms, 300.0, np.random.default_rng(0))
+    engine(atoms, ensemble, 300.0, 0.1, 0.01, np.random.default_rng(0)).run(2)

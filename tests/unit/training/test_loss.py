@@ -1,0 +1,144 @@
+"""The joint objective's terms and their sum."""
+
+import pytest
+import torch
+
+from jointkd.errors import ConfigError
+from jointkd.structures.batch import Prediction, collate
+from jointkd.students.derivatives import predict
+from jointkd.students.painn import PaiNN
+from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian, weighted_sum
+from jointkd.training.norms import NORMS
+from tests.structures import CUTOFF, ETHANOL, WATER, labelled
+
+TERMS = {
+    "energy": Energy(5, "mae"),
+    "forces": Forces(100, "l2"),
+    "atomic_energy": AtomicEnergy(20, "mae"),
+    "hessian": Hessian(400, "l2", rows=2),
+}
+
+
+@pytest.fixture
+def batch():
+    return collate([labelled(ETHANOL, 2, seed=1), labelled(WATER, 2, seed=2)], torch.float64)
+
+
+@pytest.fixture
+def prediction(batch) -> Prediction:
+    torch.manual_seed(0)
+    return Prediction(
+        torch.randn_like(batch.teacher_atomic_energies),
+        torch.randn_like(batch.forces),
+        torch.randn_like(batch.hessian_rows),
+    )
+
+
+def test_each_term_is_the_mean_that_the_paper_writes(batch, prediction):
+    parts = [slice(0, 9), slice(9, 12)]
+    expected = {
+        "energy": sum(
+            abs(float(prediction.atomic_energies[part].sum() - batch.energy[b])) / (part.stop - part.start)
+            for b, part in enumerate(parts)
+        )
+        / 2,
+        "forces": float((prediction.forces - batch.forces).square().sum(1).sqrt().mean()),
+        "atomic_energy": float((prediction.atomic_energies - batch.teacher_atomic_energies).abs().mean()),
+        "hessian": sum(
+            float((prediction.hessian_rows - batch.hessian_rows)[part, row].square().sum(1).sqrt().sum()) / 2
+            for part in parts
+            for row in range(2)
+        )
+        / 12,
+    }
+    shares = {name: term(prediction, batch) for name, term in TERMS.items()}
+    loss, means = weighted_sum(TERMS, shares)
+    for name, value in expected.items():
+        assert float(means[name]) == pytest.approx(value, rel=1e-12), name
+    weights = {"energy": 5, "forces": 100, "atomic_energy": 20, "hessian": 400}
+    assert float(loss) == pytest.approx(sum(weights[name] * value for name, value in expected.items()), rel=1e-12)
+
+
+def test_a_perfect_prediction_costs_nothing_and_has_finite_gradients(batch):
+    positions = torch.zeros_like(batch.forces, requires_grad=True)
+    prediction = Prediction(batch.teacher_atomic_energies, batch.forces + positions, batch.hessian_rows)
+    total = TERMS["forces"](prediction, batch).total
+    total.backward()
+    assert float(total.detach()) == 0
+    assert torch.isfinite(positions.grad).all()
+
+
+@pytest.mark.parametrize(("name", "expected"), [("mae", 3.5), ("l2", 5.0), ("mse", 12.5), ("huber", 0.03495)])
+def test_norms_measure_a_vector(name, expected):
+    assert float(NORMS[name](torch.tensor([[3.0, 4.0]]))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_unknown_norm_is_refused_with_the_known_ones():
+    with pytest.raises(ConfigError, match=r"norm='l3'.*mae, l2, mse, huber"):
+        Energy(1, "l3")
+
+
+@pytest.mark.parametrize("conservative", [False, True])
+def test_gradients_of_the_joint_loss_are_central_differences_of_it(batch, conservative):
+    torch.manual_seed(5)
+    student = PaiNN(width=8, layers=2, radial=6, cutoff=CUTOFF, conservative=conservative).double()
+    parameters = dict(student.named_parameters())
+
+    def loss() -> torch.Tensor:
+        prediction = predict(student, batch, batch.row_ids)
+        return weighted_sum(TERMS, {name: term(prediction, batch) for name, term in TERMS.items()})[0]
+
+    loss().backward()
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in parameters.items():
+        direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        expected = float((parameter.grad * direction).sum())
+        step = 1e-6
+        with torch.no_grad():
+            values = []
+            for sign in (1, -1):
+                parameter += sign * step * direction
+                values.append(float(loss().detach()))
+                parameter -= sign * step * direction
+        difference = (values[0] - values[1]) / (2 * step)
+        assert difference == pytest.approx(expected, rel=1e-5, abs=1e-4), name
+
+
+def test_a_structure_with_entries_beyond_the_limit_counts_next_to_nothing(batch, prediction):
+    batch.hessian_rows[3, 1, 2] = -2e4  # of ethanol; water is within the limit
+    strange, sound = (Hessian(400, "l2", rows=2, limit=limit)(prediction, batch) for limit in (1e4, 3e4))
+    norms = (prediction.hessian_rows - batch.hessian_rows).square().sum(-1).sqrt()
+    assert float(sound.total) == pytest.approx(float(norms.sum()), rel=1e-12)
+    assert float(strange.total) == pytest.approx(float(1e-8 * norms[:9].sum() + norms[9:].sum()), rel=1e-12)
+    assert float(strange.number) == float(sound.number) == 24
+
+
+def test_what_the_limit_makes_faint_is_counted_in_the_log_ever_more_rarely(batch, prediction, caplog):
+    term = Hessian(400, "l2", rows=2, limit=1e4)
+    term(prediction, batch)
+    assert not caplog.records
+    batch.hessian_rows[3, 1, 2] = 2e4
+    for _ in range(5):
+        term(prediction, batch)
+    said = [record.getMessage() for record in caplog.records]
+    assert [int(line.split(": ")[1].split()[0]) for line in said] == [1, 2, 4]
+    assert "hessian.limit=10000" in said[0]
+
+
+def test_atoms_on_which_an_ensemble_disagrees_count_less(batch, prediction):
+    batch.teacher_energy_spread = torch.zeros(len(batch.teacher_atomic_energies), dtype=torch.float64)
+    plain = AtomicEnergy(20, "mae")(prediction, batch)
+    agreed = AtomicEnergy(20, "mae", spread=0.1)(prediction, batch)
+    assert agreed == plain
+    batch.teacher_energy_spread[3:5] = torch.tensor([0.1, 0.3])
+    errors = (prediction.atomic_energies - batch.teacher_atomic_energies).abs()
+    doubted = AtomicEnergy(20, "mae", spread=0.1)(prediction, batch)
+    assert float(plain.total - doubted.total) == pytest.approx(float(errors[3] / 2 + 0.9 * errors[4]))
+    assert doubted.number == plain.number
+    assert AtomicEnergy(20, "mae")(prediction, batch) == plain
+
+
+@pytest.mark.parametrize("spread", [0.0, -1.0])
+def test_a_spread_is_an_energy(spread):
+    with pytest.raises(ConfigError, match=r"atomic_energy\.spread"):
+        AtomicEnergy(20, "mae", spread=spread)
