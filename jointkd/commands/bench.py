@@ -19,11 +19,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from jointkd.commands.train import build, join_labels
+from jointkd.commands.build import build, join_labels, teacher_spec
 from jointkd.data.datamodule import DistillationData
 from jointkd.data.dataset import Distillation
 from jointkd.labelling.batching import Batching
-from jointkd.labelling.remote import built_teacher
 from jointkd.labels.records import choose_rows
 from jointkd.runtime import keep_freed_memory
 from jointkd.students.derivatives import predict
@@ -33,7 +32,7 @@ from jointkd.training.module import DistillationModule
 log = logging.getLogger(__name__)
 
 
-def bench(config: DictConfig) -> None:
+def run(config: DictConfig) -> None:
     """Measure training steps, labelling and start-up; print a table and write bench.json to the run's folder."""
     torch.set_num_threads(config.bench.threads)
     keep_freed_memory()  # as training and labelling on a CPU do
@@ -153,7 +152,9 @@ def resident(field: str) -> int:
 
 def labelling(config: DictConfig, data: DistillationData) -> dict[str, Any]:
     """Hessian rows per second of the teacher, and how far memory rises."""
-    teacher = built_teacher(config)
+    spec = teacher_spec(config)
+    assert spec is not None  # as `training` has its labels
+    teacher = spec.build()
     frames = list(data.frames["train"][:8])
     rows = max(1, config.bench.label_rows // len(frames))
     row_ids = {frame.key: choose_rows(frame.key, len(frame), rows, 0) for frame in frames}

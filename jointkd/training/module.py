@@ -10,16 +10,11 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from jointkd.errors import ConfigError, DivergedError
+from jointkd.evaluation.metrics import METRICS
 from jointkd.structures.batch import Piece, Prediction, atoms_per_structure, total_energy
 from jointkd.students.derivatives import predict
 from jointkd.training.loss import Term, weighted_sum
 
-METRICS = {
-    "energy_mae_meV_per_atom": "mean over structures of |Ê - E| / N",
-    "force_mae_meV_per_A": "mean over force components of |F̂ - F|",
-    "atomic_energy_mae_meV": "mean over atoms of |Ê_i - E_i of the teacher|",
-    "hessian_row_mae_eV_per_A2": "mean over entries of the sampled rows of |Ĥ - H of the teacher|",
-}
 MONITOR = "val/force_mae_meV_per_A"
 HEAVIEST_ELEMENT = 118
 

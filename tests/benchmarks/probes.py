@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from jointkd.cli.options import PACKAGE
+from jointkd.cli.config_tree import PACKAGE
 from jointkd.data.readers import extxyz
 from jointkd.labels.store import LabelStore
 from jointkd.structures.batch import collate

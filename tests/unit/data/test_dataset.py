@@ -10,6 +10,7 @@ from torch_geometric.data import Batch
 
 from jointkd.data.datamodule import DistillationData
 from jointkd.data.dataset import EpochBatches, ResumableLoader, StructureDataset, shuffled
+from jointkd.data.options import ReaderData
 from jointkd.data.splits import Split
 from jointkd.data.stored_neighbors import neighbors_of
 from jointkd.errors import ConfigError, LabelMismatch
@@ -45,8 +46,9 @@ def some():
 @pytest.fixture
 def data(tmp_path, some) -> DistillationData:
     """A data module with labels joined: 24 structures for training, 3 and 3 for validation and test."""
-    made = DistillationData("some", lambda: (some, FREE), Split(), batch_size=5, seed=3)
-    made.prepare_run(tmp_path, 4.0, torch.float64)
+    made = DistillationData(ReaderData(name="some", read=lambda: (some, FREE), split=Split(), batch_size=5, seed=3))
+    made.prepare_neighbors(4.0, torch.float64)
+    made.fit_references()
     made.join(store_of(tmp_path / "labels", some), train_rows=2, eval_rows=ROWS)
     return made
 
@@ -112,8 +114,9 @@ def test_every_row_of_the_test_split_is_used_in_the_same_order_in_every_epoch(da
 
 
 def test_energies_are_relative_to_references_before_they_are_rounded(tmp_path, some):
-    made = DistillationData("some", lambda: (some, FREE), Split())
-    made.prepare_run(tmp_path, 4.0, torch.float32)
+    made = DistillationData(ReaderData(name="some", read=lambda: (some, FREE), split=Split()))
+    made.prepare_neighbors(4.0, torch.float32)
+    made.fit_references()
     (batch,) = made.val_dataloader()
     assert batch.energy.dtype == batch.positions.dtype == torch.float32
     for frame, energy in zip(made.frames["val"], batch.energy.tolist(), strict=True):
@@ -285,26 +288,29 @@ def test_a_structure_is_not_changed_by_who_uses_it(data):
 @pytest.mark.parametrize("options", [{"split": "amin2025"}, {"split": Split(), "subset": "Br"}])
 def test_a_word_in_place_of_a_split_or_of_rules_is_refused(some, options):
     with pytest.raises(ConfigError, match=r"data\.(split=amin2025|subset=Br) is no"):
-        DistillationData("some", lambda: (some, FREE), **options)
+        DistillationData(ReaderData(name="some", read=lambda: (some, FREE), **options))
 
 
 def test_labels_of_other_structures_are_refused(tmp_path, some):
-    made = DistillationData("some", lambda: (some, FREE), Split())
-    made.prepare_run(tmp_path, 4.0, torch.float32)
+    made = DistillationData(ReaderData(name="some", read=lambda: (some, FREE), split=Split()))
+    made.prepare_neighbors(4.0, torch.float32)
+    made.fit_references()
     with pytest.raises(LabelMismatch, match=r"\d+ of 24 structures of the train split of data=some have no labels"):
         made.join(store_of(tmp_path / "labels", some[:20]), 1, 1)
 
 
 def test_fewer_stored_rows_than_training_asks_for_are_refused(tmp_path, some):
-    made = DistillationData("some", lambda: (some, FREE), Split())
-    made.prepare_run(tmp_path, 4.0, torch.float32)
+    made = DistillationData(ReaderData(name="some", read=lambda: (some, FREE), split=Split()))
+    made.prepare_neighbors(4.0, torch.float32)
+    made.fit_references()
     with pytest.raises(LabelMismatch, match=r"training asks for 3 Hessian rows .* set label.rows"):
         made.join(store_of(tmp_path / "labels", some, rows=2), 3, 2)
 
 
 def test_structures_that_the_teacher_could_not_label_are_left_out_and_counted(tmp_path, some, caplog):
-    made = DistillationData("some", lambda: (some, FREE), Split())
-    made.prepare_run(tmp_path, 4.0, torch.float32)
+    made = DistillationData(ReaderData(name="some", read=lambda: (some, FREE), split=Split()))
+    made.prepare_neighbors(4.0, torch.float32)
+    made.fit_references()
     failed = tuple(frame.key for frame in made.frames["train"][:2])
     with caplog.at_level("WARNING"):
         made.join(store_of(tmp_path / "labels", some, failed=failed), 1, 1)
@@ -313,8 +319,9 @@ def test_structures_that_the_teacher_could_not_label_are_left_out_and_counted(tm
 
 
 def test_a_split_that_the_teacher_could_not_label_at_all_is_refused(tmp_path, some):
-    made = DistillationData("some", lambda: (some, FREE), Split())
-    made.prepare_run(tmp_path, 4.0, torch.float32)
+    made = DistillationData(ReaderData(name="some", read=lambda: (some, FREE), split=Split()))
+    made.prepare_neighbors(4.0, torch.float32)
+    made.fit_references()
     failed = tuple(frame.key for frame in made.frames["test"])
     with pytest.raises(LabelMismatch, match=r"could label no structure of the test split .*broken"):
         made.join(store_of(tmp_path / "labels", some, failed=failed), 1, 1)
@@ -323,8 +330,9 @@ def test_a_split_that_the_teacher_could_not_label_at_all_is_refused(tmp_path, so
 def test_without_a_reference_calculation_energies_forces_and_zeros_are_the_teachers(tmp_path):
     some = frames(30)
     unlabelled = [type(frame)(frame.numbers, frame.positions) for frame in some]
-    made = DistillationData("some", lambda: (unlabelled, {}), Split(), reference="teacher")
-    made.prepare_run(tmp_path, 4.0, torch.float64)
+    made = DistillationData(ReaderData(name="some", read=lambda: (unlabelled, {}), split=Split(), reference="teacher"))
+    made.prepare_neighbors(4.0, torch.float64)
+    made.fit_references()
     made.join(store_of(tmp_path / "labels", some), 1, 1)
     assert made.references.energies == FREE
     energies = {frame.key: frame.energy for frame in some}
@@ -357,8 +365,9 @@ def test_the_spread_of_an_ensemble_reaches_the_batch(tmp_path, some):
     spreads = {frame.key: np.random.default_rng(number).random(len(frame)) for number, frame in enumerate(some)}
     labels = {key: one.read(key) for key in spreads}
     three.append({key: replace(labels[key], spread=Spread(0.1, spreads[key], labels[key].forces)) for key in spreads})
-    made = DistillationData("some", lambda: (some, FREE), Split(), batch_size=5)
-    made.prepare_run(tmp_path, 4.0, torch.float64)
+    made = DistillationData(ReaderData(name="some", read=lambda: (some, FREE), split=Split(), batch_size=5))
+    made.prepare_neighbors(4.0, torch.float64)
+    made.fit_references()
     made.join(three, train_rows=2, eval_rows=2)
     batch = next(iter(made.train_dataloader()))
     expected = np.concatenate([spreads[key] for key in batch.key])
