@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from jointkd.data.dataset import Distillation
 from jointkd.labelling.batching import Batching
 from jointkd.labels.records import choose_rows
 from jointkd.runtime import keep_freed_memory
+from jointkd.structures.batch import Structure
+from jointkd.students.base import Student
 from jointkd.students.derivatives import predict
 from jointkd.training.loss import Term, weighted_sum
 from jointkd.training.module import DistillationModule
@@ -99,9 +102,10 @@ def training(config: DictConfig, module: DistillationModule, data: DistillationD
     }
 
 
-def batch_with_rows(data: Any, rows: int) -> Any:
+def batch_with_rows(data: DistillationData, rows: int) -> Structure:
     """The first training batch, with `rows` Hessian rows per structure."""
     teacher = data.teacher["train"]
+    assert teacher is not None
     data.teacher["train"] = Distillation(teacher.store, teacher.alignment, rows)
     return next(iter(data.train_dataloader()))
 
@@ -116,15 +120,19 @@ def terms(config: DictConfig, method: str, rows: int) -> dict[str, Term]:
     return {name: instantiate(option) for name, option in options.items()}
 
 
-def stepper(student: Any, optimizer: torch.optim.Optimizer, terms: dict[str, Term], batch: Any) -> Callable[[], None]:
+def stepper(
+    student: Student, optimizer: torch.optim.Optimizer, terms: dict[str, Term], batch: Structure
+) -> Callable[[], None]:
     """One training step: prediction, loss, backward, update."""
     rows = max(term.rows for term in terms.values())
+    trimmed = batch
+    if rows:
+        assert batch.row_ids is not None
+        assert batch.hessian_rows is not None
+        trimmed = replace(batch, row_ids=batch.row_ids[:, :rows], hessian_rows=batch.hessian_rows[:, :rows])
 
     def step() -> None:
-        prediction = predict(student, batch, batch.row_ids[:, :rows] if rows else None)
-        trimmed = batch.clone()
-        if rows:
-            trimmed.hessian_rows = batch.hessian_rows[:, :rows]
+        prediction = predict(student, trimmed, trimmed.row_ids if rows else None)
         loss, _ = weighted_sum(terms, {name: term(prediction, trimmed) for name, term in terms.items()})
         optimizer.zero_grad()
         loss.backward()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from jointkd.errors import ConfigError, DataError
 from jointkd.files.atomic import write_whole
 from jointkd.runtime import default_dtype
+from jointkd.students.base import Student
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def load_student(path: Path) -> tuple[nn.Module, SavedStudent]:
     return student, saved
 
 
-def load_weights(student: nn.Module, path: Path) -> SavedStudent:
+def load_weights(student: nn.Module | Student, path: Path) -> SavedStudent:
     """Load a file's weights into a student that was built to the same configuration; what else the file holds.
 
     A different max_neighbors is a warning: it changes the graph, not what the weights are. Raises ConfigError with
@@ -131,7 +132,7 @@ def student_class(target: str) -> type[nn.Module]:
 
 
 def check_weights(
-    student: nn.Module,
+    student: nn.Module | Student,
     weights: dict[str, Tensor],
     place: str,
     remedy: str,

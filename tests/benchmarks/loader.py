@@ -99,7 +99,7 @@ def stepper(student: Any, device: str) -> Callable[[Any], None]:
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-6)
 
     def step(batch: Any) -> None:
-        batch = batch.to(device, non_blocking=True)
+        batch = batch.to(device)
         prediction = predict(student, batch, batch.row_ids)
         loss, _ = weighted_sum(terms, {name: term(prediction, batch) for name, term in terms.items()})
         optimizer.zero_grad()
