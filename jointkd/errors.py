@@ -1,6 +1,8 @@
 """What a user can put right. Every entry point prints such an error as one line and exits with status 1."""
 
 import errno
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
@@ -8,15 +10,34 @@ Kind = TypeVar("Kind", bound=BaseException)
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
-def behind(error: BaseException | None, kind: type[Kind]) -> Kind | None:
-    """The error of a kind that is an error or its cause, or the cause of that."""
+def find_cause(error: BaseException | None, kind: type[Kind]) -> Kind | None:
+    """The first error of a kind in a chain of causes that begins with the error itself; None where there is none."""
     while error is not None and not isinstance(error, kind):
         error = error.__cause__
     return error
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or the name of its class where it has none."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """A hint at the known word nearest to one that is not known, ready to stand before a remedy; empty if none is near.
+
+    likeness: from 0 to 1, how alike two words must be (`difflib.get_close_matches`).
+    """
+    nearest = get_close_matches(word, list(known), n=1, cutoff=likeness)
+    return f"did you mean {nearest[0]}? " if nearest else ""
+
+
 class UserError(Exception):
-    """A mistake that the user can mend: `problem` names the value and its place, `remedy` what to do."""
+    """A mistake that the user can mend: `problem` names the value and its place, `remedy` what to do.
+
+    printed_to: the file (device, inode) on which a command has already printed it, so that no launcher prints it twice.
+    """
+
+    printed_to: tuple[int, int] | None = None
 
     def __init__(self, problem: str, remedy: str) -> None:
         self.problem = " ".join(problem.split())
@@ -71,3 +92,18 @@ class StorageError(UserError):
 
 class DivergedError(UserError):
     """Training that ran into numbers that are not finite."""
+
+
+def user_error(error: Exception) -> UserError | None:
+    """The user's mistake behind an error, also where the operating system refused; None for an error that is ours."""
+    mistake = find_cause(error, UserError)
+    if mistake is not None:
+        return mistake
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        where = error.filename or "the run's folder"
+        return StorageError(
+            f"{where} cannot be written ({error.strerror})", "free some space, then go on from what is there"
+        )
+    if isinstance(error, PermissionError | NotADirectoryError):
+        return StorageError(str(error), "see to its permissions, or name another place")
+    return None

@@ -1,16 +1,8 @@
-"""python -m jointkd.evaluate run=outputs/…: the test metrics of a finished run."""
-
-from omegaconf import DictConfig
+"""python -m jointkd.evaluate: the test metrics of a finished run."""
 
 from jointkd.cli.command import command
 
-
-@command("evaluate")
-def main(config: DictConfig) -> None:
-    from jointkd.commands.train import evaluate
-
-    evaluate(config)
-
+main = command("evaluate")
 
 if __name__ == "__main__":
     main()

@@ -1,16 +1,8 @@
-"""python -m jointkd.import_checkpoint checkpoint=best_checkpoint.pt output=student.safetensors: of the prior art."""
-
-from omegaconf import DictConfig
+"""python -m jointkd.import_checkpoint: a student from a checkpoint of fairchem-core 1.x."""
 
 from jointkd.cli.command import command
 
-
-@command("import_checkpoint")
-def main(config: DictConfig) -> None:
-    from jointkd.students.import_fairchem import import_checkpoint
-
-    import_checkpoint(str(config.checkpoint), str(config.output), config.ema, config.scale)
-
+main = command("import_checkpoint")
 
 if __name__ == "__main__":
     main()

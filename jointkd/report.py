@@ -1,16 +1,8 @@
-"""python -m jointkd.report runs=outputs/…: a table, a picture and a summary of many runs by method."""
-
-from omegaconf import DictConfig
+"""python -m jointkd.report: a table, a picture and a summary of many runs."""
 
 from jointkd.cli.command import command
 
-
-@command("report")
-def main(config: DictConfig) -> None:
-    from jointkd.reports.tables import report
-
-    report(config)
-
+main = command("report")
 
 if __name__ == "__main__":
     main()

@@ -5,7 +5,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from jointkd.cli import command  # noqa: F401  (registers the resolvers)
-from jointkd.cli.options import CONF
+from jointkd.cli.config_tree import CONF
 
 
 def composed(*overrides: str) -> DictConfig:

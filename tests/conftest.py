@@ -39,10 +39,11 @@ TINY_MACE = {
 def tiny_mace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory of plain weights of a very small MACE for H, C, N, O with seeded random weights."""
     pytest.importorskip("mace")
+    from jointkd.runtime import default_dtype
     from jointkd.teachers import mace, mace_model
 
     mace.import_mace()
-    with torch.random.fork_rng(devices=[]), mace.default_dtype(torch.float32):
+    with torch.random.fork_rng(devices=[]), default_dtype(torch.float32):
         torch.manual_seed(0)
         module = mace_model.build(TINY_MACE)
     directory = tmp_path_factory.mktemp("tiny_mace")

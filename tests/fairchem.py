@@ -1,5 +1,6 @@
 """Checkpoints as fairchem-core 1.x saves them, made of students of ours, and its own outputs where they are here."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from jointkd.structures.batch import Prediction, collate
-from jointkd.structures.neighbors import connected, neighbors
+from jointkd.structures.batch import Prediction, Structure, collate
+from jointkd.structures.neighbors import neighbors
 from jointkd.students.derivatives import predict
 from jointkd.students.fairchem_names import convert
 from jointkd.students.gemnet import GemNet
@@ -47,12 +48,12 @@ def loaded(checkpoint: dict[str, Any], folder: Path, **options: Any) -> nn.Modul
     return load_student(output)[0].requires_grad_(False)
 
 
-def batch_of_case(case: dict[str, Any], cutoff: float) -> Any:
+def batch_of_case(case: dict[str, Any], cutoff: float) -> Structure:
     periodic = case["cell"] is not None
     positions = case["positions"].double().numpy()
     cell = case["cell"].double().numpy() if periodic else np.zeros((3, 3))
     found = neighbors(positions, cell, np.array([periodic] * 3), cutoff)
-    return collate([connected(case["numbers"].long().numpy(), positions, found)], torch.float64)
+    return collate([Structure.from_arrays(case["numbers"].long().numpy(), positions, found)], torch.float64)
 
 
 def predicted(student: Any, case: dict[str, Any], every: bool = False) -> Prediction:
@@ -86,9 +87,7 @@ def central_differences(student: Any, case: dict[str, Any], step: float = 1e-5) 
     batch = batch_of_case(case, student.cutoff)
 
     def forces(by: Tensor) -> Tensor:
-        moved = batch.clone()
-        moved.positions = batch.positions + by
-        result: Any = predict(student, moved).forces
+        result: Any = predict(student, replace(batch, positions=batch.positions + by)).forces
         return result.reshape(-1)
 
     shifts = step * torch.eye(batch.positions.numel(), dtype=torch.float64).view(-1, *batch.positions.shape)

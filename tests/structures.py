@@ -1,14 +1,12 @@
 """Small structures and students that many tests share."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 
-from jointkd.structures.batch import Structure, collate
-from jointkd.structures.neighbors import connected, neighbors
+from jointkd.structures.batch import TENSORS, Structure, collate
+from jointkd.structures.neighbors import neighbors
 
 CUTOFF = 4.0
 
@@ -45,21 +43,21 @@ SPECIAL = {  # where symmetry, or a want of neighbours, makes roots, angles and 
 }
 
 
-def structure(atoms: Atoms, cutoff: float = CUTOFF, **fields: Any) -> Structure:
+def structure(atoms: Atoms, cutoff: float = CUTOFF, **labels: torch.Tensor) -> Structure:
     """A structure with neighbours, in float64."""
-    return connected(
-        atoms.numbers,
-        atoms.positions.copy(),
-        neighbors(atoms.positions, atoms.cell.array, atoms.pbc, cutoff),
-        cell=torch.from_numpy(atoms.cell.array)[None],
-        pbc=torch.from_numpy(atoms.pbc)[None],
-        **fields,
-    )
+    found = neighbors(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
+    return Structure.from_arrays(atoms.numbers, atoms.positions.copy(), found, **labels)
 
 
-def batch_of(*many: Atoms, cutoff: float = CUTOFF) -> Any:
+def batch_of(*many: Atoms, cutoff: float = CUTOFF) -> Structure:
     """A batch in float64."""
     return collate([structure(atoms, cutoff) for atoms in many], torch.float64)
+
+
+def equal(ours: Structure, theirs: Structure) -> bool:
+    """Whether all tensors are the same, bit by bit, and in the same dtypes."""
+    pairs = [(getattr(ours, name), getattr(theirs, name)) for name in TENSORS]
+    return all(a is b is None or (a.dtype == b.dtype and torch.equal(a, b)) for a, b in pairs)
 
 
 def labelled(atoms: Atoms, rows: int, seed: int = 0) -> Structure:

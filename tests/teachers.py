@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from jointkd.errors import MissingExtra, TeacherError
+from jointkd.labelling.plan import LabelOptions, LabelPlace, LabelPlan
 from jointkd.labels.records import TeacherIdentity, TeacherLabels, choose_rows
 from jointkd.structures.frame import Frame
+from jointkd.teachers.spec import TeacherSpec
 
 IDENTITY = TeacherIdentity(
     name="numbers",
@@ -97,3 +99,11 @@ class PackagedTeacher(NumberTeacher):
 def calls_in(file: Path) -> list[str]:
     """The keys of the structures that a teacher was asked for, in order."""
     return file.read_text().split() if file.exists() else []
+
+
+def plan_of(teacher: str, folder: Path, path: Path, count: int, shard_size: int = 4) -> LabelPlan:
+    """Labels in `path` of `count` structures by a class of this module, which writes what it does to `folder`."""
+    spec = TeacherSpec(f"tests.teachers.{teacher}", {"name": "numbers", "dtype": "float64", "folder": str(folder)})
+    options = LabelOptions(path=str(path), rows=4, eval_rows=2, shard_size=shard_size)
+    place = LabelPlace(spec, options, "toy")
+    return LabelPlan.of(place, {"train": frames_of(count), "val": [], "test": []}, adopted=False)

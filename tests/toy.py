@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from jointkd.data.datamodule import DistillationData
+from jointkd.data.options import ReaderData
 from jointkd.data.splits import Split
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.labels.store import LabelStore
@@ -57,9 +58,12 @@ def toy_store(path: Path, frames: list[Frame]) -> LabelStore:
 def toy_data(path: Path, **options: Any) -> DistillationData:
     """The data module of toy frames with toy labels joined, in float64."""
     frames = toy_frames()
-    data = DistillationData("toy", read=lambda: (frames, FREE), split=Split(train=0.6, val=0.2, test=0.2), **options)
+    data = DistillationData(
+        ReaderData(name="toy", read=lambda: (frames, FREE), split=Split(train=0.6, val=0.2, test=0.2), **options)
+    )
     path.mkdir(parents=True, exist_ok=True)
-    data.prepare_run(path, CUTOFF, torch.float64)
+    data.prepare_neighbors(CUTOFF, torch.float64)
+    data.fit_references()
     data.join(toy_store(path / "labels", frames), train_rows=2, eval_rows=1)
     return data
 

@@ -2,8 +2,6 @@
 
 import inspect
 import re
-from difflib import get_close_matches
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -14,52 +12,47 @@ from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from jointkd.cli.config_tree import CONF, choices, flatten, is_group, is_private
 from jointkd.cli.sweeps import check_launcher
-from jointkd.errors import ConfigError
+from jointkd.errors import ConfigError, did_you_mean, first_line
 
-PACKAGE = Path(__file__).parents[1]
-CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir())
-NOT_GROUPS = {"hydra", "sweep"}  # launchers for Hydra, sweeps for W&B
-NOT_TAKEN = {"teacher.python"}  # says where a teacher is built, not how
-PLAIN = {bool, int, float, str, NoneType}  # types that an annotation is checked for
+NOT_PASSED_ON = {"teacher.python"}  # says where a teacher is built, not how
+PLAIN = {bool, int, float, str, NoneType}  # the types that values are checked for
 
 
 def check_overrides(name: str, arguments: list[str]) -> None:
     """Check `arguments` against `conf/<name>.yaml` before anything is written.
 
-    Raises ConfigError that names the nearest option or choice, or an option that must be given and is not.
+    Raises ConfigError that names the nearest option or choice, or a required option that is missing.
     """
     try:
         overrides = [OverridesParser.create().parse_override(argument) for argument in arguments]
     except HydraException as error:
-        raise ConfigError(str(error).splitlines()[0], "write options as name=value") from error
+        raise ConfigError(first_line(error), "write options as name=value") from error
     for override in overrides:
         if override.key_or_group == "hydra/launcher":
             check_launcher(str(override.value()))
     overrides = [override for override in overrides if not override.is_hydra_override()]
     for override in overrides:
-        if is_group(override):
+        if is_group(override.key_or_group):
             check_choices(override)
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         try:
-            config = hydra.compose(name, [single(override) for override in overrides])
+            config = hydra.compose(name, [first_of_sweep(override) for override in overrides])
         except (HydraException, OmegaConfBaseException) as error:
-            chosen = hydra.compose(name, [single(override) for override in overrides if is_group(override)])
+            groups = [first_of_sweep(override) for override in overrides if is_group(override.key_or_group)]
+            chosen = hydra.compose(name, groups)
             for override in overrides:
-                if not (is_group(override) or override.is_add() or override.is_force_add()):
+                if not (is_group(override.key_or_group) or override.is_add() or override.is_force_add()):
                     check_exists(chosen, override.key_or_group)
             raise ConfigError(str(error), "see --help for the options") from error
-    for path, value in values(OmegaConf.to_container(config)).items():
+    for path, value in flatten(OmegaConf.to_container(config)).items():
         if value == MISSING:
             raise ConfigError(f"{path} is not set", f"give it as {path}=…")
 
 
-def is_group(override: Override) -> bool:
-    return override.key_or_group not in NOT_GROUPS and (CONF / override.key_or_group).is_dir()
-
-
-def single(override: Override) -> str:
-    """An override as it was written; of a sweep, one with the first of its values."""
+def first_of_sweep(override: Override) -> str:
+    """An override as it was written; of a sweep, the override with the first of its values."""
     line = override.input_line or ""
     if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
         return f"{override.key_or_group}={choices(override.key_or_group)[0]}"
@@ -68,85 +61,55 @@ def single(override: Override) -> str:
     return line
 
 
-def choices(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml") if not path.stem.startswith("_"))
-
-
-def groups() -> str:
-    """Every group of the configuration with its choices, a line each."""
-    names = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name not in NOT_GROUPS)
-    return "\n".join(f"  {name + '=':<12}{' | '.join(choices(name))}" for name in names)
-
-
 def check_choices(override: Override) -> None:
     """Raises ConfigError where a group is given a choice that it does not have."""
     group, known = override.key_or_group, choices(override.key_or_group)
     if override.value_type == ValueType.GLOB_CHOICE_SWEEP or override.is_delete():
         return
-    given = list(override.sweep_string_iterator()) if override.is_sweep_override() else override.value()
-    for choice in given if isinstance(given, list) else [given]:
+    chosen = list(override.sweep_string_iterator()) if override.is_sweep_override() else override.value()
+    for choice in chosen if isinstance(chosen, list) else [chosen]:
         if choice is not None and str(choice) not in known:
-            hint = nearest(str(choice), known)
+            hint = did_you_mean(str(choice), known)
             raise ConfigError(f"there is no {group}={choice}", f"{hint}choose one of {', '.join(known)}")
 
 
 def check_exists(config: DictConfig, path: str) -> None:
     """Raises ConfigError where a configuration has no option `path`, written with dots."""
-    known = values(OmegaConf.to_container(config))
+    known = flatten(OmegaConf.to_container(config))
     if path not in known:
         parent = path.rpartition(".")[0]
         siblings = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == parent]
         shown = [name for name in siblings if not is_private(name)]
         has = f"{parent or 'the top level'} has {', '.join(shown)}" if shown else "see --help for the options"
         add = f" (+{path}=… adds one that {known[f'{parent}._target_']} takes)" if "_target_" in siblings else ""
-        raise ConfigError(f"there is no option {path}", nearest(path, list(known)) + has + add)
-
-
-def values(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Every option of a tree of dictionaries, written with dots, and its value."""
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        found[f"{prefix}{name}"] = value
-        if isinstance(value, dict):
-            found |= values(value, f"{prefix}{name}.")
-    return found
-
-
-def is_private(path: str) -> bool:
-    """Whether an option is one of Hydra's own, such as `_target_`."""
-    return path.rpartition(".")[2].startswith("_")
-
-
-def nearest(word: str, known: list[str]) -> str:
-    found = get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"did you mean {found[0]}? " if found else ""
+        raise ConfigError(f"there is no option {path}", did_you_mean(path, known) + has + add)
 
 
 def check_values(config: DictConfig) -> None:
     """Raises ConfigError for an option that the class or function named by `_target_` beside it does not take, or
     whose annotation there rules the value out."""
-    written = values(OmegaConf.to_container(config))
-    for path, value in values(OmegaConf.to_container(config, resolve=True)).items():
+    written = flatten(OmegaConf.to_container(config))
+    for path, value in flatten(OmegaConf.to_container(config, resolve=True)).items():
         parent, _, name = path.rpartition(".")
         target = written.get(f"{parent}._target_" if parent else "_target_")
-        if target is None or is_private(path) or path in NOT_TAKEN:
+        if target is None or is_private(path) or path in NOT_PASSED_ON:
             continue
-        takes = inspect.signature(hydra.utils.get_object(target), eval_str=True).parameters
-        if name in takes:
-            check_type(path, value, written.get(path), plain_types(takes[name].annotation))
-        elif all(parameter.kind is not parameter.VAR_KEYWORD for parameter in takes.values()):
-            remedy = f"{nearest(name, list(takes))}{target} takes {', '.join(takes)}"
+        parameters = inspect.signature(hydra.utils.get_object(target), eval_str=True).parameters
+        if name in parameters:
+            check_type(path, value, written.get(path), plain_types(parameters[name].annotation))
+        elif all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters.values()):
+            remedy = f"{did_you_mean(name, parameters)}{target} takes {', '.join(parameters)}"
             raise ConfigError(f"there is no option {path}", remedy)
 
 
 def check_type(path: str, value: Any, written: Any, types: set[type]) -> None:
-    """Raises ConfigError for a value of none of `types`; where it was taken from another option, that one is named."""
+    """Raises ConfigError for a value of none of `types`; where it refers to another option, that one is named."""
     origin = re.fullmatch(r"\$\{([\w.]+)\}", str(written))
     unset = origin and value is None  # such as trainer.max_epochs, which a scheduler that is not used would count
     if types and type(value) in PLAIN - types and not unset:
-        wanted = " or ".join(sorted("null" if kind is NoneType else kind.__name__ for kind in types))
+        allowed = " or ".join(sorted("null" if kind is NoneType else kind.__name__ for kind in types))
         option = origin[1] if origin else path
-        raise ConfigError(f"{option}={value} is of the wrong type", f"give it a value of type {wanted}")
+        raise ConfigError(f"{option}={value} is of the wrong type", f"give it a value of type {allowed}")
 
 
 def plain_types(annotation: Any) -> set[type]:

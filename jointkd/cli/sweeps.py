@@ -1,4 +1,4 @@
-"""Runs of a sweep: what launches them must be installed, and what they start must repeat them, not the sweep."""
+"""Runs of a sweep: their launcher must be installed, and the processes that they start must repeat the run alone."""
 
 import importlib.util
 import os
@@ -36,11 +36,12 @@ def installed(package: str) -> bool:
 
 
 @contextmanager
-def alone(config: DictConfig) -> Iterator[None]:
-    """While a job of a sweep runs, let it look as if it had been started alone.
+def as_single_run(config: DictConfig) -> Iterator[None]:
+    """While a job of a sweep runs, make its command line and environment those of a single run.
 
-    DDP starts the other processes of a machine with the command line of the first and `hydra.run.dir`, and tells by the
-    environment whether that was done already. Raises ConfigError where another launcher holds the command line.
+    Lightning's DDP starts the other processes of a machine with the command line of the first (`sys.argv`) and
+    `hydra.run.dir`, and recognises by the environment whether it has done so already. This is the only place that
+    rewrites `sys.argv`. Raises ConfigError under a launcher whose own program holds the command line.
     """
     if processes(config) > 1 and "SLURM_NTASKS" not in os.environ:
         main = getattr(sys.modules["__main__"].__spec__, "name", "")

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from jointkd.commands.train import build, join_labels
+from jointkd.commands.build import build, join_labels, teacher_spec
 from jointkd.data.datamodule import DistillationData
 from jointkd.data.dataset import Distillation
 from jointkd.labelling.batching import Batching
-from jointkd.labelling.remote import built_teacher
 from jointkd.labels.records import choose_rows
 from jointkd.runtime import keep_freed_memory
+from jointkd.structures.batch import Structure
+from jointkd.students.base import Student
 from jointkd.students.derivatives import predict
 from jointkd.training.loss import Term, weighted_sum
 from jointkd.training.module import DistillationModule
@@ -33,7 +35,7 @@ from jointkd.training.module import DistillationModule
 log = logging.getLogger(__name__)
 
 
-def bench(config: DictConfig) -> None:
+def run(config: DictConfig) -> None:
     """Measure training steps, labelling and start-up; print a table and write bench.json to the run's folder."""
     torch.set_num_threads(config.bench.threads)
     keep_freed_memory()  # as training and labelling on a CPU do
@@ -100,9 +102,10 @@ def training(config: DictConfig, module: DistillationModule, data: DistillationD
     }
 
 
-def batch_with_rows(data: Any, rows: int) -> Any:
+def batch_with_rows(data: DistillationData, rows: int) -> Structure:
     """The first training batch, with `rows` Hessian rows per structure."""
     teacher = data.teacher["train"]
+    assert teacher is not None
     data.teacher["train"] = Distillation(teacher.store, teacher.alignment, rows)
     return next(iter(data.train_dataloader()))
 
@@ -117,15 +120,19 @@ def terms(config: DictConfig, method: str, rows: int) -> dict[str, Term]:
     return {name: instantiate(option) for name, option in options.items()}
 
 
-def stepper(student: Any, optimizer: torch.optim.Optimizer, terms: dict[str, Term], batch: Any) -> Callable[[], None]:
+def stepper(
+    student: Student, optimizer: torch.optim.Optimizer, terms: dict[str, Term], batch: Structure
+) -> Callable[[], None]:
     """One training step: prediction, loss, backward, update."""
     rows = max(term.rows for term in terms.values())
+    trimmed = batch
+    if rows:
+        assert batch.row_ids is not None
+        assert batch.hessian_rows is not None
+        trimmed = replace(batch, row_ids=batch.row_ids[:, :rows], hessian_rows=batch.hessian_rows[:, :rows])
 
     def step() -> None:
-        prediction = predict(student, batch, batch.row_ids[:, :rows] if rows else None)
-        trimmed = batch.clone()
-        if rows:
-            trimmed.hessian_rows = batch.hessian_rows[:, :rows]
+        prediction = predict(student, trimmed, trimmed.row_ids if rows else None)
         loss, _ = weighted_sum(terms, {name: term(prediction, trimmed) for name, term in terms.items()})
         optimizer.zero_grad()
         loss.backward()
@@ -153,7 +160,9 @@ def resident(field: str) -> int:
 
 def labelling(config: DictConfig, data: DistillationData) -> dict[str, Any]:
     """Hessian rows per second of the teacher, and how far memory rises."""
-    teacher = built_teacher(config)
+    spec = teacher_spec(config)
+    assert spec is not None  # as `training` has its labels
+    teacher = spec.build()
     frames = list(data.frames["train"][:8])
     rows = max(1, config.bench.label_rows // len(frames))
     row_ids = {frame.key: choose_rows(frame.key, len(frame), rows, 0) for frame in frames}

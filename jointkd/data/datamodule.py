@@ -1,33 +1,29 @@
 """The LightningDataModule: takes a prepared set, splits it, joins labels, serves batches."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from inspect import Parameter, Signature, signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import lightning
 import numpy as np
 import torch
 from ase.data import atomic_numbers, chemical_symbols
-from lightning.pytorch.utilities import rank_zero_only
 
 from jointkd.data.dataset import Distillation, EpochBatches, ResumableLoader, StructureDataset
-from jointkd.data.prepared import QUARANTINE, prepare
-from jointkd.data.provenance import Reader, Subset, origin_of
-from jointkd.data.readers import extxyz
+from jointkd.data.options import DataOptions
+from jointkd.data.prepared import QUARANTINE, PreparedSet, prepare
+from jointkd.data.provenance import origin_of
 from jointkd.data.references import References, align, least_squares
 from jointkd.data.row_sampling import check_sampling
-from jointkd.data.splits import FILE, SPLITS, Split, save, shared_groups
+from jointkd.data.splits import FILE, SPLITS, save, shared_groups
 from jointkd.data.stored_neighbors import NeighborsOf, neighbors_of
 from jointkd.data.subsets import compare_size
 from jointkd.errors import ConfigError, DataError, LabelMismatch
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.labels.store import LabelStore
-from jointkd.reports.dataset import report as write_report
 from jointkd.structures.batch import collate
 from jointkd.structures.frame import Frame, elements_of
 
@@ -37,55 +33,20 @@ log = logging.getLogger(__name__)
 class DistillationData(lightning.LightningDataModule):
     """Structures with reference labels and, once `join` was called, with a teacher's.
 
-    read: gives frames and free-atom energies; subset: leaves some of the frames out; expected_size: how many
-    structures there should then be, where a paper says it; reference: `data` (labels of the file) or `teacher`;
-    reference_energies: eV by chemical symbol; `fit` for a least-squares fit to the training split; None to take the
-    isolated atoms of the file, else the fit;
-    batch_size: structures per step over all ranks; workers: processes that load;
-    prepared: where prepared sets are kept, or one of them, None to keep nothing; report: write one beside the run.
+    Before it serves batches it must know the student's neighbours (`prepare_neighbors`) and, where the reference is not
+    the teacher, the zero of energy (`fit_references`).
     """
 
-    def __init__(
-        self,
-        name: str,
-        read: Reader,
-        split: Split,
-        reference: str = "data",
-        reference_energies: dict[str, float] | str | None = None,
-        max_force: float = 50.0,
-        batch_size: int = 4,
-        workers: int = 0,
-        seed: int = 0,
-        subset: Subset | None = None,
-        expected_size: int | None = None,
-        prepared: str | None = None,
-        report: bool = False,
-    ) -> None:
+    def __init__(self, options: DataOptions) -> None:
         super().__init__()
-        if not isinstance(split, Split):
-            raise ConfigError(f"data.split={split} is not known", "give data.split.by=…, or data.split.path=FILE")
-        if not (subset is None or callable(subset)):
-            raise ConfigError(f"data.subset={subset} is no rule", "give data.subset.contains_element=… or another rule")
-        if reference not in ("data", "teacher"):
-            raise ConfigError(f"data.reference={reference!r} is not known", "choose data or teacher")
-        if batch_size < 1:
-            raise ConfigError(f"data.batch_size={batch_size} is no number of structures", "give at least 1")
-        if workers < 0:
-            raise ConfigError(f"data.workers={workers} is no number of processes", "give 0 or more")
-        self.name: str = name
-        self.reference = reference
-        self.batch_size, self.workers, self.seed = batch_size, workers, seed
+        self.options = options
+        self.name: str = options.name
+        self.reference = options.reference
+        self.batch_size, self.workers, self.seed = options.batch_size, options.workers, options.seed
         self.dtype = torch.float32
-        self._chosen = reference_energies
-        self.expected_size, self.report = expected_size, report
-        if prepared is None:
-            self._folder = TemporaryDirectory(prefix="jointkd-")
-            prepared, origin = self._folder.name, {}
-        else:
-            origin = origin_of(read, subset, max_force)
-        self.source = prepare(Path(prepared).expanduser(), name, read, subset, max_force, origin)
-        self.split = split
-        everything, numbers = self.source.frames, split.numbers(self.source.frames)
+        self.source = self._prepared_set()
+        self.split = options.division
+        everything, numbers = self.source.frames, self.split.numbers(self.source.frames)
         self.frames: dict[str, Sequence[Frame]] = {part: everything.at(chosen) for part, chosen in numbers.items()}
         self.division = {part: [self.source.keys[number] for number in chosen] for part, chosen in numbers.items()}
         self.references: References | None = None
@@ -93,8 +54,18 @@ class DistillationData(lightning.LightningDataModule):
         self.cutoff = 0.0
         self.max_neighbors: int | None = None
 
-    def prepare_run(self, directory: Path, cutoff: float, dtype: torch.dtype, max_neighbors: int | None = None) -> None:
-        """Say what there is, and fix what the student needs to know; a report is written to the directory."""
+    def _prepared_set(self) -> PreparedSet:
+        options, reader = self.options, self.options.reader()
+        folder, origin = options.prepared, {}
+        if folder is None:
+            self._folder = TemporaryDirectory(prefix="jointkd-")
+            folder = self._folder.name
+        else:
+            origin = origin_of(reader, options.rules, options.max_force)
+        return prepare(Path(folder).expanduser(), options.name, reader, options.rules, options.max_force, origin)
+
+    def prepare_neighbors(self, cutoff: float, dtype: torch.dtype, max_neighbors: int | None = None) -> None:
+        """Fix the student's cutoff (Å), precision and cap on neighbours, and log what the data are."""
         self.cutoff, self.max_neighbors, self.dtype = cutoff, max_neighbors, dtype
         if max_neighbors is not None:
             log.warning(
@@ -102,17 +73,18 @@ class DistillationData(lightning.LightningDataModule):
                 "atoms; leave it null except to repeat the prior art",
                 max_neighbors,
             )
-        self._say_what_there_is()
-        if self.report:
-            rank_zero_only(write_report)(self.name, self.frames, self.find_neighbors(), cutoff, directory)
+        self._log_contents()
+
+    def fit_references(self) -> None:
+        """Find the per-element energies that training is relative to, unless they will be the teacher's."""
         if self.reference == "data":
             self.references = self._find_references()
             self.references.of(np.array(self.elements))
             energies = ", ".join(f"{chemical_symbols[z]} {e:.3f}" for z, e in self.references.energies.items())
             log.info("reference energies in eV (%s): %s", self.references.origin, energies)
 
-    def _say_what_there_is(self) -> None:
-        compare_size(self.name, len(self.source), self.expected_size)
+    def _log_contents(self) -> None:
+        compare_size(self.name, len(self.source), self.options.expected_size)
         for reason, count in self.source.manifest["set_aside"].items():
             log.warning("set aside %d structures: %s (%s)", count, reason, self.source.path / QUARANTINE)
         counts = ", ".join(f"{len(frames)} {split}" for split, frames in self.frames.items())
@@ -136,17 +108,17 @@ class DistillationData(lightning.LightningDataModule):
                 f"the structures of data={self.name} have no reference energies and forces",
                 "give data.energy_key and data.forces_key, or set data.reference=teacher",
             )
-        isolated = self.source.free_atom_energies
-        if self._chosen is None and isolated.keys() >= set(self.elements):
+        isolated, chosen = self.source.free_atom_energies, self.options.reference_energies
+        if chosen is None and isolated.keys() >= set(self.elements):
             return References({z: isolated[z] for z in self.elements}, "isolated atoms of the data")
-        if self._chosen is None or self._chosen == "fit":
+        if chosen is None or chosen == "fit":
             return least_squares(self.frames["train"])
-        if isinstance(self._chosen, str):
-            raise ConfigError(f"data.reference_energies={self._chosen}", "give fit, or energies in eV as {H: -13.6, …}")
-        for symbol, energy in self._chosen.items():
+        if isinstance(chosen, str):
+            raise ConfigError(f"data.reference_energies={chosen}", "give fit, or energies in eV as {H: -13.6, …}")
+        for symbol, energy in chosen.items():
             if symbol not in atomic_numbers or not isinstance(energy, int | float):
                 raise ConfigError(f"data.reference_energies has {symbol}: {energy}", "give eV by H, C, Si, …")
-        return References({atomic_numbers[symbol]: e for symbol, e in self._chosen.items()}, "data.reference_energies")
+        return References({atomic_numbers[symbol]: e for symbol, e in chosen.items()}, "data.reference_energies")
 
     @cached_property
     def elements(self) -> list[int]:
@@ -221,7 +193,7 @@ class DistillationData(lightning.LightningDataModule):
             for frame in self.labelled(split, store):
                 labels = store.read(frame.key, rows=False)
                 own = replace(frame, energy=labels.energy, forces=labels.forces.astype(float))
-                adopted.append(own.known_as(frame.key))
+                adopted.append(own.with_key(frame.key))
             self.frames[split] = adopted
         self.references = (
             References(identity.free_atom_energies, f"free atoms of {identity.name}")
@@ -261,30 +233,3 @@ class DistillationData(lightning.LightningDataModule):
         size = self.batch_size if shuffle else max(self.batch_size, 8)
         batches = EpochBatches(len(frames), size, self.seed, shuffle, rank, ranks, parts)
         return ResumableLoader(dataset, batches, partial(collate, dtype=self.dtype), self.workers if shuffle else 0)
-
-
-def of_module(function: Callable[..., DistillationData]) -> Callable[..., DistillationData]:
-    """Say of a function that its `**options` are those of `DistillationData`, so that they are checked as its own."""
-    own = dict(signature(function).parameters)
-    rest = own.popitem()[1]
-    assert rest.kind is Parameter.VAR_KEYWORD
-    options = {name: option for name, option in signature(DistillationData).parameters.items() if name != "read"}
-    named = [option.replace(kind=Parameter.KEYWORD_ONLY) for option in {**options, **own}.values()]
-    vars(function)["__signature__"] = Signature(named)
-    return function
-
-
-@of_module
-def from_file(
-    path: str | None,
-    energy_key: str | None,
-    forces_key: str | None,
-    units: dict[str, str],
-    group_key: str | None,
-    split_key: str | None,
-    format: str | None,
-    **options: Any,
-) -> DistillationData:
-    """The data module of files that ASE reads; see `extxyz.read` and `DistillationData`."""
-    read = partial(extxyz.read, path, energy_key, forces_key, units, group_key, split_key, format)
-    return DistillationData(read=read, **options)

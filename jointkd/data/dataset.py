@@ -1,20 +1,20 @@
 """Frames and labels become structures, and structures become batches in a fixed, resumable order."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from jointkd.data.references import Alignment, References
 from jointkd.data.row_sampling import drawn
 from jointkd.labels.store import LabelStore
-from jointkd.structures.batch import Piece, Structure
+from jointkd.structures.batch import MicroBatch, Structure
 from jointkd.structures.frame import Frame
-from jointkd.structures.neighbors import Neighbors, connected
+from jointkd.structures.neighbors import Neighbors
 
 Item = tuple[int, int]  # epoch, number of the frame
 
@@ -59,39 +59,36 @@ class StructureDataset(Dataset[Structure]):
     def __getitem__(self, item: Item) -> Structure:
         epoch, number = item
         frame = self.frames[number]
-        structure = self._structure(frame)
-        if self.teacher is None:
-            return structure
-        labels = self.teacher.store.read(frame.key, rows=False)
-        if self.teacher.alignment is not None:
-            structure.teacher_atomic_energies = torch.from_numpy(self.teacher.alignment.targets(frame, labels))
-            if labels.spread is not None:
-                structure.teacher_energy_spread = torch.from_numpy(labels.spread.atomic_energies)
-        if wanted := self.teacher.rows:
-            stored = labels.row_ids
-            deal = epoch if self.teacher.sampling == "fresh" else 0
-            chosen = drawn(len(stored), wanted, self.seed, frame.key, deal)
-            rows = self.teacher.store.read_rows(frame.key, chosen)
-            structure.hessian_rows = torch.from_numpy(np.ascontiguousarray(rows.transpose(1, 0, 2)))
-            structure.row_ids = torch.from_numpy(stored[chosen])[None]
-        return structure
+        labels = self._reference(frame)
+        if self.teacher is not None:
+            labels |= self._teacher(self.teacher, frame, epoch)
+        return Structure.from_arrays(frame.numbers, frame.positions, self.neighbors(frame), **labels)
 
-    def _structure(self, frame: Frame) -> Structure:
-        structure = connected(
-            frame.numbers,
-            frame.positions,
-            self.neighbors(frame),
-            cell=torch.from_numpy(frame.cell)[None],
-            pbc=torch.from_numpy(frame.pbc)[None],
-            key=frame.key,
-            group=frame.group,
-        )
+    def _reference(self, frame: Frame) -> dict[str, Tensor]:
+        """Energy above the reference energies, and forces, where the frame has them."""
+        labels = {}
         if frame.energy is not None:
             above = frame.energy - self.references.of(frame.numbers).sum()
-            structure.energy = torch.tensor([above], dtype=torch.float64)
+            labels["energy"] = torch.tensor([above], dtype=torch.float64)
         if frame.forces is not None:
-            structure.forces = torch.from_numpy(frame.forces)
-        return structure
+            labels["forces"] = torch.from_numpy(frame.forces)
+        return labels
+
+    def _teacher(self, teacher: Distillation, frame: Frame, epoch: int) -> dict[str, Tensor]:
+        """Aligned atomic energies and sampled Hessian rows."""
+        labels = {}
+        stored = teacher.store.read(frame.key, rows=False)
+        if teacher.alignment is not None:
+            labels["teacher_atomic_energies"] = torch.from_numpy(teacher.alignment.targets(frame, stored))
+            if stored.spread is not None:
+                labels["teacher_energy_spread"] = torch.from_numpy(stored.spread.atomic_energies)
+        if teacher.rows:
+            deal = epoch if teacher.sampling == "fresh" else 0
+            chosen = drawn(len(stored.row_ids), teacher.rows, self.seed, frame.key, deal)
+            rows = teacher.store.read_rows(frame.key, chosen)
+            labels["hessian_rows"] = torch.from_numpy(np.ascontiguousarray(rows.transpose(1, 0, 2)))
+            labels["row_ids"] = torch.from_numpy(stored.row_ids[chosen])[None]
+        return labels
 
 
 class EpochBatches(Sampler[list[Item]]):
@@ -152,10 +149,16 @@ def shuffled(length: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(length)
 
 
-class ResumableLoader(DataLoader[Any]):
+class ResumableLoader(DataLoader[Structure]):
     """A loader that can be stopped after any batch and go on with the next one."""
 
-    def __init__(self, dataset: StructureDataset, batches: EpochBatches, collate: Callable, workers: int) -> None:
+    def __init__(
+        self,
+        dataset: StructureDataset,
+        batches: EpochBatches,
+        collate: Callable[[list[Structure]], Structure],
+        workers: int,
+    ) -> None:
         super().__init__(
             dataset,
             batch_sampler=batches,
@@ -167,19 +170,20 @@ class ResumableLoader(DataLoader[Any]):
         self.batches = batches
         self.done = 0
 
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Structure]:  # type: ignore[override]
         self.done = self.batches.start
         for batch in super().__iter__():
             if self.batches.parts > 1:
-                batch.piece = self._piece(self.done)
+                batch = replace(batch, whole=self._whole(self.done))
             self.done += 1
             yield batch
 
-    def _piece(self, place: int) -> Piece:
+    def _whole(self, place: int) -> MicroBatch:
+        """What portion `place` of this epoch must know of its whole batch."""
         frames: Sequence[Frame] = self.dataset.frames  # type: ignore[attr-defined]
         numbers = self.batches.whole(place)
         atoms = sum(len(frames[number]) for number in numbers)
-        return Piece(len(numbers), atoms, self.batches.parts, self.batches.ends_step(place))
+        return MicroBatch(len(numbers), atoms, self.batches.parts, self.batches.ends_step(place))
 
     def state_dict(self) -> dict[str, int]:
         return {"epoch": self.batches.epoch, "done": self.done}

@@ -24,7 +24,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from jointkd.data.provenance import Reader, Subset, check_agrees, tell_of_others
+from jointkd.data.provenance import Reader, SubsetRule, check_agrees, tell_of_others
 from jointkd.data.screening import Rejected, quarantine, screen
 from jointkd.errors import DataError
 from jointkd.files.arrays import MANIFEST, Writer, make_once, open_array, read_manifest
@@ -90,7 +90,7 @@ class PreparedSet:
             source=source,
             info=info,
         )
-        return frame.known_as(self.keys[number])
+        return frame.with_key(self.keys[number])
 
     @property
     def frames(self) -> "Frames":
@@ -132,7 +132,7 @@ class Frames(Sequence[Frame]):
 
 
 def prepare(
-    parent: Path, name: str, read: Reader, subset: Subset | None, max_force: float, origin: dict[str, Any]
+    parent: Path, name: str, read: Reader, subset: SubsetRule | None, max_force: float, origin: dict[str, Any]
 ) -> PreparedSet:
     """The prepared set of a source, made if it is not in `parent`; a `parent` that is a prepared set is taken itself.
 

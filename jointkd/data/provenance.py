@@ -10,10 +10,9 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
-
 from jointkd.errors import ConfigError
 from jointkd.files.arrays import MANIFEST
+from jointkd.moved import first_name
 from jointkd.structures.frame import Frame
 
 log = logging.getLogger(__name__)
@@ -22,10 +21,10 @@ READERS = 1  # raise it where a reader, a rule of subsets or a check gives other
 PLACES = ("source", "downloads", "url", "sha256")  # where files come from: the same set may come from elsewhere
 
 Reader = Callable[[], tuple[Iterable[Frame], dict[int, float]]]  # frames, free-atom energies in eV by atomic number
-Subset = Callable[[Iterable[Frame]], Iterator[Frame]]
+SubsetRule = Callable[[Iterable[Frame]], Iterator[Frame]]
 
 
-def origin_of(read: Reader, subset: Subset | None, max_force: float) -> dict[str, Any]:
+def origin_of(read: Reader, subset: SubsetRule | None, max_force: float) -> dict[str, Any]:
     """What decides the content of a set: functions with their arguments, size and time of files these name, and the
     version of the readers."""
     described = {"read": description(read), "subset": description(subset), "max_force": max_force}
@@ -35,8 +34,6 @@ def origin_of(read: Reader, subset: Subset | None, max_force: float) -> dict[str
 
 def description(value: Any) -> Any:
     """A value as JSON: functions by name, partial ones and dataclasses with what they were given."""
-    if isinstance(value, DictConfig | ListConfig):
-        return OmegaConf.to_container(value, resolve=True)
     if isinstance(value, partial):
         bound = inspect.signature(value.func).bind_partial(*value.args, **value.keywords)
         return {"function": description(value.func), **description(bound.arguments)}
@@ -47,7 +44,7 @@ def description(value: Any) -> Any:
     if isinstance(value, list | tuple | set):
         return [description(entry) for entry in value]
     if callable(value):
-        return f"{value.__module__}.{value.__qualname__}"
+        return first_name(f"{value.__module__}.{value.__qualname__}")
     return str(value) if isinstance(value, Path) else value
 
 

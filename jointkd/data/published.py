@@ -2,15 +2,15 @@
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jointkd.data.datamodule import DistillationData, of_module
-from jointkd.data.readers import amin2025 as amin2025_records
-from jointkd.data.readers import mace_off, mptrj, spice
+from jointkd.data.options import DataOptions
+from jointkd.data.provenance import Reader, SubsetRule
+from jointkd.data.readers import amin2025, mace_off, mptrj, spice
 from jointkd.data.splits import Split
-from jointkd.data.subsets import Subset
 from jointkd.errors import ConfigError, DataError
 from jointkd.files.downloads import fetch
 from jointkd.structures.frame import Frame
@@ -27,11 +27,11 @@ def read(
     format: str, files: Files, source: str | None, downloads: str, doi: str, energy: str | None
 ) -> tuple[Iterable[Frame], dict[int, float]]:
     """Frames and free-atom energies of a published set, downloaded if need be. Raises DataError, ConfigError."""
-    paths = located(files, source, Path(downloads).expanduser(), f"doi:{doi}")
+    paths = locate(files, source, Path(downloads).expanduser(), f"doi:{doi}")
     return READERS[format](**paths, **({} if energy is None else {"energy": energy}))
 
 
-def located(files: Files, source: str | None, downloads: Path, origin: str) -> dict[str, Path]:
+def locate(files: Files, source: str | None, downloads: Path, origin: str) -> dict[str, Path]:
     """Where the files are, by the same names.
 
     source: a directory that has them, a file that takes the place of the first, the URL of a mirror's directory, or
@@ -57,34 +57,45 @@ def in_directory(directory: Path, name: str, origin: str) -> Path:
     raise DataError(f"data.source={directory} has no {name}", f"get it from {origin} and put it there")
 
 
-@of_module
-def from_publisher(
-    name: str,
-    format: str,
-    files: Files,
-    source: str | None,
-    downloads: str,
-    doi: str,
-    licence: str,
-    amin2025: str | None,
-    subset: Subset,
-    split: Split | str,
-    energy: str | None = None,
-    **options: Any,
-) -> DistillationData:
-    """The data module of a published set or a subset of it; see `located` and `DistillationData`.
+@dataclass(frozen=True, kw_only=True)
+class PublishedData(DataOptions):
+    """A set that others publish, or a subset of it; see `locate` for `files`, `source` and `downloads`.
 
-    format: one of READERS; energy: for the reader, where it knows several; doi and licence of the set;
-    amin2025: the folder of this subset in the prior art's record, which `split=amin2025` reads in place of `files`.
+    With `split=amin2025` the prior art's record of this subset, which says who is in which split, takes the place of
+    the files. Raises ConfigError.
     """
-    reader: Any = partial(read, format, files, source, downloads, doi, energy)
-    rules: Subset | None = subset
-    if isinstance(split, str):
-        if split != AMIN or amin2025 is None:
+
+    format: str  # one of READERS
+    files: Files
+    source: str | None
+    downloads: str
+    doi: str
+    licence: str
+    amin2025: str | None  # the folder of this subset in the prior art's record
+    energy: str | None = None  # for the reader, where it knows several
+
+    def __post_init__(self) -> None:
+        if isinstance(self.split, str) and not self._as_amin2025:
             raise ConfigError(
-                f"data.split={split} is not known", f"give {AMIN} (of the paper's subsets), or data.split.by"
+                f"data.split={self.split} is not known", f"give {AMIN} (of the paper's subsets), or data.split.by"
             )
-        reader = partial(amin2025_records.read, source, amin2025, energy or "spice")
-        doi, licence, rules, split = amin2025_records.DOI, "as its record says", None, Split(by="file")
-    log.info("data %s: doi:%s, licence %s", name, doi, licence)
-    return DistillationData(name, reader, split, subset=rules, **options)
+        super().__post_init__()
+        doi, licence = (amin2025.DOI, "as its record says") if self._as_amin2025 else (self.doi, self.licence)
+        log.info("data %s: doi:%s, licence %s", self.name, doi, licence)
+
+    @property
+    def _as_amin2025(self) -> bool:
+        return self.split == AMIN and self.amin2025 is not None
+
+    @property
+    def division(self) -> Split:
+        return Split(by="file") if self._as_amin2025 else super().division
+
+    @property
+    def rules(self) -> SubsetRule | None:
+        return None if self._as_amin2025 else super().rules
+
+    def reader(self) -> Reader:
+        if self._as_amin2025:
+            return partial(amin2025.read, self.source, str(self.amin2025), self.energy or "spice")
+        return partial(read, self.format, self.files, self.source, self.downloads, self.doi, self.energy)

@@ -5,7 +5,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache, lru_cache
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ import numpy as np
 import spglib
 from ase.data import atomic_numbers, chemical_symbols
 
-from jointkd.errors import ConfigError, DataError
+from jointkd.errors import ConfigError, DataError, did_you_mean
 from jointkd.structures.frame import Frame
 
 log = logging.getLogger(__name__)
@@ -90,8 +89,7 @@ def space_group(wanted: int | str) -> Rule:
     if str(wanted) in map(str, symbols.values()):
         number = int(wanted)
     if number is None:
-        near = get_close_matches(str(wanted), symbols, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}? " if near else ""
+        hint = did_you_mean(str(wanted), symbols, likeness=0.5)
         raise ConfigError(f"data.subset.space_group={wanted} is not known", f"{hint}give 1 to 230 or a symbol")
     return Rule(
         lambda frame: group_of(frame)[0] == number, lambda frame: [group_of(frame)[1]], by_material=True

@@ -1,8 +1,8 @@
 """A student as an ASE calculator: `atoms.calc = JointKD("outputs/NAME/DATE")`."""
 
-import copy
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from ase import Atoms
@@ -12,8 +12,9 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
 from jointkd.errors import ConfigError, DataError
-from jointkd.structures.batch import collate
-from jointkd.structures.neighbors import connected, neighbors
+from jointkd.structures.batch import Structure, collate
+from jointkd.structures.neighbors import neighbors
+from jointkd.students.base import Student
 from jointkd.students.derivatives import predict
 from jointkd.students.student_file import load_student
 
@@ -34,7 +35,8 @@ class JointKD(Calculator):
         self.dtype = {"float32": torch.float32, "float64": torch.float64}[dtype]
         module, saved = load_student(Path(student))
         self.references = saved.reference_energies  # none in some imported files: their energies count from zero
-        self.student: Any = module.to(device=self.device, dtype=self.dtype).eval().requires_grad_(False)
+        module = module.to(device=self.device, dtype=self.dtype).eval().requires_grad_(False)
+        self.student = cast(Student, module)
         self.implemented_properties = ["energy", "free_energy", "energies", "forces"]
         if self.student.conservative:
             self.implemented_properties.append("stress")
@@ -64,19 +66,18 @@ class JointKD(Calculator):
             virial = torch.func.grad(strained_energy)(unstrained, self.student, batch)
             self.results["stress"] = full_3x3_to_voigt_6_stress(virial.double().cpu().numpy() / system.get_volume())
 
-    def _batch(self, atoms: Atoms) -> Any:
+    def _batch(self, atoms: Atoms) -> Structure:
         unknown = sorted(set(atoms.numbers.tolist()) - self.references.keys())
         if self.references and unknown:
             known = " ".join(chemical_symbols[z] for z in sorted(self.references))
             raise DataError(f"the student was not trained on {chemical_symbols[unknown[0]]}", f"it knows {known}")
         student = self.student
         found = neighbors(atoms.positions, atoms.cell.array, atoms.pbc, student.cutoff, student.max_neighbors)
-        return collate([connected(atoms.numbers, atoms.positions, found)], self.dtype).to(self.device)
+        return collate([Structure.from_arrays(atoms.numbers, atoms.positions, found)], self.dtype).to(self.device)
 
 
-def strained_energy(strain: Tensor, student: Any, batch: Any) -> Tensor:
+def strained_energy(strain: Tensor, student: Student, batch: Structure) -> Tensor:
     """The energy (eV) of a batch of one after a strain [3, 3], of which the symmetric part counts."""
     deformation = torch.eye(3, dtype=strain.dtype, device=strain.device) + (strain + strain.T) / 2
-    deformed = copy.copy(batch)
-    deformed.edge_shift = batch.edge_shift @ deformation
+    deformed = replace(batch, edge_shift=batch.edge_shift @ deformation)
     return student(batch.positions @ deformation, deformed).atomic_energies.sum()

@@ -4,8 +4,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,10 @@ import numpy as np
 from filelock import FileLock
 from numpy.lib import format
 
-from jointkd.errors import NO_SPACE, DataError, StorageError
+from jointkd.errors import NO_SPACE, DataError
+from jointkd.files.atomic import ABANDONED, storage_errors
 
 MANIFEST = "manifest.json"
-ABANDONED = 3600  # s; a living process writes to its folder more often
 
 
 class Writer:
@@ -63,13 +62,13 @@ def make_once(folder: Path, make: Callable[[Path], dict[str, Any]], option: str)
     """
     if (folder / MANIFEST).exists():
         return
-    with storage(folder, option):
+    with storage_errors(folder, option):
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder.with_name(f".{folder.name}.lock"))
         lock.acquire()
     try:
         if not (folder / MANIFEST).exists():
-            with storage(folder, option, NO_SPACE):  # what else goes wrong while `make` reads is not of this folder
+            with storage_errors(folder, option, NO_SPACE):  # other errors come from what `make` reads
                 fill(folder, make)
     finally:
         lock.release()
@@ -99,17 +98,6 @@ def fill(folder: Path, make: Callable[[Path], dict[str, Any]]) -> None:
             # else a process that our lock does not reach, on another machine, was faster
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def storage(folder: Path, option: str, among: Container[int] | None = None) -> Iterator[None]:
-    """Turn what the operating system says of a disk into a StorageError; of all errors, or those `among` some."""
-    try:
-        yield
-    except OSError as error:
-        if among is not None and error.errno not in among:
-            raise
-        raise StorageError.of(error, folder, option) from error
 
 
 def read_manifest(folder: Path, format: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from jointkd.labelling.batching import NO_MEMORY, PROBE_ROWS, Batching, attempt, fitting
-from jointkd.labelling.loop import RowIds
+from jointkd.labelling.plan import RowIds
 from jointkd.labels.records import TeacherLabels
 from jointkd.structures.frame import Frame
 from jointkd.teachers.base import Teacher
@@ -25,11 +25,6 @@ def label_bytes(frame: Frame, rows: int, dtype: str, spread: bool = False) -> in
     number, atoms = 4 if dtype == "float32" else 8, len(frame)
     labels = 8 + 8 * atoms + 3 * number * atoms * (1 + rows) + 8 * rows + HEADER
     return labels + (8 + 8 * atoms + 3 * number * atoms + SPREAD_HEADER if spread else 0)
-
-
-def volume(size: int) -> str:
-    """Bytes in the unit that one would say them in."""
-    return f"{size / 1e9:.3g} GB" if size >= 1e8 else f"{size / 1e6:.3g} MB"
 
 
 def labelling_time(frames: list[Frame], row_ids: RowIds, teacher: Teacher) -> tuple[float, str]:

@@ -15,6 +15,8 @@ from tqdm import tqdm
 
 from jointkd.errors import TeacherError
 from jointkd.labelling.batching import Batching
+from jointkd.labelling.formats import format_rate, format_time
+from jointkd.labelling.plan import RowIds
 from jointkd.labels.checks import BOUNDS, counted, difference_error, displaced, displacements, flaw
 from jointkd.labels.records import TeacherLabels
 from jointkd.labels.store import LabelStore
@@ -24,7 +26,6 @@ from jointkd.teachers.base import Teacher, check_elements
 
 log = logging.getLogger(__name__)
 
-RowIds = dict[str, np.ndarray]  # key of a structure → [K] rows it gets
 HOPELESS = 4  # so many failures without a single label mean that the teacher is at fault
 QUIET = 300  # s; a log gets a line at least that often while structures are labelled
 
@@ -158,10 +159,10 @@ class Progress:
             seconds = max(now - self.started, 1e-9)
             rate = (finished - self.first) / seconds
             speed = (self.work_left - left) / seconds
-            ahead = f", {duration(left / speed)} left" if left and speed else ""
+            ahead = f", {format_time(left / speed)} left" if left and speed else ""
             log.info(
                 "labels of %s: %d of %d structures, %s%s",
-                self.name, finished, len(self.frames), frequency(rate), ahead,
+                self.name, finished, len(self.frames), format_rate(rate), ahead,
             )  # fmt: skip
             self.tenths, self.said = tenths, now
 
@@ -169,18 +170,6 @@ class Progress:
 def work(frame: Frame, row_ids: RowIds) -> float:
     """What a structure costs, in arbitrary units: the energy and each row take a time that grows with the atoms."""
     return len(frame) * (1.0 + len(row_ids[frame.key]))
-
-
-def frequency(rate: float) -> str:
-    """A rate in structures per second, or per hour where that is the larger number to read."""
-    return f"{rate:.1f} structures/s" if rate >= 0.1 else f"{3600 * rate:.0f} structures/h"
-
-
-def duration(seconds: float) -> str:
-    """A time to wait in the unit that one would say it in."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def commit(frames: list[Frame], row_ids: RowIds, batching: Batching, store: LabelStore, inspector: Inspector) -> None:

@@ -1,27 +1,25 @@
-"""python -m jointkd.labelling.worker DIRECTORY: what one interpreter asks of another that has the teacher's package."""
+"""python -m jointkd.labelling.worker DIRECTORY: the job that another interpreter asks this environment to do."""
 
 import logging
 import sys
 from pathlib import Path
 
-from jointkd.cli.command import as_mistake
-from jointkd.labelling.remote import answer, received
+from jointkd.errors import user_error
+from jointkd.labelling.remote import read_job, report_error
 
 
 def main() -> None:
-    from jointkd.labelling.jobs import carry_out
-
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     folder = Path(sys.argv[1])
     try:
-        carry_out(received(folder))
+        read_job(folder).carry_out()
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except Exception as error:
-        mistake = as_mistake(error)
+        mistake = user_error(error)
         if mistake is None:
             raise
-        answer(folder, mistake)
+        report_error(folder, mistake)
         raise SystemExit(1) from None
 
 

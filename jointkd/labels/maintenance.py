@@ -10,8 +10,9 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from jointkd.errors import LabelMismatch
+from jointkd.files.atomic import storage_errors, write_whole
 from jointkd.labels.checks import counted
-from jointkd.labels.store import CHANGED, LabelStore, has_its_checksum, storage, write_whole
+from jointkd.labels.store import CHANGED, LabelStore, has_its_checksum
 
 NEWEST = 50  # shards that the rate is taken from
 PAUSE = 10  # an interval between shards so many times the median one is a pause, and what was before it another run
@@ -73,7 +74,7 @@ def damaged_shards(path: Path) -> dict[Path, str]:
 def set_aside(path: Path, shards: Collection[Path]) -> Path:
     """Move shards to `damaged/`, where nothing reads them; the next run labels their structures again."""
     folder = path / "damaged"
-    with storage(path):
+    with storage_errors(path, "label.path"):
         folder.mkdir(exist_ok=True)
         for shard in shards:
             shard.replace(folder / shard.name)
@@ -92,7 +93,7 @@ def merge(store: LabelStore, other: LabelStore) -> int:
     before = len(store)
     for shard, keys in other.shards().items():
         if not all(key in store or key in store.failed for key in keys):
-            with storage(store.path):
+            with storage_errors(store.path, "label.path"):
                 write_whole(store.path / "shards" / shard.name, shard.read_bytes())
             store.refresh()
     return len(store) - before

@@ -12,8 +12,6 @@ time from the memory-mapped file.
 
 import hashlib
 import json
-import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,14 +22,12 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from jointkd.errors import CorruptShard, LabelMismatch, StorageError
+from jointkd.errors import CorruptShard, LabelMismatch
+from jointkd.files.atomic import remove_leftovers, storage_errors, write_whole
 from jointkd.labels.records import SIGN, UNITS, Spread, TeacherIdentity, TeacherLabels
 
 WRITTEN = {"format": 1, "units": UNITS, "sign": SIGN}  # how this version writes labels, and all that it reads
 NAME_LENGTH = 32
-ABANDONED = 3600  # s; no living process takes that long to write a shard
-
-
 CHANGED = "its checksum does not match its name"
 
 
@@ -61,7 +57,7 @@ class LabelStore:
         """
         manifest = {**WRITTEN, "teacher": teacher.to_json(), "settings": settings}
         file = path / "manifest.json"
-        with storage(path):
+        with storage_errors(path, "label.path"):
             for folder in ("shards", "claims"):
                 (path / folder).mkdir(parents=True, exist_ok=True)
             with FileLock(path / "claims" / "manifest.lock"):
@@ -137,7 +133,7 @@ class LabelStore:
     def claim(self, chunk: str) -> Iterator[bool]:
         """Whether this process may label `chunk` now; a claim ends with the process, however that dies."""
         lock = FileLock(self.path / "claims" / f"{chunk}.lock", timeout=0)
-        with storage(self.path), suppress(Timeout):
+        with storage_errors(self.path, "label.path"), suppress(Timeout):
             lock.acquire()
         try:
             yield lock.is_locked
@@ -160,7 +156,7 @@ class LabelStore:
         header = {"keys": json.dumps(list(labels)), "failed": json.dumps(failed or {})}
         content = save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, header)
         shard = self.path / "shards" / f"{hashlib.sha256(content).hexdigest()[:NAME_LENGTH]}.safetensors"
-        with storage(self.path):
+        with storage_errors(self.path, "label.path"):
             write_whole(shard, content)
         self.refresh()
         return shard
@@ -229,33 +225,3 @@ class LabelStore:
 
 def damaged(shard: Path, reason: str) -> CorruptShard:
     return CorruptShard(f"the labels in {shard} are damaged ({reason})", "delete that file and run the command again")
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is either complete under its name or not there, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes had half written. By age: a process of another machine cannot be asked."""
-    for temporary in folder.glob(".*.tmp"):
-        with suppress(FileNotFoundError):
-            if time.time() - temporary.stat().st_mtime > ABANDONED:
-                temporary.unlink()
-
-
-@contextmanager
-def storage(path: Path) -> Iterator[None]:
-    """Turn what the operating system says of a disk into a StorageError."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError.of(error, path, "label.path") from error

@@ -49,10 +49,10 @@ class Findings:
     suspicious: list[str]
 
 
-def report(
+def write_report(
     name: str, frames: Mapping[str, Sequence[Frame]], neighbors: NeighborsOf, cutoff: float, directory: Path
 ) -> None:
-    """Write report.txt and report.png to the directory, and say what the former says."""
+    """Write report.txt and report.png to the directory, and log the former."""
     findings = look(name, frames, neighbors, cutoff)
     lines = "\n".join(text(findings))
     (directory / "report.txt").write_text(lines + "\n")

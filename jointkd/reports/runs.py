@@ -6,9 +6,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import OmegaConf
+import yaml
 
-from jointkd.cli.options import is_private, values
+from jointkd.cli.config_tree import flatten, is_private
 from jointkd.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -98,10 +98,10 @@ def read_runs(root: Path) -> Runs:
 
 def options_of(run: Path) -> dict[str, str]:
     """The effective options of a run but seeds and places; of a file only its name counts."""
-    config: Any = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
+    config: Any = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     return {
         name: "null" if value is None else str(value).rpartition("/")[2]
-        for name, value in values(config).items()
+        for name, value in flatten(config).items()
         if not (isinstance(value, dict) or is_private(name) or {name, name.partition(".")[0]} & IGNORED)
     }
 

@@ -7,8 +7,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from jointkd.reports import plots
 from jointkd.reports.plots import TITLES, history
 from jointkd.reports.runs import ORDER, SYMBOLS, Runs, Setting, read_runs
@@ -16,9 +14,8 @@ from jointkd.reports.runs import ORDER, SYMBOLS, Runs, Setting, read_runs
 log = logging.getLogger(__name__)
 
 
-def report(config: DictConfig) -> None:
-    """Write summary.json, table.md and pictures for all finished runs below `runs`."""
-    root = Path(config.runs)
+def write_comparison(root: Path) -> None:
+    """Write summary.json, table.md and pictures of all finished runs below a folder into it. Raises DataError."""
     runs = read_runs(root)
     summary = summarise(runs)
     (root / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")

@@ -3,8 +3,8 @@
 import csv
 import json
 import logging
-import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,83 +12,90 @@ import matplotlib
 import numpy as np
 from ase import Atoms, units
 from ase.constraints import FixCom
-from ase.geometry import find_mic
 from ase.io import read, write
 from ase.md.langevin import Langevin
 from ase.md.md import MolecularDynamics
 from ase.md.velocitydistribution import Stationary
 from ase.md.verlet import VelocityVerlet
-from ase.neighborlist import natural_cutoffs, neighbor_list
 from tqdm import tqdm
 
 from jointkd.deploy.ase import JointKD
 from jointkd.errors import ConfigError, DataError
+from jointkd.runtime import somebody_watches
+from jointkd.simulation.stability import LONGEST_DEVIATION, Bonds
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
 log = logging.getLogger(__name__)
 
-LONGEST_DEVIATION = 0.5  # Å; the paper, eq. 51
 COLUMNS = ("time_ps", "energy_eV", "total_energy_eV", "temperature_K", "bond_deviation_A")
 
 Line = tuple[float, ...]
 
 
-def simulate(
-    run: str,
-    structures: str,
-    index: int,
-    ensemble: str,
-    temperature: float,
-    timestep: float,
-    friction: float,
-    steps: int,
-    interval: int,
-    seed: int,
-    device: str | None,
-    dtype: str,
-    directory: str,
-) -> dict[str, Any]:
-    """Dynamics from one structure of a file; the options are those of conf/simulate.yaml.
+@dataclass(frozen=True)
+class SimulationOptions:
+    """Dynamics of one structure of a file with a student. Raises ConfigError."""
+
+    run: str  # the folder of a finished run, or a student's file
+    structures: str  # a file that ASE reads
+    directory: str  # where results are written
+    index: int = 0  # which structure of the file, counted from 0
+    ensemble: str = "nvt"  # nvt: Langevin; nve: velocity Verlet
+    temperature: float = 300.0  # K; nve only begins with it
+    timestep: float = 1.0  # fs
+    friction: float = 0.01  # 1/fs, of nvt
+    steps: int = 10000
+    interval: int = 50  # steps between two frames of the trajectory and two lines of the log
+    seed: int = 0
+    device: str | None = None  # cuda where there is one
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "interval"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)} must be a positive integer", "give at least 1")
+
+
+def simulate(options: SimulationOptions) -> dict[str, Any]:
+    """Dynamics from one structure of a file.
 
     Writes trajectory.xyz, log.csv, summary.json and simulation.png to `directory`, and returns the summary. Ends early
     where a bond is LONGEST_DEVIATION longer or shorter than in the beginning. Source: the paper, A.9.
     """
-    if steps < 1 or interval < 1:
-        raise ConfigError(f"steps={steps}, interval={interval}", "give numbers of steps, at least 1")
-    atoms = start(structures, index)
-    atoms.calc = JointKD(run, device, dtype)
-    rng = np.random.default_rng(seed)
-    thermalize(atoms, temperature, rng)
+    atoms = start(options.structures, options.index)
+    atoms.calc = JointKD(options.run, options.device, options.dtype)
+    rng = np.random.default_rng(options.seed)
+    thermalize(atoms, options.temperature, rng)
     Stationary(atoms)
-    dynamics = engine(atoms, ensemble, temperature, timestep, friction, rng)
-    folder = Path(directory)
+    dynamics = integrator(atoms, options, rng)
+    folder = Path(options.directory)
     bonds = Bonds(atoms)
     began = time.monotonic()
-    lines = run_until_broken(dynamics, atoms, bonds, steps, interval, folder)
+    lines = run_until_broken(dynamics, atoms, bonds, options.steps, options.interval, folder)
     done, seconds = dynamics.nsteps, time.monotonic() - began
     stable = lines[-1][-1] <= LONGEST_DEVIATION
     summary = {
-        "run": run,
-        "structures": structures,
-        "index": index,
+        "run": options.run,
+        "structures": options.structures,
+        "index": options.index,
         "atoms": len(atoms),
         "bonds": len(bonds.pairs),
-        "ensemble": ensemble,
-        "temperature_K": temperature,
+        "ensemble": options.ensemble,
+        "temperature_K": options.temperature,
         "mean_temperature_K": float(np.mean([line[3] for line in lines])),
-        "timestep_fs": timestep,
+        "timestep_fs": options.timestep,
         "steps": done,
         "stable": stable,
         "stable_ps": lines[-1 if stable else -2][0],
         "steps_per_second": done / seconds,
-        "ns_per_day": done * timestep * 1e-6 / (seconds / 86400),
+        "ns_per_day": done * options.timestep * 1e-6 / (seconds / 86400),
     }
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     picture(lines, folder / "simulation.png")
-    said = f"{done} steps, {summary['ns_per_day']:.2f} ns/day, mean temperature {summary['mean_temperature_K']:.0f} K"
-    log.info("%s; written to %s: trajectory.xyz, log.csv, summary.json, simulation.png", said, folder)
+    speed = f"{done} steps, {summary['ns_per_day']:.2f} ns/day, mean temperature {summary['mean_temperature_K']:.0f} K"
+    log.info("%s; written to %s: trajectory.xyz, log.csv, summary.json, simulation.png", speed, folder)
     return summary
 
 
@@ -111,47 +118,18 @@ def thermalize(atoms: Atoms, temperature: float, rng: np.random.Generator) -> No
     atoms.set_momenta(momenta * np.sqrt(atoms.get_masses() * (units.kB * temperature))[:, None])
 
 
-def engine(
-    atoms: Atoms, ensemble: str, temperature: float, timestep: float, friction: float, rng: np.random.Generator
-) -> MolecularDynamics:
-    """What moves the atoms. Raises ConfigError for an ensemble that is not known."""
-    if ensemble == "nvt":
+def integrator(atoms: Atoms, options: SimulationOptions, rng: np.random.Generator) -> MolecularDynamics:
+    """The integrator of an ensemble. Raises ConfigError for one that is not known."""
+    timestep = options.timestep * units.fs
+    if options.ensemble == "nvt":
         atoms.set_constraint(FixCom())
-        dissipation = {"temperature_K": temperature, "friction": friction / units.fs}
-        return Langevin(atoms, timestep * units.fs, **dissipation, fixcm=False, rng=rng)
-    if ensemble == "nve":
+        friction = options.friction / units.fs
+        return Langevin(atoms, timestep, temperature_K=options.temperature, friction=friction, fixcm=False, rng=rng)
+    if options.ensemble == "nve":
         if not atoms.calc.student.conservative:
             log.warning("the student's forces are not the gradient of its energy: the total energy will drift")
-        return VelocityVerlet(atoms, timestep * units.fs)
-    raise ConfigError(f"ensemble={ensemble} is not known", "choose nvt or nve")
-
-
-class Bonds:
-    """The bonds of a structure, and how far from their first lengths they are."""
-
-    def __init__(self, atoms: Atoms) -> None:
-        first, second = neighbor_list("ij", atoms, natural_cutoffs(atoms, mult=1.25))
-        self.pairs = np.array([(i, j) for i, j in zip(first, second, strict=True) if i < j], dtype=int).reshape(-1, 2)
-        self.lengths = self._lengths(atoms)
-
-    def deviation(self, atoms: Atoms) -> float:
-        """Å: the largest change of a bond's length; infinite where positions are not finite."""
-        if not np.isfinite(atoms.positions).all():
-            return float("inf")
-        return float(np.abs(self._lengths(atoms) - self.lengths).max(initial=0.0))
-
-    def worst(self, atoms: Atoms) -> str:
-        """The bond that changed most, in words."""
-        lengths = self._lengths(atoms)
-        bond = int(np.abs(lengths - self.lengths).argmax())
-        i, j = self.pairs[bond]
-        ends = f"{atoms.symbols[i]}{i}-{atoms.symbols[j]}{j}"
-        return f"the bond {ends} is {lengths[bond]:.2f} Å long and was {self.lengths[bond]:.2f} Å"
-
-    def _lengths(self, atoms: Atoms) -> np.ndarray:
-        first, second = self.pairs.T
-        vectors, _ = find_mic(atoms.positions[second] - atoms.positions[first], atoms.cell, atoms.pbc)
-        return np.linalg.norm(vectors, axis=-1)
+        return VelocityVerlet(atoms, timestep)
+    raise ConfigError(f"ensemble={options.ensemble} is not known", "choose nvt or nve")
 
 
 def run_until_broken(
@@ -159,10 +137,9 @@ def run_until_broken(
 ) -> list[Line]:
     """Move the atoms, writing each `interval` a frame and a line of the log. The lines, one for each of `COLUMNS`."""
     lines: list[Line] = []
-    terminal = sys.stderr.isatty()
     with (
         (folder / "log.csv").open("w", newline="") as opened,
-        tqdm(total=steps, unit="step", disable=not terminal) as bar,
+        tqdm(total=steps, unit="step", disable=not somebody_watches()) as bar,
     ):
         table = csv.writer(opened)
         table.writerow(COLUMNS)

@@ -1,57 +1,141 @@
-"""The two values that everything exchanges: a structure (one, or a batch of many) and a prediction.
+"""What students see: `Structure`, one structure or a batch of many, and what they answer: `Prediction`."""
 
-Fields of a `Structure`; in a batch of B structures N and E count all atoms and edges:
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-    atomic_numbers         [N]        int64
-    positions              [N, 3]     Å
-    cell                   [B, 3, 3]  Å, rows are lattice vectors, zero where not periodic
-    pbc                    [B, 3]     bool
-    edge_index             [2, E]     source atom, target atom; every pair within the cutoff, both directions
-    edge_shift             [E, 3]     Å, so that the edge's vector is positions[source] + shift - positions[target]
-    edge_reverse           [E]        position of the edge that goes back
-    energy                 [B]        eV, reference total minus the per-element reference energies
-    forces                 [N, 3]     eV/Å, reference
-    key, group             str        content hash; what a split must not cut (molecule, material, trajectory)
-
-and, where a teacher's labels were joined:
-
-    teacher_atomic_energies  [N]        eV, on the zero of `energy`
-    teacher_energy_spread    [N]        eV, of an ensemble: standard deviation of its members' atomic energies
-    hessian_rows             [N, S, 3]  eV/Å², +∂²E/∂R∂R, row s of the atom's structure
-    row_ids                  [B, S]     3 * atom + axis of each row, atom counted within its structure
-
-and, where a training step takes its batch in parts, `piece`: a `Piece`.
-"""
-
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
+import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import Batch, Data
+
+from jointkd.errors import DataError
+from jointkd.structures.neighbors import Neighbors
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 
-class Structure(Data):
-    """Atoms in space with their neighbours and, where known, their reference energy and forces."""
+class Precomputed(Protocol):
+    """What a student derives from the neighbour list alone, such as an order of edges or groups of them.
 
-    def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
-        """What the entries of a field are raised by for each structure before it in a batch."""
-        return self.num_edges if key == "edge_reverse" else super().__inc__(key, value, *args, **kwargs)
+    It must hold no positions and no shifts: those of its structure may be replaced, as under a strain.
+    """
+
+    def to(self, target: torch.device) -> "Precomputed": ...
+
+    def pin_memory(self) -> "Precomputed": ...
 
 
-class Piece(NamedTuple):
-    """What a part of a batch must know of the whole one, which all processes share."""
+@dataclass(frozen=True)
+class MicroBatch:
+    """What a micro-batch, a part of a batch, must know of the whole batch, which all processes share."""
 
-    structures: int
-    atoms: int
-    parts: int  # that a process usually takes a batch in
-    last: bool  # the step ends with it
+    num_structures: int  # in the whole batch, of all processes
+    num_atoms: int  # in the whole batch, of all processes
+    parts: int  # micro-batches that a process usually takes per optimiser step
+    last: bool  # whether the optimiser steps after this one
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """One structure, or a batch of B structures; N and E count the atoms and edges of all of them.
+
+    Nothing changes a structure in place: `dataclasses.replace` makes another one that shares the other fields.
+    """
+
+    atomic_numbers: Tensor  # [N] int64
+    positions: Tensor  # [N, 3] Å
+    edge_index: Tensor  # [2, E] int64, source and target atom of every pair within the cutoff, in both directions
+    edge_shift: Tensor  # [E, 3] Å; the edge's vector is positions[source] + shift - positions[target]
+    edge_reverse: Tensor  # [E] int64, position of the edge that goes back
+    batch: Tensor  # [N] int64, structure of each atom
+    ptr: Tensor  # [B + 1] int64, first atom of each structure, then N
+    energy: Tensor | None = None  # [B] eV, reference total minus the per-element reference energies
+    forces: Tensor | None = None  # [N, 3] eV/Å, reference
+    teacher_atomic_energies: Tensor | None = None  # [N] eV, on the zero of `energy`
+    teacher_energy_spread: Tensor | None = None  # [N] eV, standard deviation over an ensemble's atomic energies
+    hessian_rows: Tensor | None = None  # [N, S, 3] eV/Å², +∂²E/∂R∂R of the teacher, row s of the atom's structure
+    row_ids: Tensor | None = None  # [B, S] int64, 3 * atom + axis of each row, the atom counted within its structure
+    whole: MicroBatch | None = None  # the batch that this is a part of, under gradient accumulation
+    graph: Precomputed | None = None  # what the student derives from the neighbour list, made by the loader
+
+    @classmethod
+    def from_arrays(
+        cls, numbers: np.ndarray, positions: np.ndarray, neighbors: Neighbors, **labels: Any
+    ) -> "Structure":
+        """One structure. numbers [N] int64; positions [N, 3] Å; labels: the tensors from `energy` to `row_ids`."""
+        count = len(numbers)
+        return cls(
+            atomic_numbers=torch.from_numpy(numbers),
+            positions=torch.from_numpy(positions),
+            edge_index=neighbors.edge_index,
+            edge_shift=neighbors.edge_shift,
+            edge_reverse=neighbors.edge_reverse,
+            batch=torch.zeros(count, dtype=torch.int64),
+            ptr=torch.tensor([0, count]),
+            **labels,
+        )
+
+    @classmethod
+    def from_pyg(cls, data: "Data", cutoff: float | None = None, max_neighbors: int | None = None) -> "Structure":
+        """The structure of a torch_geometric `Data`; see `structures.pyg.from_pyg`."""
+        from jointkd.structures.pyg import from_pyg
+
+        return from_pyg(data, cutoff, max_neighbors)
+
+    def to_pyg(self) -> "Data":
+        """A torch_geometric `Data` of the same tensors; see `structures.pyg.to_pyg`."""
+        from jointkd.structures.pyg import to_pyg
+
+        return to_pyg(self)
+
+    @property
+    def num_atoms(self) -> int:
+        """N, of all structures together."""
+        return len(self.positions)
+
+    @property
+    def num_structures(self) -> int:
+        """B."""
+        return len(self.ptr) - 1
+
+    @property
+    def atoms_per_structure(self) -> Tensor:
+        """[B] int64."""
+        return self.ptr.diff()
+
+    def total_energy(self, atomic_energies: Tensor) -> Tensor:
+        """Sums of atomic energies. atomic_energies [N] → [B] eV. Source: the paper, eq. 1."""
+        return atomic_energies.new_zeros(self.num_structures).index_add(0, self.batch, atomic_energies)
+
+    def to(self, target: torch.device | str | torch.dtype) -> "Structure":
+        """All tensors on a device, or all floating-point ones in a dtype. Lightning calls it with its device."""
+        if isinstance(target, torch.dtype):
+            return self._with_each(lambda tensor: tensor.to(target) if tensor.is_floating_point() else tensor)
+        device = torch.device(target)
+        moved = self._with_each(lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
+        return moved if self.graph is None else replace(moved, graph=self.graph.to(device))
+
+    def pin_memory(self) -> "Structure":
+        """All tensors in page-locked memory, from which a GPU copies while the CPU goes on. `DataLoader` calls it."""
+        pinned = self._with_each(torch.Tensor.pin_memory)
+        return pinned if self.graph is None else replace(pinned, graph=self.graph.pin_memory())
+
+    def _with_each(self, change: Callable[[Tensor], Tensor]) -> "Structure":
+        """Every tensor changed."""
+        values = ((name, getattr(self, name)) for name in TENSORS)
+        changed: dict[str, Any] = {name: change(value) for name, value in values if value is not None}
+        return replace(self, **changed)
+
+
+TENSORS = tuple(field.name for field in fields(Structure) if field.name not in ("whole", "graph"))
+CONCATENATED = tuple(name for name in TENSORS if name not in ("batch", "ptr"))
 
 
 class Prediction(NamedTuple):
-    """What a student says of a batch. `forces` None: conservative, to be had as -∂E/∂R.
+    """What a student predicts for a batch. `forces` None: conservative, the forces are then -∂E/∂R.
 
-    A student with a force head may also give `forces_of`: the forces [M, 3] of some atoms [M], made of as little as
+    A student with a force head may also give `forces_of`: the forces [M, 3] of some atoms [M], computed from only what
     they depend on. A row of the Hessian is the derivative of one atom's force, and is then cheaper.
     """
 
@@ -61,41 +145,38 @@ class Prediction(NamedTuple):
     forces_of: Callable[[Tensor], Tensor] | None = None
 
 
-def collate(structures: list[Structure], dtype: torch.dtype = torch.float32) -> Any:
-    """One batch of many structures with the same fields, its floating-point fields in `dtype`.
+def collate(
+    structures: Sequence[Structure],
+    dtype: torch.dtype = torch.float32,
+    graph_of: Callable[[Structure], Precomputed] | None = None,
+) -> Structure:
+    """One batch of structures (or batches), its floating-point fields in `dtype`.
 
-    As `Batch.from_data_list`, in a quarter of the time: slices to take a batch apart again are not made.
+    graph_of: called once with the finished batch, whose `graph` is what it returns. Raises DataError where some of the
+    structures have a label that others lack.
     """
-    atoms = torch.tensor([structure.num_nodes for structure in structures])
-    edges = torch.tensor([structure.num_edges for structure in structures])
-    raised_by = {"edge_index": torch.repeat_interleave(first(atoms), edges)}
-    raised_by["edge_reverse"] = torch.repeat_interleave(first(edges), edges)
-    batch: Any = Batch(_base_cls=Structure)
-    for name, example in structures[0].to_dict().items():
-        values: Any = [structure[name] for structure in structures]
-        if isinstance(example, Tensor):
+    atoms = torch.tensor([structure.num_atoms for structure in structures])
+    edges = torch.tensor([structure.edge_index.shape[1] for structure in structures])
+    joined: dict[str, Any] = {}
+    for name in CONCATENATED:
+        values = [value for structure in structures if (value := getattr(structure, name)) is not None]
+        if values and len(values) < len(structures):
+            raise DataError(
+                f"{name}: {len(values)} of the {len(structures)} structures of a batch have it",
+                "give it for all structures, or for none",
+            )
+        if values:
             field = torch.cat(values, dim=-1 if name == "edge_index" else 0)
-            if name in raised_by:
-                field += raised_by[name]
-            values = field.to(dtype) if field.is_floating_point() else field
-        batch[name] = values
-    batch.num_nodes = int(atoms.sum())
-    batch.batch = torch.repeat_interleave(atoms)
-    batch.ptr = torch.cat([first(atoms), atoms.sum(0, keepdim=True)])
-    return batch
+            joined[name] = field.to(dtype) if field.is_floating_point() else field
+    joined["edge_index"] += torch.repeat_interleave(first(atoms), edges)
+    joined["edge_reverse"] += torch.repeat_interleave(first(edges), edges)
+    counts = torch.cat([structure.ptr for structure in structures]).diff()
+    counts = counts[counts > 0]  # the others lead from the end of one structure's `ptr` to the beginning of the next
+    ptr = torch.cat([first(counts), counts.sum(0, keepdim=True)])
+    batch = Structure(**joined, batch=torch.repeat_interleave(counts), ptr=ptr)
+    return batch if graph_of is None else replace(batch, graph=graph_of(batch))
 
 
 def first(counts: Tensor) -> Tensor:
     """[B] where each structure's entries begin, of how many it has."""
     return counts.cumsum(0) - counts
-
-
-def total_energy(atomic_energies: Tensor, batch: Any) -> Tensor:
-    """Sums of atomic energies. atomic_energies [N] → [B] eV. Source: the paper, eq. 1."""
-    sums = atomic_energies.new_zeros(batch.ptr.numel() - 1)
-    return sums.index_add(0, batch.batch, atomic_energies)
-
-
-def atoms_per_structure(batch: Any) -> Tensor:
-    """[B] atoms of each structure of a batch."""
-    return batch.ptr.diff()

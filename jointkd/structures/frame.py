@@ -39,7 +39,7 @@ class Frame:
         digest.update(np.asarray(self.pbc, dtype="u1").tobytes())
         return digest.hexdigest()[:32]
 
-    def known_as(self, key: str) -> "Frame":
+    def with_key(self, key: str) -> "Frame":
         """This frame, with its key as it was stored instead of computed; a changed copy computes its own."""
         vars(self)["key"] = key
         return self

@@ -1,13 +1,11 @@
 """Neighbours within a cutoff, periodic or not: found as pairs, used as edges in both directions."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from vesin import NeighborList
-
-from jointkd.structures.batch import Structure
 
 
 class Neighbors(NamedTuple):
@@ -34,17 +32,6 @@ def neighbors(
     art does. Energies then jump when neighbours change rank, and depend on the order of atoms.
     """
     return edges(find_pairs(positions, cell, pbc, cutoff, max_neighbors), cell)
-
-
-def connected(numbers: np.ndarray, positions: np.ndarray, found: Neighbors, **fields: Any) -> Structure:
-    """Atoms with their neighbours as a structure. numbers [N]; positions [N, 3] Å; fields: others of `Structure`."""
-    return Structure(
-        atomic_numbers=torch.from_numpy(numbers),
-        positions=torch.from_numpy(positions),
-        **found._asdict(),
-        num_nodes=len(numbers),
-        **fields,
-    )
 
 
 def find_pairs(

@@ -1,30 +1,15 @@
 """Energies, forces and Hessian rows of a student from one forward pass, by `torch.func`."""
 
 from functools import partial
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from jointkd.structures.batch import Prediction
+from jointkd.structures.batch import Prediction, Structure
+from jointkd.students.base import Student
 
 
-class Student(Protocol):
-    """What every student is: positions [N, 3] Å and a batch in, a `Prediction` out.
-
-    A conservative student leaves `forces` None, and they are its energy's negative gradient. cutoff: Å, of its
-    neighbours; elements: the highest atomic number it knows; max_neighbors: of each atom, None for all.
-    """
-
-    conservative: bool
-    cutoff: float
-    elements: int
-    max_neighbors: int | None
-
-    def __call__(self, positions: Tensor, structure: Any) -> Prediction: ...
-
-
-def predict(student: Student, batch: Any, row_ids: Tensor | None = None) -> Prediction:
+def predict(student: Student, batch: Structure, row_ids: Tensor | None = None) -> Prediction:
     """Atomic energies [N] eV, forces [N, 3] eV/Å and, for row_ids [B, S], Hessian rows [N, S, 3] eV/Å².
 
     One vector-Jacobian product serves row s of every structure of the batch, because structures do not interact.
@@ -50,7 +35,7 @@ def predict(student: Student, batch: Any, row_ids: Tensor | None = None) -> Pred
     return Prediction(energies, forces, torch.stack(rows, dim=1))
 
 
-def answer(student: Student, batch: Any, positions: Tensor) -> Prediction:
+def answer(student: Student, batch: Structure, positions: Tensor) -> Prediction:
     """The student's own prediction, with forces also where it is conservative."""
     if not student.conservative:
         return student(positions, batch)

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from jointkd.structures.batch import Structure
+from jointkd.students.base import Student
 
 
 class Scale(nn.Module):
@@ -33,7 +35,7 @@ def mean_variance(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def fit_scales(student: nn.Module, batches: Iterable[Any]) -> int:
+def fit_scales(student: Student, batches: Iterable[Structure]) -> int:
     """Fit every `Scale` of a student, each to what those before it make of the batches; how many there are."""
     scales = [module for module in student.modules() if isinstance(module, Scale)]
     for scale in scales:

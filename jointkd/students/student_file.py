@@ -3,7 +3,6 @@
 import importlib
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from jointkd.errors import ConfigError, DataError
+from jointkd.files.atomic import write_whole
+from jointkd.runtime import default_dtype
+from jointkd.students.base import Student
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +43,17 @@ def save_student(path: Path, saved: SavedStudent) -> None:
         "origin": json.dumps(saved.origin),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(save({name: weight.contiguous() for name, weight in saved.weights.items()}, metadata))
-    os.replace(partial, path)
+    write_whole(path, save({name: weight.contiguous() for name, weight in saved.weights.items()}, metadata))
+
+
+def locate_student(path: Path) -> Path:
+    """A student's file: the path itself, or in the folder of a run there."""
+    return path / NAME if path.is_dir() else path
 
 
 def read_student(path: Path) -> SavedStudent:
     """What `save_student` wrote, at `path` or in the folder of a run there. Raises DataError where there is nothing."""
-    path = path / NAME if path.is_dir() else path
+    path = locate_student(path)
     remedy = "give the folder of a finished run, or a file of python -m jointkd.import_checkpoint"
     if not path.is_file():
         raise DataError(f"there is no file {path}", remedy)
@@ -80,7 +85,7 @@ def load_student(path: Path) -> tuple[nn.Module, SavedStudent]:
     return student, saved
 
 
-def load_weights(student: nn.Module, path: Path) -> SavedStudent:
+def load_weights(student: nn.Module | Student, path: Path) -> SavedStudent:
     """Load a file's weights into a student that was built to the same configuration; what else the file holds.
 
     A different max_neighbors is a warning: it changes the graph, not what the weights are. Raises ConfigError with
@@ -109,13 +114,9 @@ def load_weights(student: nn.Module, path: Path) -> SavedStudent:
 
 def build(config: dict[str, Any], dtype: torch.dtype) -> nn.Module:
     """An untrained student, computed (also its constants) in `dtype`."""
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
+    with default_dtype(dtype):
         kind = student_class(config["_target_"])
         return kind(**{name: value for name, value in config.items() if name != "_target_"})
-    finally:
-        torch.set_default_dtype(default)
 
 
 def student_class(target: str) -> type[nn.Module]:
@@ -131,7 +132,7 @@ def student_class(target: str) -> type[nn.Module]:
 
 
 def check_weights(
-    student: nn.Module,
+    student: nn.Module | Student,
     weights: dict[str, Tensor],
     place: str,
     remedy: str,

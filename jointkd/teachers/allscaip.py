@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from jointkd.teachers.base import default_dtype
+from jointkd.runtime import default_dtype
 
 CAVEAT = "its energies jump where an atom enters a list of nearest neighbours, and change as a structure is turned"
 FAR = 1e6  # the rank of an atom that is too far away to be ranked; neighbours have ranks of some tens

@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 
-from jointkd.errors import ConfigError, MissingExtra, TeacherError
+from jointkd.errors import ConfigError, MissingExtra, TeacherError, first_line
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.structures.frame import Frame
 from jointkd.teachers.base import check_elements
@@ -221,7 +221,3 @@ def numbered(values: dict[str, float], option: str) -> dict[int, float]:
         if atomic_numbers.get(symbol, 0) == 0:
             raise ConfigError(f"teacher.{option} has {symbol}, which is no element", "give symbols: H, C, Si, …")
     return {atomic_numbers[symbol]: float(value) for symbol, value in values.items()}
-
-
-def first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -1,11 +1,7 @@
 """What every teacher is, and the one engine that makes Hessian rows of differentiable ones."""
 
-import hashlib
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import zip_longest
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -52,8 +48,8 @@ def hessian_rows(forces: Tensor, positions: Tensor, first: Tensor, row_ids: list
     return [np.stack(rows) if rows else np.zeros((0, starts[b + 1] - starts[b], 3)) for b, rows in enumerate(collected)]
 
 
-def introduce(teacher: TeacherIdentity) -> None:
-    """Say who labels, and aloud where the licence forbids commercial use."""
+def log_identity(teacher: TeacherIdentity) -> None:
+    """Log who labels, and warn where the licence forbids commercial use."""
     theory, licence = teacher.level_of_theory or "level of theory unknown", teacher.licence or "unknown"
     log.info("teacher %s (%s), licence: %s", teacher.name, theory, licence)
     if "non-commercial" in licence:
@@ -74,32 +70,3 @@ def check_elements(frames: list[Frame], identity: TeacherIdentity) -> None:
                 f"teacher {identity.name} does not know {chemical_symbols[unknown[0]]} ({frame.source or frame.key})",
                 f"leave such structures out or take another teacher (it knows {known})",
             )
-
-
-@contextmanager
-def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """Within the block tensors that are made without a dtype have this one, as inside the models of others."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-def device_of(device: str | None) -> str:
-    """The device to label on: cuda where there is one; or the one named. Raises TeacherError if that is not here."""
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise TeacherError(f"teacher.device={device} is not here, or not for this torch", "leave out teacher.device")
-    return device
-
-
-def sha256_of(path: Path) -> str:
-    """Checksum of a file, or of the files of a directory in the order of their names."""
-    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()

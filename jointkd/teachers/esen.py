@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jointkd.errors import TeacherError
 from jointkd.files.fairchem_v1 import element_references, named_weights, normaliser, read_checkpoint
-from jointkd.teachers.base import default_dtype, device_of
+from jointkd.runtime import default_dtype, device_of
 from jointkd.teachers.fairchem import check_precision, identity_of, import_fairchem, undisturbed
 from jointkd.teachers.fairchem_model import FairchemTeacher, Scale, State, check
 from jointkd.teachers.hub import fetch
@@ -50,7 +50,7 @@ def from_checkpoint(
     """
     import_fairchem()
     check_precision(dtype)
-    device = device_of(device)
+    device = device_of(device, "teacher.device")
     path = Path(checkpoint).expanduser() if checkpoint else fetch(repo, file)
     saved = read_checkpoint(path, "teacher.checkpoint")
     scale = scale_of(saved, path)

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jointkd.errors import MissingExtra, TeacherError
+from jointkd.errors import MissingExtra, TeacherError, first_line
+from jointkd.files.atomic import sha256_of
 from jointkd.labels.records import TeacherIdentity
-from jointkd.teachers.ase import first_line, numbered
-from jointkd.teachers.base import device_of, sha256_of
+from jointkd.runtime import device_of
+from jointkd.teachers.ase import numbered
 from jointkd.teachers.fairchem_model import FairchemTeacher, Scale, State, check
 from jointkd.teachers.hub import fetch
 
@@ -59,7 +60,7 @@ def from_name(
     from fairchem.core.units.mlip_unit import InferenceSettings, load_predict_unit
 
     check_precision(dtype)
-    device = device_of(device)
+    device = device_of(device, "teacher.device")
     path = file_of(checkpoint, repo)
     log.info("loading %s: a pickle, which runs its author's code as it loads", path)
     settings = InferenceSettings(  # its other ways are faster on a GPU, and not made to be differentiated twice

@@ -3,8 +3,7 @@
 import logging
 from pathlib import Path
 
-from jointkd.errors import TeacherError
-from jointkd.teachers.ase import first_line
+from jointkd.errors import TeacherError, first_line
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,12 @@ import torch
 from safetensors import SafetensorError
 
 from jointkd.errors import TeacherError
+from jointkd.files.atomic import sha256_of
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
+from jointkd.runtime import default_dtype, device_of
 from jointkd.structures.frame import Frame
 from jointkd.teachers import mace_model, mace_parts
-from jointkd.teachers.base import check_elements, default_dtype, device_of, hessian_rows, sha256_of
+from jointkd.teachers.base import check_elements, hessian_rows
 from jointkd.teachers.mace_files import fetch_known, fetch_url, import_mace
 
 log = logging.getLogger(__name__)
@@ -177,7 +179,7 @@ def teacher(
     """A loaded module and where it came from make a teacher. Raises TeacherError for a head that it does not have."""
     if dtype not in ("float32", "float64"):
         raise TeacherError(f"teacher.dtype={dtype} is not a precision of MACE", "choose float64 or float32")
-    device = device_of(device)
+    device = device_of(device, "teacher.device")
     heads = heads_of(module)
     if head not in heads and (head is not None or len(heads) > 1):
         raise TeacherError(

@@ -5,25 +5,34 @@ A term takes a prediction and a batch to (sum, count); `weighted_sum` divides th
 
 import logging
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from jointkd.errors import ConfigError
-from jointkd.structures.batch import Piece, Prediction, atoms_per_structure, total_energy
-from jointkd.training.norms import norm as norm_named
+from jointkd.structures.batch import Prediction, Structure
 
 log = logging.getLogger(__name__)
 
-FAINT = 1e-8  # what a structure beyond `Hessian.limit` counts
+FAINT = 1e-8  # weight of a structure beyond `Hessian.limit`
+NORMS: dict[str, Callable[[Tensor], Tensor]] = {  # of a difference, [..., D] to [...]
+    "mae": lambda difference: difference.abs().mean(-1),
+    "l2": lambda difference: torch.linalg.vector_norm(difference, dim=-1),
+    "mse": lambda difference: difference.square().mean(-1),
+    "huber": lambda difference: torch.nn.functional.huber_loss(
+        difference, torch.zeros_like(difference), reduction="none", delta=0.01
+    ).mean(-1),
+}
 
 
-class Share(NamedTuple):
-    """What one batch adds to a mean."""
+@dataclass(frozen=True)
+class SumCount:
+    """What one batch contributes to a mean over all batches of a step."""
 
-    total: Tensor  # scalar, the sum of norms
-    number: Tensor  # scalar, how many they are
+    sum: Tensor  # scalar, the sum of norms
+    count: Tensor  # scalar, how many norms are summed
 
 
 class Term(ABC):
@@ -40,15 +49,17 @@ class Term(ABC):
 
     def __init__(self, weight: float, norm: str) -> None:
         self.weight = weight
-        self.norm = norm_named(norm)
+        if norm not in NORMS:
+            raise ConfigError(f"norm={norm!r} must be one of {', '.join(NORMS)}", "choose one of them")
+        self.norm = NORMS[norm]
 
-    def __call__(self, prediction: Prediction, batch: Any) -> Share:
+    def __call__(self, prediction: Prediction, batch: Structure) -> SumCount:
         """The sum of the norms of all differences, and how many they are."""
         values = self.norm(self.difference(prediction, batch))
-        return Share(values.sum(), values.new_tensor(float(values.numel())))
+        return SumCount(values.sum(), values.new_tensor(float(values.numel())))
 
     @abstractmethod
-    def difference(self, prediction: Prediction, batch: Any) -> Tensor:
+    def difference(self, prediction: Prediction, batch: Structure) -> Tensor:
         """[..., D]: what is measured, D components at a time."""
 
 
@@ -57,16 +68,18 @@ class Energy(Term):
 
     per_atom = False
 
-    def difference(self, prediction: Prediction, batch: Any) -> Tensor:
-        error = total_energy(prediction.atomic_energies, batch) - batch.energy
-        return (error / atoms_per_structure(batch))[:, None]
+    def difference(self, prediction: Prediction, batch: Structure) -> Tensor:
+        assert batch.energy is not None
+        error = batch.total_energy(prediction.atomic_energies) - batch.energy
+        return (error / batch.atoms_per_structure)[:, None]
 
 
 class Forces(Term):
     """Mean over atoms of ‖F̂ - F‖, in eV/Å."""
 
-    def difference(self, prediction: Prediction, batch: Any) -> Tensor:
+    def difference(self, prediction: Prediction, batch: Structure) -> Tensor:
         assert prediction.forces is not None
+        assert batch.forces is not None
         return prediction.forces - batch.forces
 
 
@@ -85,14 +98,16 @@ class AtomicEnergy(Term):
             raise ConfigError(f"method.terms.atomic_energy.spread={spread} is no energy", "give eV, or null")
         self.spread = spread
 
-    def __call__(self, prediction: Prediction, batch: Any) -> Share:
+    def __call__(self, prediction: Prediction, batch: Structure) -> SumCount:
         if self.spread is None:
             return super().__call__(prediction, batch)
+        assert batch.teacher_energy_spread is not None
         values = self.norm(self.difference(prediction, batch))
         weights = 1 / (1 + (batch.teacher_energy_spread / self.spread) ** 2)
-        return Share((weights * values).sum(), values.new_tensor(float(values.numel())))
+        return SumCount((weights * values).sum(), values.new_tensor(float(values.numel())))
 
-    def difference(self, prediction: Prediction, batch: Any) -> Tensor:
+    def difference(self, prediction: Prediction, batch: Structure) -> Tensor:
+        assert batch.teacher_atomic_energies is not None
         return (prediction.atomic_energies - batch.teacher_atomic_energies)[:, None]
 
 
@@ -112,56 +127,60 @@ class Hessian(Term):
         self.rows, self.limit = rows, limit
         self.faint = 0  # structures that counted FAINT, over all steps of this process
 
-    def __call__(self, prediction: Prediction, batch: Any) -> Share:
+    def __call__(self, prediction: Prediction, batch: Structure) -> SumCount:
         if self.limit is None:
             return super().__call__(prediction, batch)
         values = self.norm(self.difference(prediction, batch))
-        scale = values.new_ones(batch.num_graphs).masked_fill_(self._beyond(batch), FAINT)
-        return Share((scale[batch.batch][:, None] * values).sum(), values.new_tensor(float(values.numel())))
+        beyond = self._beyond(batch, self.limit)
+        scale = values.new_ones(batch.num_structures).masked_fill_(beyond, FAINT)
+        return SumCount((scale[batch.batch][:, None] * values).sum(), values.new_tensor(float(values.numel())))
 
-    def _beyond(self, batch: Any) -> Tensor:
+    def _beyond(self, batch: Structure, limit: float) -> Tensor:
         """[B] bool: whose sampled rows hold an entry beyond the limit. The log hears of the 1st, 2nd, 4th, 8th, …"""
+        assert batch.hessian_rows is not None
         largest = batch.hessian_rows.abs().amax((1, 2))
-        beyond = largest.new_zeros(batch.num_graphs).scatter_reduce(0, batch.batch, largest, "amax") > self.limit
+        largest = largest.new_zeros(batch.num_structures).scatter_reduce(0, batch.batch, largest, "amax")
+        beyond = largest > limit
         before, self.faint = self.faint, self.faint + int(beyond.sum())
         if self.faint.bit_length() > before.bit_length():
             log.warning(
                 "Hessian rows with entries beyond hessian.limit=%g eV/Å²: %d structures so far counted %g",
-                self.limit,
+                limit,
                 self.faint,
                 FAINT,
             )
         return beyond
 
-    def difference(self, prediction: Prediction, batch: Any) -> Tensor:
+    def difference(self, prediction: Prediction, batch: Structure) -> Tensor:
         assert prediction.hessian_rows is not None
+        assert batch.hessian_rows is not None
         return prediction.hessian_rows - batch.hessian_rows
 
 
 def weighted_sum(
-    terms: dict[str, Term], shares: dict[str, Share], batch: Any = None
+    terms: dict[str, Term], sums: dict[str, SumCount], batch: Structure | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss to differentiate on this rank, and each term's mean over all ranks.
 
     DDP averages gradients over ranks; dividing the local sum by the global count and multiplying by the number of
     ranks makes that average the gradient of the global mean, also where ranks hold uneven batches. Where `batch` is a
-    piece of one, counts are those of the whole batch, so that the means of its pieces add up; the loss is multiplied by
-    the number of parts, which Lightning divides by.
+    micro-batch, counts are those of the whole batch, so that the means of its micro-batches add up; the loss is
+    multiplied by the number of parts, which Lightning divides by.
     """
-    counts = torch.stack([share.number for share in shares.values()])
-    totals = torch.stack([share.total for share in shares.values()])
+    counts = torch.stack([term.count for term in sums.values()])
+    totals = torch.stack([term.sum for term in sums.values()])
     scale = 1
     global_totals = totals.detach()
-    piece: Piece | None = getattr(batch, "piece", None)
-    if piece is not None:
-        atoms, structures = piece.atoms / batch.num_nodes, piece.structures / batch.num_graphs
-        counts = counts * totals.new_tensor([atoms if terms[name].per_atom else structures for name in shares])
-        scale = piece.parts
+    whole = None if batch is None else batch.whole
+    if batch is not None and whole is not None:
+        atoms, structures = whole.num_atoms / batch.num_atoms, whole.num_structures / batch.num_structures
+        counts = counts * totals.new_tensor([atoms if terms[name].per_atom else structures for name in sums])
+        scale = whole.parts
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         scale *= torch.distributed.get_world_size()
         both = torch.stack([counts, global_totals])
         torch.distributed.all_reduce(both)
-        counts, global_totals = both if piece is None else (counts, both[1])
-    weights = totals.new_tensor([terms[name].weight for name in shares])
+        counts, global_totals = both if whole is None else (counts, both[1])
+    weights = totals.new_tensor([terms[name].weight for name in sums])
     loss = scale * (weights * totals / counts).sum()
-    return loss, dict(zip(shares, global_totals / counts, strict=True))
+    return loss, dict(zip(sums, global_totals / counts, strict=True))

@@ -10,16 +10,12 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from jointkd.errors import ConfigError, DivergedError
-from jointkd.structures.batch import Piece, Prediction, atoms_per_structure, total_energy
+from jointkd.evaluation.metrics import METRICS
+from jointkd.structures.batch import Prediction, Structure
+from jointkd.students.base import Student
 from jointkd.students.derivatives import predict
 from jointkd.training.loss import Term, weighted_sum
 
-METRICS = {
-    "energy_mae_meV_per_atom": "mean over structures of |Ê - E| / N",
-    "force_mae_meV_per_A": "mean over force components of |F̂ - F|",
-    "atomic_energy_mae_meV": "mean over atoms of |Ê_i - E_i of the teacher|",
-    "hessian_row_mae_eV_per_A2": "mean over entries of the sampled rows of |Ĥ - H of the teacher|",
-}
 MONITOR = "val/force_mae_meV_per_A"
 HEAVIEST_ELEMENT = 118
 
@@ -35,18 +31,18 @@ class DistillationModule(lightning.LightningModule):
 
     def __init__(
         self,
-        student: torch.nn.Module,
+        student: Student,
         terms: dict[str, Term],
         optimizer: Callable[..., torch.optim.Optimizer],
         scheduler: Callable[..., Any] | None = None,
     ) -> None:
         super().__init__()
-        self.student: Any = student  # a `Student`
+        self.student: Student = student
         self.terms = {name: term for name, term in terms.items() if term.weight > 0}
         self.rows = max((term.rows for term in self.terms.values()), default=0)
         self.make_optimizer: Callable[..., torch.optim.Optimizer] = optimizer
         self.make_scheduler = scheduler
-        self._means: dict[str, Any] = {}  # of the terms, over the pieces of a step so far
+        self._means: dict[str, Tensor] = {}  # of the terms, summed over the micro-batches of a step so far
         self.register_buffer("reference_energies", torch.zeros(HEAVIEST_ELEMENT + 1, dtype=torch.float64))
         self.metrics = torch.nn.ModuleDict(
             {stage: torch.nn.ModuleDict({name: MeanMetric() for name in METRICS}) for stage in ("val", "test")}
@@ -67,20 +63,19 @@ class DistillationModule(lightning.LightningModule):
         for number, energy in energies.items():
             self.reference_energies[number] = energy
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Structure, batch_idx: int) -> Tensor:
         prediction = predict(self.student, batch, batch.row_ids if self.rows else None)
-        shares = {name: term(prediction, batch) for name, term in self.terms.items()}
-        loss, means = weighted_sum(self.terms, shares, batch)
-        piece: Piece | None = getattr(batch, "piece", None)
-        self._means = {name: self._means.get(name, 0.0) + mean for name, mean in means.items()}
-        if piece is None or piece.last:
+        sums = {name: term(prediction, batch) for name, term in self.terms.items()}
+        loss, means = weighted_sum(self.terms, sums, batch)
+        self._means = {name: self._means[name] + mean if self._means else mean for name, mean in means.items()}
+        if batch.whole is None or batch.whole.last:
             self.log_dict({f"train/{name}": value for name, value in self._means.items()}, batch_size=1)
             value = sum(self.terms[name].weight * mean for name, mean in self._means.items())
             self.log("train/loss", value, prog_bar=True, batch_size=1)
             self._means = {}
         return loss
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
+    def validation_step(self, batch: Structure, batch_idx: int) -> None:
         self._measure("val", batch, predict(self.student, batch))
 
     def on_validation_epoch_end(self) -> None:
@@ -95,25 +90,26 @@ class DistillationModule(lightning.LightningModule):
         if is_plateau(scheduler):
             scheduler.step(error)
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        rows = batch.row_ids if "row_ids" in batch else None
-        self._measure("test", batch, predict(self.student, batch, rows))
+    def test_step(self, batch: Structure, batch_idx: int) -> None:
+        self._measure("test", batch, predict(self.student, batch, batch.row_ids))
 
-    def _measure(self, stage: str, batch: Any, prediction: Prediction) -> None:
+    def _measure(self, stage: str, batch: Structure, prediction: Prediction) -> None:
         assert prediction.forces is not None
-        energy = (total_energy(prediction.atomic_energies, batch) - batch.energy) / atoms_per_structure(batch)
+        assert batch.energy is not None
+        assert batch.forces is not None
+        energy = (batch.total_energy(prediction.atomic_energies) - batch.energy) / batch.atoms_per_structure
         errors = {
             "energy_mae_meV_per_atom": 1e3 * energy,
             "force_mae_meV_per_A": 1e3 * (prediction.forces - batch.forces),
         }
-        if "teacher_atomic_energies" in batch:
+        if batch.teacher_atomic_energies is not None:
             errors["atomic_energy_mae_meV"] = 1e3 * (prediction.atomic_energies - batch.teacher_atomic_energies)
-        if prediction.hessian_rows is not None:
+        if prediction.hessian_rows is not None and batch.hessian_rows is not None:
             errors["hessian_row_mae_eV_per_A2"] = prediction.hessian_rows - batch.hessian_rows
         for name, error in errors.items():
             metric = self.metrics[stage][name]  # type: ignore[index]
             metric.update(error.abs())
-            self.log(f"{stage}/{name}", metric, prog_bar=stage == "val", batch_size=batch.num_graphs)
+            self.log(f"{stage}/{name}", metric, prog_bar=stage == "val", batch_size=batch.num_structures)
 
     def configure_optimizers(self) -> Any:
         try:

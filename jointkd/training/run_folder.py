@@ -4,17 +4,17 @@ import json
 import logging
 import subprocess
 import time
-from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ase.data import chemical_symbols
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
 
 from jointkd.data.datamodule import DistillationData
 from jointkd.data.splits import hashes
+from jointkd.evaluation.metrics import metrics_table
 from jointkd.evaluation.teacher_errors import teacher_errors
 from jointkd.labels.checks import by_reason
 from jointkd.labels.records import TeacherIdentity
@@ -25,8 +25,21 @@ from jointkd.training.module import DistillationModule
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class RunDescription:
+    """What a run's files say of the configuration that it was made with."""
+
+    method: str
+    student: str
+    teacher: str
+    seed: int
+    weights: dict[str, float]  # of the terms of the loss
+    student_options: dict[str, Any]  # `_target_` and the arguments of the student's constructor
+    configuration: str  # all of it, as YAML
+
+
 def write_results(
-    config: DictConfig,
+    run: RunDescription,
     directory: Path,
     module: DistillationModule,
     data: DistillationData,
@@ -34,48 +47,46 @@ def write_results(
     metrics: dict[str, float],
     started: float,
 ) -> None:
-    """Write summary.json and the student's file, and print the test metrics; started: when the run was, s."""
-    student = OmegaConf.to_container(config.student, resolve=True)
-    assert isinstance(student, dict)
-    run = {
-        "method": config.method.name,
-        "student": config.student_name,
-        "teacher": config.teacher.name,
+    """Write summary.json and the student's file, and log the test metrics; started: when the run was, s."""
+    result = {
+        "method": run.method,
+        "student": run.student,
+        "teacher": run.teacher,
         "teacher_card": card(store.teacher) if store else None,
         "data": data.name,
-        "seed": config.seed,
+        "seed": run.seed,
         "steps": module.trainer.global_step,
         "test": metrics,
     }
     summary = {
-        **run,
+        **result,
         "failed_labels": by_reason(store.failed.values()) if store else None,
-        "weights": {name: term.weight for name, term in config.method.terms.items()},
-        "width": config.student.get("width"),
+        "weights": run.weights,
+        "width": run.student_options.get("width"),
         "parameters": sum(p.numel() for p in module.student.parameters()),
         "teacher_test": teacher_errors(data, "test") if store else {},
         "started": started,
         "ended": time.time(),
     }
     saved = SavedStudent(
-        config={str(name): value for name, value in student.items()},
+        config=run.student_options,
         weights=module.student.state_dict(),
         reference_energies=data.references.energies if data.references else {},
-        origin={"format": "jointkd", "revision": git_revision(), **run},
+        origin={"format": "jointkd", "revision": git_revision(), **result},
     )
     save_student(directory / NAME, saved)
     (directory / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    log.info("%s", table(metrics))
+    log.info("%s", metrics_table(metrics))
     log.info("written to %s", directory)
 
 
-def write_provenance(config: DictConfig, directory: Path, data: DistillationData, store: LabelStore | None) -> None:
-    """Save the effective configuration, split, versions, git revision, and hashes of data and labels beside the run."""
+def write_provenance(run: RunDescription, directory: Path, data: DistillationData, store: LabelStore | None) -> None:
+    """Save the configuration, the split, versions, git revision, and hashes of data and labels in the run's folder."""
     data.save_split(directory)
-    (directory / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+    (directory / "config.yaml").write_text(run.configuration)
     provenance: dict[str, Any] = {
         "git": git_revision(),
-        "versions": {package: version(package) for package in ("jointkd", "torch", "lightning", "torch-geometric")},
+        "versions": {package: version(package) for package in ("jointkd", "torch", "lightning")},
         "data": hashes(data.division),
         "teacher": store.teacher.to_json() if store else None,
     }
@@ -100,16 +111,6 @@ def git_revision() -> str | None:
         return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def table(metrics: dict[str, float]) -> str:
-    """Test metrics as aligned lines."""
-    return "\n".join(["test", *(f"  {name:<28}{value:10.3f}" for name, value in metrics.items())])
-
-
-def test_metrics(logged: Mapping[str, float]) -> dict[str, float]:
-    """What the trainer logged at its test, by the metrics' own names."""
-    return {name.removeprefix("test/"): value for name, value in logged.items()}
 
 
 @rank_zero_only

@@ -30,9 +30,9 @@ from ase.io import read
 import jointkd
 from jointkd.commands.bench import peak_memory
 from jointkd.labels.records import TeacherIdentity
+from jointkd.runtime import default_dtype
 from jointkd.structures.frame import Frame
 from jointkd.teachers import mace, mace_model
-from jointkd.teachers.base import default_dtype
 
 ELEMENTS = (1, 6, 7, 8, 9, 15, 16, 17, 35, 53)
 SIZES = {"small": ("96x0e", 4.5), "large": ("192x0e+192x1o+192x2e", 5.0)}

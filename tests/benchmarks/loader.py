@@ -16,6 +16,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,8 +29,9 @@ from ase.data import atomic_numbers
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from jointkd.cli.options import PACKAGE
+from jointkd.cli.config_tree import PACKAGE
 from jointkd.data.datamodule import DistillationData
+from jointkd.data.options import ReaderData
 from jointkd.data.readers import extxyz
 from jointkd.data.splits import Split
 from jointkd.data.stored_neighbors import neighbors_of
@@ -97,7 +99,7 @@ def stepper(student: Any, device: str) -> Callable[[Any], None]:
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-6)
 
     def step(batch: Any) -> None:
-        batch = batch.to(device, non_blocking=True)
+        batch = batch.to(device)
         prediction = predict(student, batch, batch.row_ids)
         loss, _ = weighted_sum(terms, {name: term(prediction, batch) for name, term in terms.items()})
         optimizer.zero_grad()
@@ -116,20 +118,20 @@ def measure(
     def read() -> tuple[Iterator[Frame], dict[int, float]]:
         return frames, {}
 
-    made = DistillationData(case, read, Split(), max_force=1e3, prepared=str(folder))
+    made = DistillationData(ReaderData(name=case, read=read, split=Split(), max_force=1e3, prepared=str(folder)))
     started = time.perf_counter()
     data = DistillationData(
-        case,
-        read,
-        Split(),
-        max_force=1e3,
-        reference_energies="fit",
-        batch_size=arguments.batch_size,
-        workers=arguments.workers,
-        prepared=str(made.source.path),
+        replace(
+            made.options,
+            reference_energies="fit",
+            batch_size=arguments.batch_size,
+            workers=arguments.workers,
+            prepared=str(made.source.path),
+        )
     )
     opening = time.perf_counter() - started
-    data.prepare_run(folder, student.cutoff, torch.float32)
+    data.prepare_neighbors(student.cutoff, torch.float32)
+    data.fit_references()
     started = time.perf_counter()
     neighbors_of(data.source, student.cutoff)
     searching = time.perf_counter() - started

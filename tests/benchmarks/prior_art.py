@@ -1,5 +1,6 @@
 """What the prior art did and no option does: each function makes the program do so, in this process."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from jointkd.commands import train
 from jointkd.data import dataset
-from jointkd.structures.batch import Prediction
+from jointkd.structures.batch import Prediction, Structure
 from jointkd.students import painn
 from jointkd.students.derivatives import predict
 from jointkd.training import module
@@ -38,7 +39,7 @@ def no_scale_factors() -> None:
 def one_sided_differences() -> None:
     """Training compares the teacher's rows with columns of the student by one-sided differences of its forces."""
 
-    def by_differences(student: Any, batch: Any, row_ids: Tensor | None = None) -> Prediction:
+    def by_differences(student: Any, batch: Structure, row_ids: Tensor | None = None) -> Prediction:
         if row_ids is None or not student.training:
             return predict(student, batch, row_ids)
         return differences(student, batch, row_ids)
@@ -46,16 +47,15 @@ def one_sided_differences() -> None:
     module.predict = by_differences
 
 
-def differences(student: Any, batch: Any, row_ids: Tensor) -> Prediction:
+def differences(student: Any, batch: Structure, row_ids: Tensor) -> Prediction:
     """A prediction whose rows [N, S, 3] are (F(R) - F(R + h e)) / h, which are columns of -∂F/∂R."""
     here = predict(student, batch)
     assert here.forces is not None
     columns = []
     for ids in row_ids.T:
-        moved = batch.clone()
-        moved.positions = batch.positions.clone()
-        moved.positions.view(-1)[3 * batch.ptr[:-1] + ids] += STEP
-        there = predict(student, moved).forces
+        positions = batch.positions.clone()
+        positions.view(-1)[3 * batch.ptr[:-1] + ids] += STEP
+        there = predict(student, replace(batch, positions=positions)).forces
         assert there is not None
         columns.append((here.forces - there) / STEP)
     return here._replace(hessian_rows=torch.stack(columns, dim=1))
@@ -65,7 +65,7 @@ def gradient_term() -> None:
     """The loss has a further term, the mean over atoms of ‖-∂Ê/∂R - F‖."""
     step = DistillationModule.training_step
 
-    def with_gradient(self: DistillationModule, batch: Any, batch_idx: int) -> Tensor:
+    def with_gradient(self: DistillationModule, batch: Structure, batch_idx: int) -> Tensor:
         def energy(positions: Tensor) -> Tensor:
             return self.student(positions, batch).atomic_energies.sum()
 

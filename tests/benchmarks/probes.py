@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from jointkd.cli.options import PACKAGE
+from jointkd.cli.config_tree import PACKAGE
 from jointkd.data.readers import extxyz
 from jointkd.labels.store import LabelStore
-from jointkd.structures.batch import collate
+from jointkd.structures.batch import Structure, collate
 from jointkd.structures.frame import Frame
-from jointkd.structures.neighbors import Pairs, connected, edges, find_pairs
+from jointkd.structures.neighbors import Pairs, edges, find_pairs
 from jointkd.students import painn
 from jointkd.students.basis import LayerNorm
 from jointkd.students.derivatives import predict
@@ -43,10 +43,9 @@ def pairs(student: Any, positions: np.ndarray) -> Pairs:
     return find_pairs(positions, np.zeros((3, 3)), np.zeros(3, dtype=bool), student.cutoff, student.max_neighbors)
 
 
-def batch_of(student: Any, numbers: np.ndarray, positions: np.ndarray, dtype: torch.dtype = torch.float64) -> Any:
-    cell = {"cell": torch.zeros(1, 3, 3), "pbc": torch.zeros(1, 3, dtype=torch.bool)}
+def batch_of(student: Any, numbers: np.ndarray, positions: np.ndarray, dtype: torch.dtype = torch.float64) -> Structure:
     found = edges(pairs(student, positions), np.zeros((3, 3)))
-    return collate([connected(numbers, positions, found, key="", group="", **cell)], dtype=dtype)
+    return collate([Structure.from_arrays(numbers, positions, found)], dtype=dtype)
 
 
 def energy(student: Any, numbers: np.ndarray, positions: np.ndarray) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms
 from ase.io import read, write
 
-from jointkd.cli.options import PACKAGE
+from jointkd.cli.config_tree import PACKAGE
 from jointkd.demo.sample import calculator, frozen
 
 FRAMES = 6

@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from jointkd.runtime import keep_freed_memory
-from jointkd.structures.batch import collate
-from jointkd.structures.neighbors import connected, neighbors
+from jointkd.structures.batch import Structure, collate
+from jointkd.structures.neighbors import neighbors
 from jointkd.students.derivatives import predict
 from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian, weighted_sum
 
@@ -36,7 +37,7 @@ NAMES = ("ILE", "GLN", "HIE", "TYR")
 MOST_ROWS = 4
 
 
-def amino_acids(path: Path, student: Any) -> Any:
+def amino_acids(path: Path, student: Any) -> Structure:
     """The first conformation of each, as one batch with random targets."""
     structures = []
     generator = torch.Generator().manual_seed(0)
@@ -51,7 +52,7 @@ def amino_acids(path: Path, student: Any) -> Any:
             )
             count = len(numbers)
             structures.append(
-                connected(
+                Structure.from_arrays(
                     numbers,
                     positions,
                     near,
@@ -73,7 +74,8 @@ def measure(path: Path, name: str, options: dict[str, Any], rows: int, steps: in
     terms = {"energy": Energy(5, "mae"), "forces": Forces(100, "l2")}
     if rows:
         terms |= {"atomic_energy": AtomicEnergy(20, "mae"), "hessian": Hessian(400, "l2", rows)}
-        batch.hessian_rows = batch.hessian_rows[:, :rows].contiguous()
+        assert batch.hessian_rows is not None
+        batch = replace(batch, hessian_rows=batch.hessian_rows[:, :rows].contiguous())
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-4, amsgrad=True)
 
     def step() -> None:

@@ -43,7 +43,7 @@ NUMBERS: dict[str, np.ndarray] = {}
 
 def know_structures() -> None:
     """Labels do not say which element an atom is; the example's structures do."""
-    from jointkd.cli.options import PACKAGE
+    from jointkd.cli.config_tree import PACKAGE
     from jointkd.data.readers import extxyz
 
     frames, _ = extxyz.read(

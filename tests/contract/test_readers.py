@@ -10,7 +10,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from jointkd.cli import command  # noqa: F401  (registers the resolvers)
-from jointkd.cli.options import CONF, choices
+from jointkd.cli.config_tree import CONF, choices
 from jointkd.data.provenance import READERS as READERS_VERSION
 from jointkd.data.published import READERS, read
 from jointkd.data.readers import extxyz

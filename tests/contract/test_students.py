@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from omegaconf import OmegaConf
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from jointkd.structures.batch import Prediction, collate, total_energy
+from jointkd.structures.batch import Prediction, Structure, collate
 from jointkd.students.derivatives import predict
 from jointkd.students.kernels import activation, edges, matrices
 from tests.structures import CUTOFF, ETHANOL, MOLECULES, SALT, SPECIAL, WATER, rattled, structure
@@ -85,7 +86,7 @@ def student(request: pytest.FixtureRequest) -> torch.nn.Module:
     return built(request.param)
 
 
-def batch_for(student: torch.nn.Module, *many: Atoms) -> Any:
+def batch_for(student: torch.nn.Module, *many: Atoms) -> Structure:
     """A batch with the student's neighbours, in its own dtype."""
     dtype = next(student.parameters()).dtype
     return collate([structure(atoms, student.cutoff) for atoms in many], dtype)
@@ -106,18 +107,16 @@ def close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
     return float((found - expected).abs().max()) <= tolerance * max(float(expected.abs().max()), 0.1)
 
 
-def force_map(student: torch.nn.Module, batch: Any) -> Any:
+def force_map(student: torch.nn.Module, batch: Structure) -> Any:
     """positions [N, 3] → forces [N, 3]; the neighbours are those of the batch."""
 
     def forces(positions: Tensor) -> Tensor:
-        moved = batch.clone()
-        moved.positions = positions
-        return predict(student, moved).forces
+        return predict(student, replace(batch, positions=positions)).forces
 
     return forces
 
 
-def direction_in(batch: Any) -> Tensor:
+def direction_in(batch: Structure) -> Tensor:
     """A random displacement [N, 3]."""
     return torch.randn(batch.positions.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -186,7 +185,7 @@ def test_forces_of_a_conservative_student_are_central_differences_of_its_energy(
         moved.append(atoms.copy())
         moved[-1].positions += shift
     batch = batch_for(student, *moved)
-    plus, minus = total_energy(student(batch.positions, batch).atomic_energies, batch).split(count)
+    plus, minus = batch.total_energy(student(batch.positions, batch).atomic_energies).split(count)
     assert relative(ask(student, atoms).forces.reshape(-1), (minus - plus) / (2 * step)) < 1e-7
 
 
@@ -239,7 +238,7 @@ def test_atomic_energies_sum_to_the_total_and_two_distant_copies_have_twice_the_
     far.positions += [50.0, 0.0, 0.0]
     batch = batch_for(student, WATER, WATER + far)
     atomic = student(batch.positions, batch).atomic_energies
-    single, double = total_energy(atomic, batch)
+    single, double = batch.total_energy(atomic)
     assert abs(float(single - atomic[:3].sum())) < 1e-12
     assert abs(float(double - atomic[3:].sum())) < 1e-12
     assert abs(float(double - 2 * single)) < 1e-10

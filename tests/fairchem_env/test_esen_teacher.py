@@ -10,7 +10,7 @@ import torch
 from ase import Atoms
 from omegaconf import OmegaConf
 
-from jointkd.cli.options import CONF
+from jointkd.cli.config_tree import CONF
 from jointkd.errors import DataError, TeacherError
 from jointkd.structures.frame import Frame
 from jointkd.teachers import esen, fairchem_model

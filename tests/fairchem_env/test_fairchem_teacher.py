@@ -8,7 +8,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from jointkd.cli.options import CONF
+from jointkd.cli.config_tree import CONF
 from jointkd.errors import TeacherError
 from jointkd.teachers import fairchem, hub
 from jointkd.teachers.fairchem_model import Architecture

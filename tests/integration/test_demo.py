@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from jointkd.cli.options import PACKAGE
+from jointkd.cli.config_tree import PACKAGE
 from jointkd.data.readers import extxyz
 from jointkd.data.splits import Split
 

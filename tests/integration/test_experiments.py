@@ -8,7 +8,7 @@ import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from jointkd.cli.options import CONF, choices
+from jointkd.cli.config_tree import CONF, choices
 from tests.configurations import composed
 from tests.files import isolated, molecules, saved
 

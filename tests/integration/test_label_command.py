@@ -8,18 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
-from omegaconf import DictConfig, OmegaConf
 from safetensors import safe_open
 
 from jointkd.labelling.jobs import make_labels
+from jointkd.labelling.plan import LabelPlan
 from tests.files import molecules, saved
 from tests.processes import alive, wait_until
-from tests.teachers import calls_in, frames_of
+from tests.teachers import calls_in, plan_of
 
 pytest.importorskip("mace")
 
@@ -151,27 +151,19 @@ def test_files_of_one_name_in_two_folders_have_their_labels_beside_each_other(co
     assert "are of other structures than data=mine" in refused.err
 
 
-def two_workers(folder: Path, count: int) -> tuple[DictConfig, SimpleNamespace]:
-    """A job whose teacher begins when two processes have loaded it, and the structures it is for."""
+def two_workers(folder: Path, count: int) -> LabelPlan:
+    """Labels of a teacher that begins when two processes have loaded it."""
     (folder / "calls").mkdir()
-    teacher = {"_target_": "tests.teachers.CompanionTeacher", "name": "numbers", "dtype": "float64", "companions": 2}
-    labels = {
-        "path": str(folder / "labels"),
-        "rows": 4,
-        "eval_rows": 2,
-        "validation": False,
-        "seed": 0,
-        "shard_size": 2,
-    }
-    config = OmegaConf.create({"teacher": {**teacher, "folder": str(folder / "calls")}, "label": labels})
-    return config, SimpleNamespace(reference="data", frames={"train": frames_of(count), "val": [], "test": []})
+    plan = plan_of("CompanionTeacher", folder / "calls", folder / "labels", count, shard_size=2)
+    spec = replace(plan.teacher, options={**plan.teacher.options, "companions": 2})
+    return replace(plan, place=replace(plan.place, teacher=spec))
 
 
 def test_workers_share_the_work_and_repeat_none_of_it(tmp_path):
-    config, data = two_workers(tmp_path, 30)
+    plan = two_workers(tmp_path, 30)
     threads = torch.get_num_threads()
-    store = make_labels(config, data, workers=2)
-    assert store.keys() == {frame.key for frame in data.frames["train"]}
+    store = make_labels(plan, workers=2)
+    assert store.keys() == plan.frames.keys()
     calls = [calls_in(file) for file in (tmp_path / "calls").iterdir()]
     assert len(calls) == 2
     assert all(calls)
@@ -181,7 +173,7 @@ def test_workers_share_the_work_and_repeat_none_of_it(tmp_path):
 
 
 def label_with_a_worker(folder: Path) -> None:
-    make_labels(*two_workers(folder, 1000), workers=2)
+    make_labels(two_workers(folder, 1000), workers=2)
 
 
 def test_workers_end_with_the_first_process_also_where_that_is_killed(tmp_path):

@@ -14,7 +14,7 @@ from ase.io import iread
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
 from jointkd.data.readers import spice
-from jointkd.errors import DataError, MissingExtra
+from jointkd.errors import DataError, MissingExtra, first_line
 
 log = logging.getLogger(__name__)
 
@@ -87,10 +87,9 @@ def structures(file: Path, format: str | None) -> Iterator[Atoms]:
     except MissingExtra:
         raise
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         refused = isinstance(error, OSError) and error.errno  # by the operating system, not by a parser
         remedy = "see that you may read it, and copy it anew" if refused else "repair it or set data.format"
-        raise DataError(f"{file} cannot be read after {number} frames ({reason})", remedy) from error
+        raise DataError(f"{file} cannot be read after {number} frames ({first_line(error)})", remedy) from error
 
 
 def opened(file: Path, format: str | None) -> Iterator[Atoms]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning
 
+from jointkd.runtime import somebody_watches
 from jointkd.training.module import MONITOR
 
 
@@ -24,7 +25,7 @@ class PlainProgress(lightning.Callback):
 
     def on_validation_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         steps = trainer.global_step - self._first
-        if sys.stderr.isatty() or trainer.sanity_checking or not steps or not trainer.is_global_zero:
+        if somebody_watches() or trainer.sanity_checking or not steps or not trainer.is_global_zero:
             return
         self._count += 1
         rate = steps / (time.monotonic() - self._started)

@@ -11,7 +11,8 @@ from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
 from jointkd.cli.command import as_mistake
-from jointkd.cli.options import CONF, NOT_GROUPS, check_overrides, check_values, choices
+from jointkd.cli.config_tree import CONF, NOT_GROUPS, choices
+from jointkd.cli.options import check_overrides, check_values
 from jointkd.errors import ConfigError, DataError
 from tests.configurations import composed
 

@@ -7,7 +7,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from jointkd.cli.options import values
+from jointkd.cli.config_tree import flatten
 from tests.configurations import composed
 
 DATA = {
@@ -262,7 +262,7 @@ def test_the_preset_of_the_paper_changes_what_it_names_and_nothing_else():
 
 def flat(config: DictConfig) -> dict:
     """Every option that is not a dictionary itself."""
-    found = values(OmegaConf.to_container(config, resolve=True))
+    found = flatten(OmegaConf.to_container(config, resolve=True))
     return {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in found.items()

@@ -8,8 +8,9 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from jointkd.cli.command import run_folder
-from jointkd.cli.options import CONF, check_overrides, groups
+from jointkd.cli.config_tree import CONF, list_groups
+from jointkd.cli.options import check_overrides
+from jointkd.cli.resolvers import run_folder
 from jointkd.cli.sweeps import LAUNCHERS, alone, installed, processes
 from jointkd.errors import ConfigError, MissingExtra
 from jointkd.training.module import METRICS
@@ -83,8 +84,8 @@ def test_ddp_in_a_launcher_that_holds_the_command_line_is_refused():
 
 
 def test_the_groups_of_the_help_are_ours_alone():
-    assert "hydra=" not in groups()
-    assert "trainer=    ddp | default | slurm" in groups()
+    assert "hydra=" not in list_groups()
+    assert "trainer=    ddp | default | slurm" in list_groups()
 
 
 def test_the_sweep_of_weights_and_biases_is_table_1():

@@ -18,7 +18,7 @@ from jointkd.data import prepared, stored_neighbors
 from jointkd.data.prepared import PreparedSet, prepare
 from jointkd.data.stored_neighbors import StoredNeighbors, neighbors_of
 from jointkd.errors import DataError, StorageError
-from jointkd.files import arrays
+from jointkd.files import arrays, atomic
 from jointkd.structures.frame import Frame
 from jointkd.structures.neighbors import neighbors
 from tests.files import FREE, frames
@@ -173,7 +173,7 @@ def test_nothing_of_a_process_that_was_killed_half_way_is_ever_taken(tmp_path):
     assert (left / "positions.npy").stat().st_size > 0
     assert len(made(tmp_path, frames(6))) == 6
     assert left.exists()  # it may be that of another machine that is still at it
-    old = time.time() - 2 * arrays.ABANDONED
+    old = time.time() - 2 * atomic.ABANDONED
     for path in (*left.iterdir(), left):
         os.utime(path, (old, old))
     made(tmp_path, frames(5), origin={"files": {}, "other": 1})

@@ -10,8 +10,9 @@ import pytest
 from omegaconf import OmegaConf
 
 import jointkd.cli.command  # noqa: F401  (registers the resolvers)
-from jointkd.cli.options import CONF, check_overrides, check_values
-from jointkd.data.published import located
+from jointkd.cli.config_tree import CONF
+from jointkd.cli.options import check_overrides, check_values
+from jointkd.data.published import locate
 from jointkd.errors import ConfigError, DataError
 from tests import mptrj
 from tests.files import frames as molecules
@@ -143,7 +144,7 @@ def test_an_unknown_split_is_refused(tmp_path, arguments):
 
 def test_files_that_are_not_there_are_named_with_their_doi(tmp_path):
     with pytest.raises(DataError, match=r"source=.* has no train_a.tar.gz; get it from doi:10.1/x and put"):
-        located(FILES, str(tmp_path), tmp_path, "doi:10.1/x")
+        locate(FILES, str(tmp_path), tmp_path, "doi:10.1/x")
 
 
 def test_a_mirror_gives_the_same_files(tmp_path, monkeypatch):
@@ -156,7 +157,7 @@ def test_a_mirror_gives_the_same_files(tmp_path, monkeypatch):
     handler = partial(SimpleHTTPRequestHandler, directory=str(mirror))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        found = located(FILES, f"http://127.0.0.1:{server.server_port}/", tmp_path / "here", "doi:10.1/x")
+        found = locate(FILES, f"http://127.0.0.1:{server.server_port}/", tmp_path / "here", "doi:10.1/x")
         server.shutdown()
     assert {role: path.read_text() for role, path in found.items()} == {
         "train": "train_a.tar.gz",

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jointkd.data.datamodule import DistillationData
+from jointkd.data.options import ReaderData
 from jointkd.data.references import References, align, least_squares
 from jointkd.data.splits import Split
 from jointkd.errors import ConfigError, DataError
@@ -49,14 +50,17 @@ def test_compositions_that_do_not_tell_elements_apart_get_the_smallest_reference
 
 
 def data(some: list[Frame], isolated: dict[int, float] | None = None, energies=None) -> DistillationData:
-    made = DistillationData("some", lambda: (some, isolated or {}), Split(), reference_energies=energies)
+    made = DistillationData(
+        ReaderData(name="some", read=lambda: (some, isolated or {}), split=Split(), reference_energies=energies)
+    )
     return made
 
 
 def prepared(made: DistillationData, tmp_path) -> References:
     import torch
 
-    made.prepare_run(tmp_path, 5.0, torch.float32)
+    made.prepare_neighbors(5.0, torch.float32)
+    made.fit_references()
     return made.references
 
 

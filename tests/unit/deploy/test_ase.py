@@ -14,7 +14,6 @@ from ase.md.verlet import VelocityVerlet
 
 from jointkd.deploy.ase import JointKD
 from jointkd.errors import ConfigError, DataError
-from jointkd.structures.batch import total_energy
 from jointkd.students.derivatives import predict
 from jointkd.students.painn import PaiNN
 from jointkd.students.student_file import SavedStudent, build, save_student
@@ -63,7 +62,7 @@ def test_energies_are_those_of_training_on_top_of_the_references(tmp_path):
     batch = batch_of(ETHANOL)
     prediction = predict(atoms.calc.student, batch)
     references = sum(FREE[int(z)] for z in atoms.numbers)
-    energy = float(total_energy(prediction.atomic_energies, batch)) + references
+    energy = float(batch.total_energy(prediction.atomic_energies)) + references
     assert atoms.get_potential_energy() == pytest.approx(energy, abs=1e-9)
     assert atoms.get_potential_energies().sum() + references == pytest.approx(energy, abs=1e-9)
     np.testing.assert_allclose(atoms.get_forces(), prediction.forces.numpy(), atol=1e-12)

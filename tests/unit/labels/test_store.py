@@ -12,8 +12,9 @@ import pytest
 from safetensors.numpy import save
 
 from jointkd.errors import CorruptShard, LabelMismatch, StorageError
+from jointkd.files.atomic import ABANDONED
 from jointkd.labels.records import TeacherLabels, choose_rows
-from jointkd.labels.store import ABANDONED, LabelStore
+from jointkd.labels.store import LabelStore
 from tests.teachers import IDENTITY, SETTINGS, NumberTeacher, frames_of, rows_of
 
 FRAMES = frames_of(6)

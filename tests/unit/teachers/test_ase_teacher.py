@@ -14,14 +14,15 @@ from ase.calculators.lj import LennardJones
 from omegaconf import OmegaConf
 
 from jointkd.data.datamodule import DistillationData
+from jointkd.data.options import ReaderData
 from jointkd.data.splits import Split
 from jointkd.errors import ConfigError, LabelMismatch, MissingExtra, TeacherError
 from jointkd.labelling.loop import label
-from jointkd.labelling.plan import expected_teacher
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.labels.store import LabelStore
 from jointkd.structures.frame import Frame
 from jointkd.teachers import ase
+from jointkd.teachers.spec import TeacherSpec
 from tests.files import frames
 from tests.teachers import SETTINGS, rows_of
 
@@ -147,7 +148,7 @@ def test_labels_do_not_depend_on_what_was_labelled_before():
 
 
 def preset(name: str) -> dict:
-    from jointkd.cli.options import CONF
+    from jointkd.cli.config_tree import CONF
 
     base, own = (OmegaConf.load(CONF / "teacher" / f"{file}.yaml") for file in ("ase", name))
     merged = OmegaConf.to_container(OmegaConf.merge(base, own))
@@ -284,7 +285,7 @@ def test_labels_are_of_one_calculator_its_options_its_version_and_its_step():
 
 def test_what_a_teacher_is_is_known_without_loading_it():
     options = {**preset("ase"), "calculator": LJ, "options": {"sigma": 2.0}}
-    expected = expected_teacher(OmegaConf.create(options))
+    expected = TeacherSpec("jointkd.teachers.ase.from_calculator", options).fingerprint()
     assert expected == ase.from_calculator(**options).identity.fingerprint()
 
 
@@ -293,7 +294,7 @@ def test_a_teacher_without_free_atoms_may_give_the_references(tmp_path):
     teacher = ase.from_calculator(LJ, "lj", WATERS)
     store = LabelStore.create(tmp_path / "labels", teacher.identity, SETTINGS)
     label(bare, rows_of(bare), teacher, store)
-    data = DistillationData("d", lambda: (bare, {}), Split(seed=0), reference="teacher")
+    data = DistillationData(ReaderData(name="d", read=lambda: (bare, {}), split=Split(seed=0), reference="teacher"))
     data.join(store, 1, 1)
     assert data.references is not None
     assert "least squares" in data.references.origin

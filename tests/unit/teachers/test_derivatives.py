@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from jointkd.teachers.base import hessian_rows, sha256_of
+from jointkd.files.atomic import sha256_of
+from jointkd.teachers.base import hessian_rows
 
 SIZES = [3, 1, 5]
 FIRST = torch.tensor([0, 3, 4, 9])

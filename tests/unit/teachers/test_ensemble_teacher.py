@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from jointkd.errors import ConfigError, TeacherError
 from jointkd.labelling.loop import label
-from jointkd.labelling.plan import expected_teacher
 from jointkd.labels.store import LabelStore
+from jointkd.runtime import default_dtype
 from jointkd.teachers import ensemble, mace, mace_model
-from jointkd.teachers.base import default_dtype
+from jointkd.teachers.spec import TeacherSpec
 from tests.conftest import TINY_MACE
 from tests.files import frames, isolated, molecules, saved
 from tests.teachers import SETTINGS, rows_of
@@ -94,7 +93,7 @@ def test_the_order_of_the_members_changes_nothing(three, models):
 def test_other_members_are_another_teacher_and_that_is_known_without_loading_them(three, models):
     two = ensemble.of_checkpoints(models[:2], **OPTIONS).identity
     assert two.checkpoint != three.identity.checkpoint
-    expected = expected_teacher(OmegaConf.create({**OPTIONS, "head": None, "checkpoints": models}))
+    expected = TeacherSpec("ensemble", {**OPTIONS, "head": None, "checkpoints": models}).fingerprint()
     assert expected == three.identity.fingerprint()
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from ase.build import bulk, molecule
 
+from jointkd.runtime import default_dtype
 from jointkd.structures.frame import Frame
 from jointkd.teachers import mace, mace_model, mace_parts
 from tests.conftest import TINY_MACE
@@ -26,7 +27,7 @@ def modules_of(shape: str) -> tuple[Any, Any]:
     """A MACE as mace-torch computes it, and the same with exchanged parts."""
     mace.import_mace()
     card = {**TINY_MACE, "architecture": {**TINY_MACE["architecture"], "r_max": 2.6, **SHAPES[shape]}}
-    with torch.random.fork_rng(devices=[]), mace.default_dtype(torch.float64):
+    with torch.random.fork_rng(devices=[]), default_dtype(torch.float64):
         torch.manual_seed(0)
         original = mace_model.build(card)
     changed = copy.deepcopy(original)

@@ -17,9 +17,10 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from omegaconf import OmegaConf
 
-from jointkd.cli.options import CONF, PACKAGE
+from jointkd.cli.config_tree import CONF, PACKAGE
 from jointkd.errors import DataError, MissingExtra, TeacherError
 from jointkd.labels.records import TeacherLabels
+from jointkd.runtime import default_dtype
 from jointkd.structures.frame import Frame
 from jointkd.teachers import mace, mace_files
 from jointkd.teachers.base import introduce
@@ -70,7 +71,7 @@ def single(tiny_mace):
 @pytest.fixture(scope="module")
 def model_file(tiny_mace, tmp_path_factory):
     """The same model as mace-torch would save it."""
-    with mace.default_dtype(torch.float32):
+    with default_dtype(torch.float32):
         module, _ = mace.mace_model.load(tiny_mace)
     file = tmp_path_factory.mktemp("pickled") / "tiny.model"
     torch.save(module, file)

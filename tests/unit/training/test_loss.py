@@ -1,5 +1,7 @@
 """The joint objective's terms and their sum."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,8 +9,7 @@ from jointkd.errors import ConfigError
 from jointkd.structures.batch import Prediction, collate
 from jointkd.students.derivatives import predict
 from jointkd.students.painn import PaiNN
-from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian, weighted_sum
-from jointkd.training.norms import NORMS
+from jointkd.training.loss import NORMS, AtomicEnergy, Energy, Forces, Hessian, weighted_sum
 from tests.structures import CUTOFF, ETHANOL, WATER, labelled
 
 TERMS = {
@@ -51,8 +52,8 @@ def test_each_term_is_the_mean_that_the_paper_writes(batch, prediction):
         )
         / 12,
     }
-    shares = {name: term(prediction, batch) for name, term in TERMS.items()}
-    loss, means = weighted_sum(TERMS, shares)
+    sums = {name: term(prediction, batch) for name, term in TERMS.items()}
+    loss, means = weighted_sum(TERMS, sums)
     for name, value in expected.items():
         assert float(means[name]) == pytest.approx(value, rel=1e-12), name
     weights = {"energy": 5, "forces": 100, "atomic_energy": 20, "hessian": 400}
@@ -62,7 +63,7 @@ def test_each_term_is_the_mean_that_the_paper_writes(batch, prediction):
 def test_a_perfect_prediction_costs_nothing_and_has_finite_gradients(batch):
     positions = torch.zeros_like(batch.forces, requires_grad=True)
     prediction = Prediction(batch.teacher_atomic_energies, batch.forces + positions, batch.hessian_rows)
-    total = TERMS["forces"](prediction, batch).total
+    total = TERMS["forces"](prediction, batch).sum
     total.backward()
     assert float(total.detach()) == 0
     assert torch.isfinite(positions.grad).all()
@@ -108,9 +109,9 @@ def test_a_structure_with_entries_beyond_the_limit_counts_next_to_nothing(batch,
     batch.hessian_rows[3, 1, 2] = -2e4  # of ethanol; water is within the limit
     strange, sound = (Hessian(400, "l2", rows=2, limit=limit)(prediction, batch) for limit in (1e4, 3e4))
     norms = (prediction.hessian_rows - batch.hessian_rows).square().sum(-1).sqrt()
-    assert float(sound.total) == pytest.approx(float(norms.sum()), rel=1e-12)
-    assert float(strange.total) == pytest.approx(float(1e-8 * norms[:9].sum() + norms[9:].sum()), rel=1e-12)
-    assert float(strange.number) == float(sound.number) == 24
+    assert float(sound.sum) == pytest.approx(float(norms.sum()), rel=1e-12)
+    assert float(strange.sum) == pytest.approx(float(1e-8 * norms[:9].sum() + norms[9:].sum()), rel=1e-12)
+    assert float(strange.count) == float(sound.count) == 24
 
 
 def test_what_the_limit_makes_faint_is_counted_in_the_log_ever_more_rarely(batch, prediction, caplog):
@@ -126,15 +127,16 @@ def test_what_the_limit_makes_faint_is_counted_in_the_log_ever_more_rarely(batch
 
 
 def test_atoms_on_which_an_ensemble_disagrees_count_less(batch, prediction):
-    batch.teacher_energy_spread = torch.zeros(len(batch.teacher_atomic_energies), dtype=torch.float64)
+    spread = torch.zeros(batch.num_atoms, dtype=torch.float64)
+    batch = replace(batch, teacher_energy_spread=spread)
     plain = AtomicEnergy(20, "mae")(prediction, batch)
     agreed = AtomicEnergy(20, "mae", spread=0.1)(prediction, batch)
     assert agreed == plain
-    batch.teacher_energy_spread[3:5] = torch.tensor([0.1, 0.3])
+    spread[3:5] = torch.tensor([0.1, 0.3])
     errors = (prediction.atomic_energies - batch.teacher_atomic_energies).abs()
     doubted = AtomicEnergy(20, "mae", spread=0.1)(prediction, batch)
-    assert float(plain.total - doubted.total) == pytest.approx(float(errors[3] / 2 + 0.9 * errors[4]))
-    assert doubted.number == plain.number
+    assert float(plain.sum - doubted.sum) == pytest.approx(float(errors[3] / 2 + 0.9 * errors[4]))
+    assert doubted.count == plain.count
     assert AtomicEnergy(20, "mae")(prediction, batch) == plain
 
 

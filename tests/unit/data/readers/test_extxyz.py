@@ -8,7 +8,8 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from jointkd.data.datamodule import from_file
+from jointkd.data.datamodule import DistillationData
+from jointkd.data.options import FileData
 from jointkd.data.readers.extxyz import read as read_lazily
 from jointkd.data.splits import Split
 from jointkd.errors import ConfigError, DataError
@@ -189,6 +190,6 @@ def test_real_data_is_read(shared_data):
     assert len(frames) == 500
     assert {len(frame) for frame in frames} == {27}
     assert len({frame.key for frame in frames}) == 500
-    data = from_file(str(path), "energy", "forces", {}, None, None, None, name="3bpa", split=Split())
+    data = DistillationData(FileData(path=str(path), name="3bpa", split=Split()))
     assert {split: len(part) for split, part in data.frames.items()} == {"train": 400, "val": 50, "test": 50}
     assert not data.source.manifest["set_aside"]

@@ -1,0 +1,63 @@
+"""The configuration of a command for a caller that is not a command line, as a script or a notebook."""
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from jointkd.cli import resolvers
+from jointkd.cli.config_tree import CONF
+from jointkd.cli.options import check_exists, check_overrides, check_values
+
+resolvers.register()
+
+
+@contextmanager
+def composed(
+    command: str, groups: Sequence[str], nodes: Mapping[str, Any], options: Mapping[str, Any]
+) -> Iterator[DictConfig]:
+    """While the block runs, the configuration of a command is in force as if Hydra had started it.
+
+    groups: choices as `student=painn`; nodes: dictionaries that take the place of whole nodes, by name; options: values
+    by dotted name. The folder of the run is made. Raises ConfigError for what does not exist or is of the wrong type.
+    """
+    check_overrides(command, list(groups))
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        everything = hydra.compose(command, list(groups), return_hydra_config=True)
+    for name, node in nodes.items():
+        with open_dict(everything):
+            everything[name] = node
+    check_against = OmegaConf.masked_copy(everything, [str(name) for name in everything if name != "hydra"])
+    for path, value in options.items():
+        check_exists(check_against, path)
+        OmegaConf.update(everything, path, value, force_add=True)
+    before = HydraConfig.instance().cfg
+    try:
+        HydraConfig.instance().set_config(everything)  # which the name of the folder may refer to
+        with read_write(everything.hydra), open_dict(everything.hydra):
+            everything.hydra.runtime.output_dir = str(Path(everything.hydra.run.dir).absolute())
+        HydraConfig.instance().set_config(everything)
+        Path(everything.hydra.runtime.output_dir).mkdir(parents=True, exist_ok=True)
+        config = everything.copy()
+        with open_dict(config):
+            del config["hydra"]
+        check_values(config)
+        yield config
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def show_log() -> None:
+    """Print what jointkd logs, as the commands do, unless the caller has set up logging."""
+    log = logging.getLogger("jointkd")
+    if not (log.handlers or logging.getLogger().handlers):
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)

@@ -1,0 +1,46 @@
+"""The functions that configuration files may call, as `${run_folder:…}`."""
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from jointkd.cli.config_tree import PACKAGE, list_groups
+from jointkd.errors import ConfigError
+
+
+def register() -> None:
+    """Make the functions known to OmegaConf; may be called more than once."""
+    OmegaConf.register_new_resolver("refuse", refuse, replace=True)
+    OmegaConf.register_new_resolver("package_file", package_file, replace=True)
+    OmegaConf.register_new_resolver("file_stem", file_stem, replace=True)
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)
+    OmegaConf.register_new_resolver("groups", list_groups, replace=True)
+
+
+def run_folder(parent: str, ckpt_path: str | None) -> str:
+    """The name of a run's folder under `parent`: a new one, or with ckpt_path=last that of the newest run that has a
+    checkpoint. All tasks of a step of a SLURM job get the same name."""
+    if ckpt_path == "last":
+        checkpoints = sorted(Path(parent).glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+        if checkpoints:
+            return checkpoints[-1].parent.parent.name
+    if int(os.environ.get("SLURM_NTASKS", 1)) > 1 and "SLURM_STEP_ID" in os.environ:
+        return f"slurm-{os.environ['SLURM_JOB_ID']}.{os.environ['SLURM_STEP_ID']}"
+    return datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def refuse(problem: str, remedy: str) -> None:
+    """Stands in a configuration where a value must be chosen first. Raises ConfigError."""
+    raise ConfigError(problem, remedy)
+
+
+def package_file(name: str) -> str:
+    """The path of a file that ships inside the package."""
+    return str(PACKAGE / name)
+
+
+def file_stem(path: str) -> str:
+    """The name of a file up to its first dot."""
+    return Path(path).name.split(".")[0]

@@ -1,0 +1,166 @@
+"""From a configuration to plain values: data, teacher, labels, and the student with its objective."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+
+from jointkd.data.datamodule import DistillationData
+from jointkd.data.options import DataOptions
+from jointkd.data.row_sampling import check_sampling
+from jointkd.errors import ConfigError
+from jointkd.labelling.jobs import make_labels
+from jointkd.labelling.plan import LabelOptions, LabelPlace, LabelPlan
+from jointkd.labels.store import LabelStore
+from jointkd.reports.dataset import write_report
+from jointkd.teachers.spec import TARGET, TeacherSpec
+from jointkd.training.module import DistillationModule
+from jointkd.training.run_folder import RunDescription
+
+log = logging.getLogger(__name__)
+
+LABEL_COMMAND = {"workers", "status", "dry_run", "verify", "merge"}  # options of `label` that no label depends on
+
+
+def plain(node: Any) -> Any:
+    """A node of a configuration as dictionaries and lists, with references resolved."""
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def data_options(config: DictConfig) -> DataOptions:
+    """The data set of a configuration."""
+    options = plain(config.data)
+    built = instantiate(options, _convert_="all")
+    if not isinstance(built, DataOptions):
+        raise ConfigError(
+            f"data._target_={options[TARGET]} must be a subclass of DataOptions",
+            "see CONTRIBUTING.md, 'Add a data set'",
+        )
+    return built
+
+
+def teacher_spec(config: DictConfig) -> TeacherSpec | None:
+    """The teacher of a configuration, None for `teacher=none`."""
+    options = plain(config.teacher)
+    if TARGET not in options:
+        return None
+    target, python = options.pop(TARGET), options.pop("python", None)
+    for private in ("_convert_", "_recursive_"):  # how Hydra would build it
+        options.pop(private, None)
+    return TeacherSpec(target, options, python)
+
+
+def label_place(config: DictConfig) -> LabelPlace:
+    """Where the labels of a configuration lie. Raises ConfigError without a teacher."""
+    teacher = teacher_spec(config)
+    if teacher is None:
+        raise ConfigError("teacher=none makes no labels", "choose a teacher with teacher=…")
+    options = {name: value for name, value in plain(config.label).items() if name not in LABEL_COMMAND}
+    return LabelPlace(teacher, LabelOptions(**options), config.data.name)
+
+
+def label_plan(config: DictConfig, data: DistillationData) -> LabelPlan:
+    """The labels that training with this configuration needs."""
+    return LabelPlan.of(label_place(config), data.frames, adopted=data.reference == "teacher")
+
+
+def description(config: DictConfig) -> RunDescription:
+    """What a run's files say of its configuration."""
+    return RunDescription(
+        method=config.method.name,
+        student=config.student_name,
+        teacher=config.teacher.name,
+        seed=config.seed,
+        weights={name: term.weight for name, term in config.method.terms.items()},
+        student_options=plain(config.student),
+        configuration=OmegaConf.to_yaml(config, resolve=True),
+    )
+
+
+def build(config: DictConfig, directory: Path) -> tuple[DistillationModule, DistillationData]:
+    """The student with its objective, and the data with its splits; seeds everything."""
+    lightning.seed_everything(config.seed, workers=True, verbose=False)
+    module = build_module(config)
+    return module, build_data(config, directory, module.student)
+
+
+def build_module(config: DictConfig) -> DistillationModule:
+    """The student with the terms of its loss and its optimiser. Raises ConfigError."""
+    if config.schedule not in config.schedulers:
+        known = ", ".join(config.schedulers)
+        raise ConfigError(f"schedule={config.schedule!r} is not known", f"choose one of {known}")
+    check_sampling(config.method.rows)
+    return DistillationModule(
+        student=instantiate(config.student),
+        terms={name: instantiate(term) for name, term in config.method.terms.items()},
+        optimizer=instantiate(config.optimizer),
+        scheduler=instantiate(config.schedulers[config.schedule]),
+    )
+
+
+def build_data(config: DictConfig, directory: Path, student: Any) -> DistillationData:
+    """The data with the neighbours that a student needs, and a report on them in the directory where one is asked for.
+
+    Raises ConfigError where the data have elements that the student does not know.
+    """
+    data = DistillationData(data_options(config))
+    prepare_data(data, directory, student.cutoff, student.max_neighbors)
+    heaviest = max(data.elements)
+    if heaviest > student.elements:
+        raise ConfigError(
+            f"the data have atomic number {heaviest} and the student knows {student.elements} elements",
+            f"set student.elements={heaviest}",
+        )
+    return data
+
+
+def prepare_data(data: DistillationData, directory: Path, cutoff: float, max_neighbors: int | None) -> None:
+    """Fix the neighbours within a cutoff (Å), report on the data where that is asked for, and find the references."""
+    data.prepare_neighbors(cutoff, torch.float32, max_neighbors)
+    if data.options.report:
+        rank_zero_only(write_report)(data.name, data.frames, data.find_neighbors(), cutoff, directory)
+    data.fit_references()
+
+
+def join_labels(config: DictConfig, module: DistillationModule, data: DistillationData) -> LabelStore | None:
+    """Label what is missing and give the labels to the data; without a teacher, check that none is needed."""
+    check_spread(config.teacher, module)
+    if TARGET not in config.teacher:
+        if data.reference == "teacher":
+            raise ConfigError("data.reference=teacher needs a teacher", "choose one with teacher=…")
+        if module.needs_teacher:
+            raise ConfigError(
+                f"method={config.method.name} needs a teacher", "choose one with teacher=…, or method=none"
+            )
+        return None
+    labelled = config.label.rows
+    if isinstance(labelled, int) and labelled < module.rows:  # refused before the labels are made
+        raise ConfigError(
+            f"hessian.rows={module.rows} and label.rows={labelled}: training would ask for more than there are",
+            "raise label.rows, or lower hessian.rows",
+        )
+    needed_by = f"method={config.method.name}" if module.needs_atomic_energies else None
+    store = make_labels(label_plan(config, data), needed_by)
+    data.join(store, module.rows, config.label.eval_rows, config.method.rows)
+    return store
+
+
+def check_spread(teacher: Mapping[str, Any], module: DistillationModule) -> None:
+    """Raises ConfigError for a term that weighs by the disagreement of an ensemble where the teacher is one model."""
+    weighed = [name for name, term in module.terms.items() if getattr(term, "spread", None) is not None]
+    if weighed and "checkpoints" not in teacher:
+        raise ConfigError(
+            f"method.terms.{weighed[0]}.spread needs teachers that disagree, and teacher={teacher['name']} is one",
+            "leave it null, or take teacher=ensemble",
+        )
+
+
+def load_averaged(module: DistillationModule, path: Path) -> None:
+    """Load a checkpoint's averaged weights. (`ckpt_path` of a trainer that averages loads the raw ones.)"""
+    module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])

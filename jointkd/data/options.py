@@ -1,0 +1,96 @@
+"""What a data set is made of and how it is used in training, as plain values: the options `data.…` of every command."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from functools import partial
+
+from jointkd.data.provenance import Reader, SubsetRule
+from jointkd.data.readers import extxyz
+from jointkd.data.splits import Split
+from jointkd.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(ABC):
+    """The options that every data set has; a subclass adds where its structures come from. Raises ConfigError."""
+
+    name: str  # in folders, tables and messages
+    split: Split | str = field(default_factory=Split)  # who is in training, validation and test
+    reference: str = "data"  # energies and forces are those of the file, or, with `teacher`, the teacher's
+    # eV by chemical symbol; `fit`: least squares on the training split; None: isolated atoms of the file, else the fit
+    reference_energies: dict[str, float] | str | None = None
+    max_force: float = 50.0  # eV/Å; structures with a larger force are set aside
+    batch_size: int = 4  # structures per step, over all ranks
+    workers: int = 0  # processes that load batches
+    seed: int = 0  # of the order of batches and the choice of Hessian rows
+    subset: SubsetRule | None = None  # leaves some of the structures out
+    expected_size: int | None = None  # how many structures there should be, where a paper says it
+    prepared: str | None = None  # where prepared sets are kept, or one of them; None keeps nothing
+    report: bool = False  # write a report on the data beside the run
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.division, Split):
+            raise ConfigError(f"data.split={self.split} is not known", "give data.split.by=…, or data.split.path=FILE")
+        if not (self.subset is None or callable(self.subset)):
+            raise ConfigError(
+                f"data.subset={self.subset} must be a rule", "give data.subset.contains_element=… or another rule"
+            )
+        if self.reference not in ("data", "teacher"):
+            raise ConfigError(f"data.reference={self.reference!r} is not known", "choose data or teacher")
+        if self.batch_size < 1:
+            raise ConfigError(f"data.batch_size={self.batch_size} must be a positive integer", "give at least 1")
+        if self.workers < 0:
+            raise ConfigError(f"data.workers={self.workers} must not be negative", "give 0 or more processes")
+
+    @property
+    def division(self) -> Split:
+        """How the structures are divided."""
+        return self.split  # type: ignore[return-value]  # checked above
+
+    @property
+    def rules(self) -> SubsetRule | None:
+        """Which structures are chosen."""
+        return self.subset
+
+    @abstractmethod
+    def reader(self) -> Reader:
+        """What reads the structures: called without arguments it gives frames and free-atom energies (eV).
+
+        A prepared set is found again by the function and its arguments, so give a module's function, or a
+        `functools.partial` of one.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileData(DataOptions):
+    """Structures of files that ASE reads; see `jointkd.data.readers.extxyz.read` for keys and units."""
+
+    path: str | None  # a file, a folder, or a pattern with *
+    energy_key: str | None = "energy"  # None where the file has none
+    forces_key: str | None = "forces"
+    units: dict[str, str] | None = None  # energy and length; None: eV and Å
+    group_key: str | None = None  # the entry that names the molecule or material; `file`: its file
+    split_key: str | None = None  # the entry that says train, val or test
+    format: str | None = None  # as ASE calls it, where the file's name does not say it
+
+    def reader(self) -> Reader:
+        return partial(
+            extxyz.read,
+            self.path,
+            self.energy_key,
+            self.forces_key,
+            self.units,
+            self.group_key,
+            self.split_key,
+            self.format,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderData(DataOptions):
+    """Structures that a function gives, as those a script already holds in memory."""
+
+    read: Reader  # gives frames and free-atom energies (eV by atomic number)
+
+    def reader(self) -> Reader:
+        return self.read

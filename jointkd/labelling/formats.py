@@ -1,0 +1,18 @@
+"""Times, rates and sizes as a person would say them."""
+
+
+def format_rate(per_second: float) -> str:
+    """A rate in structures per second, or per hour where that is the more readable number."""
+    return f"{per_second:.1f} structures/s" if per_second >= 0.1 else f"{3600 * per_second:.0f} structures/h"
+
+
+def format_time(seconds: float) -> str:
+    """A time in seconds, minutes or hours."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def format_bytes(size: int) -> str:
+    """A number of bytes in MB or GB."""
+    return f"{size / 1e9:.3g} GB" if size >= 1e8 else f"{size / 1e6:.3g} MB"
