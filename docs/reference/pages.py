@@ -89,7 +89,10 @@ def uri(package: str) -> str:
 
 
 def page_of(package: str, modules: list[str]) -> str:
-    sections = [f"# `{package}`", f"::: {package}\n    options: {{show_root_heading: false, show_root_toc_entry: false}}"]
+    sections = [
+        f"# `{package}`",
+        f"::: {package}\n    options: {{show_root_heading: false, show_root_toc_entry: false}}",
+    ]
     sections += [f"::: {module}" for module in modules]
     return "\n\n".join(sections) + "\n"
 

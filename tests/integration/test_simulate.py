@@ -90,7 +90,7 @@ def test_it_ends_where_a_bond_breaks_and_says_which(command, tmp_path, student):
         (["structures=none.xyz"], "DataError: structures=none.xyz does not exist; give a file that ASE reads"),
         (["index=3"], "DataError: index=3: start.xyz holds fewer structures; they are counted from 0"),
         (["ensemble=npt"], "ConfigError: ensemble=npt is not known; choose nvt or nve"),
-        (["steps=0"], "ConfigError: steps=0, interval=50; give numbers of steps, at least 1"),
+        (["steps=0"], "ConfigError: steps=0 must be a positive integer; give at least 1"),
         (
             ["temperature=hot"],
             "ConfigError: temperature=hot is of the wrong type; give it a value of type float or int",

@@ -66,4 +66,6 @@ def test_a_refusal_is_one_line_and_a_status():
     done = subprocess.run([sys.executable, SCRIPT, "v0.0.1"], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr == f"not released: the tag v0.0.1 must be v{jointkd.__version__}, the version in pyproject.toml\n"
+    assert (
+        done.stderr == f"not released: the tag v0.0.1 must be v{jointkd.__version__}, the version in pyproject.toml\n"
+    )

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from jointkd.cli.config_tree import CONF, list_groups
 from jointkd.cli.options import check_overrides
 from jointkd.cli.resolvers import run_folder
-from jointkd.cli.sweeps import LAUNCHERS, alone, installed, processes
+from jointkd.cli.sweeps import LAUNCHERS, as_single_run, installed, processes
 from jointkd.errors import ConfigError, MissingExtra
 from jointkd.training.module import METRICS
 from tests.configurations import composed
@@ -79,7 +79,7 @@ def test_ddp_in_a_launcher_that_holds_the_command_line_is_refused():
     with pytest.raises(
         ConfigError, match=r"trainer.devices=2 cannot be started by this launcher .* leave hydra/launcher"
     ):
-        with alone(config):
+        with as_single_run(config):
             pass
 
 

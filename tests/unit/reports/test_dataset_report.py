@@ -8,7 +8,7 @@ import pytest
 from ase.build import bulk
 
 from jointkd.data.stored_neighbors import computed
-from jointkd.reports.dataset import look, report, text
+from jointkd.reports.dataset import look, text, write_report
 from jointkd.structures.frame import Frame
 from tests.files import frames
 from tests.structures import rattled
@@ -57,7 +57,7 @@ def test_numbers_are_right_for_a_structure_that_is_known():
 
 def test_data_without_labels_have_a_report_too(tmp_path):
     some = [Frame(frame.numbers, frame.positions) for frame in numbered(12)]
-    report("mine", divided(some), partial(computed, cutoff=4.0, max_neighbors=None), 4.0, tmp_path)
+    write_report("mine", divided(some), partial(computed, cutoff=4.0, max_neighbors=None), 4.0, tmp_path)
     written = (tmp_path / "report.txt").read_text()
     assert "energies          none" in written
     assert "forces            none" in written
@@ -108,5 +108,5 @@ def test_crystals_and_many_elements_are_drawn(tmp_path):
         atoms = rattled(bulk("NaCl", "rocksalt", a=5.6), number)
         atoms.numbers[0] = 20 + number
         some.append(Frame(atoms.numbers.astype(int), atoms.positions, atoms.cell.array, atoms.pbc, energy=number * 0.1))
-    report("salts", divided(some), partial(computed, cutoff=5.0, max_neighbors=None), 5.0, tmp_path)
+    write_report("salts", divided(some), partial(computed, cutoff=5.0, max_neighbors=None), 5.0, tmp_path)
     assert (tmp_path / "report.png").stat().st_size > 10_000

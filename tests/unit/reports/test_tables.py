@@ -6,11 +6,10 @@ from pathlib import Path
 
 import matplotlib.image
 import pytest
-from omegaconf import OmegaConf
 
 from jointkd.errors import DataError
 from jointkd.reports.runs import read_runs
-from jointkd.reports.tables import report, summarise, table
+from jointkd.reports.tables import summarise, table, write_comparison
 
 PAPER = {"energy": 5, "forces": 100, "atomic_energy": 20, "hessian": 400}
 
@@ -45,7 +44,7 @@ def run(folder: Path, method: str, energy: float, force: float = 10.0, **differe
 
 
 def reported(folder: Path) -> str:
-    report(OmegaConf.create({"runs": str(folder)}))
+    write_comparison(folder)
     return (folder / "table.md").read_text()
 
 

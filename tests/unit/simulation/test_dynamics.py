@@ -5,7 +5,7 @@ import pytest
 from ase.build import bulk, molecule
 from ase.calculators.lj import LennardJones
 
-from jointkd.simulation.dynamics import engine, thermalize
+from jointkd.simulation.dynamics import SimulationOptions, integrator, thermalize
 
 
 def test_momenta_are_of_the_temperature_asked_for_and_the_same_for_the_same_seed():
@@ -25,4 +25,5 @@ def test_nothing_that_ase_will_take_away_is_used(ensemble):
     atoms.calc.student = atoms.calc  # nve asks it whether energy is conserved
     atoms.calc.conservative = True
     thermalize(atoms, 300.0, np.random.default_rng(0))
-    engine(atoms, ensemble, 300.0, 0.1, 0.01, np.random.default_rng(0)).run(2)
+    options = SimulationOptions(run="", structures="", directory="", ensemble=ensemble, timestep=0.1)
+    integrator(atoms, options, np.random.default_rng(0)).run(2)
