@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from jointkd.errors import TeacherError
-from jointkd.labelling.loop import Inspector, label
+from jointkd.labelling.checker import LabelChecker
+from jointkd.labelling.loop import label
 from jointkd.labels.records import choose_rows
 from jointkd.labels.store import LabelStore
 from tests.fairchem_env.checkpoints import ARCHITECTURES
@@ -74,4 +75,4 @@ def test_labels_pass_all_checks_and_are_stored(teacher, tmp_path):
     label(frames, rows, teacher, store)
     assert len(store) == 3
     assert not store.failed
-    assert Inspector(teacher).bounds.differences == 1e-3
+    assert LabelChecker(teacher).bounds.differences == 1e-3

@@ -1,4 +1,4 @@
-"""Processes that label into one store, and are killed while they do."""
+"""Several processes label into one store, and some are killed meanwhile."""
 
 import multiprocessing
 import os
@@ -22,7 +22,7 @@ PATIENCE = 60  # s
 
 @pytest.fixture(scope="module")
 def processes():
-    """Processes that begin with jointkd imported and nothing else."""
+    """Processes that start with jointkd imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["jointkd.labelling.loop", __name__])
     return context
@@ -35,7 +35,7 @@ def work(path: Path, calls: Path, count: int, seconds: float, shard: int = SHARD
 
 
 def work_in_the_foreground(*arguments: Any) -> None:
-    """`work` that Ctrl-C reaches also where the tests themselves run in the background, which ignore it."""
+    """`work` with the default handler of SIGINT, which is ignored if the tests run in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     work(*arguments)
 
@@ -47,7 +47,7 @@ def hold(path: Path, ready) -> None:
 
 
 def keys_on_disk(path: Path) -> list[str]:
-    """The structures of every shard, read from the files themselves."""
+    """The keys of the structures in all shards, read from the files."""
     keys = []
     for shard in (path / "shards").glob("*.safetensors"):
         with safe_open(shard, framework="numpy") as file:
@@ -56,7 +56,7 @@ def keys_on_disk(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(("kills", "count"), [(8, 60), pytest.param(50, 400, marks=pytest.mark.slow)])
-def test_workers_that_are_killed_again_and_again_label_every_structure_exactly_once(tmp_path, processes, kills, count):
+def test_repeatedly_killed_workers_label_every_structure_exactly_once(tmp_path, processes, kills, count):
     rng = np.random.default_rng(kills)
     path, calls = tmp_path / "labels", tmp_path / "calls"
 
@@ -84,13 +84,13 @@ def test_workers_that_are_killed_again_and_again_label_every_structure_exactly_o
     assert [worker.exitcode for worker in workers] == [0, 0]
 
     assert sorted(keys_on_disk(path)) == sorted(frame.key for frame in frames_of(count))
-    assert len(calls_in(calls)) <= count + 2 * SHARD * kills  # a kill loses no more than what was not yet committed
+    assert len(calls_in(calls)) <= count + 2 * SHARD * kills  # a killed process loses at most one chunk
     LabelStore.open(path).verify()
     work(tmp_path / "uninterrupted", tmp_path / "other_calls", count, 0, shard=7)
     assert LabelStore.open(path).content_hash() == LabelStore.open(tmp_path / "uninterrupted").content_hash()
 
 
-def test_several_workers_share_the_work_and_repeat_none_of_it(tmp_path, processes):
+def test_several_processes_share_the_work_without_repeating_any(tmp_path, processes):
     workers = [
         processes.Process(target=work, args=(tmp_path / "labels", tmp_path / "calls", 60, 0.004)) for _ in range(3)
     ]
@@ -102,7 +102,7 @@ def test_several_workers_share_the_work_and_repeat_none_of_it(tmp_path, processe
     assert sorted(keys_on_disk(tmp_path / "labels")) == sorted(frame.key for frame in frames_of(60))
 
 
-def test_a_claim_of_a_killed_process_is_free_again(tmp_path, processes):
+def test_the_claim_of_a_killed_process_is_released(tmp_path, processes):
     store = LabelStore.create(tmp_path, IDENTITY, SETTINGS)
     receiver, sender = processes.Pipe(duplex=False)
     holder = processes.Process(target=hold, args=(tmp_path, sender))
@@ -116,7 +116,7 @@ def test_a_claim_of_a_killed_process_is_free_again(tmp_path, processes):
         assert mine
 
 
-def test_a_process_that_finds_everything_claimed_waits_until_it_is_labelled(tmp_path, processes):
+def test_a_process_waits_while_others_label_all_remaining_chunks(tmp_path, processes):
     path, calls, own_calls = tmp_path / "labels", tmp_path / "calls", tmp_path / "own_calls"
     other = processes.Process(target=work, args=(path, calls, 10, 0.1, 10))
     other.start()
@@ -127,7 +127,7 @@ def test_a_process_that_finds_everything_claimed_waits_until_it_is_labelled(tmp_
     other.join(PATIENCE)
 
 
-def test_a_process_takes_over_what_a_killed_one_had_claimed(tmp_path, processes):
+def test_a_process_takes_over_the_chunk_of_a_killed_one(tmp_path, processes):
     path, calls, own_calls = tmp_path / "labels", tmp_path / "calls", tmp_path / "own_calls"
     other = processes.Process(target=work, args=(path, calls, 10, 1.0, 10))
     other.start()
@@ -141,7 +141,7 @@ def test_a_process_takes_over_what_a_killed_one_had_claimed(tmp_path, processes)
     assert len(calls_in(own_calls)) == len(keys_on_disk(path)) == 10
 
 
-def test_ctrl_c_keeps_what_was_committed_and_the_next_run_repeats_none_of_it(tmp_path, processes):
+def test_ctrl_c_keeps_committed_labels_and_the_next_run_does_not_repeat_them(tmp_path, processes):
     path, calls, later_calls = tmp_path / "labels", tmp_path / "calls", tmp_path / "later_calls"
     worker = processes.Process(target=work_in_the_foreground, args=(path, calls, 30, 0.02))
     worker.start()
@@ -157,16 +157,16 @@ def test_ctrl_c_keeps_what_was_committed_and_the_next_run_repeats_none_of_it(tmp
     assert not list((path / "shards").glob(".*"))
 
 
-def test_sigterm_ends_within_seconds_keeps_what_was_committed_and_leaves_no_half_file(tmp_path, processes):
+def test_sigterm_ends_a_process_within_seconds_and_keeps_committed_labels(tmp_path, processes):
     path, calls, later_calls = tmp_path / "labels", tmp_path / "calls", tmp_path / "later_calls"
     worker = processes.Process(target=work, args=(path, calls, 30, 0.02))
     worker.start()
     wait_until(lambda: len(calls_in(calls)) >= 2 * SHARD + 1)
     os.kill(worker.pid, signal.SIGTERM)
-    asked = time.monotonic()
+    sent = time.monotonic()
     worker.join(PATIENCE)
-    assert time.monotonic() - asked < 5
-    assert worker.exitcode == 128 + signal.SIGTERM  # it left by itself: one that is killed has a negative code
+    assert time.monotonic() - sent < 5
+    assert worker.exitcode == 128 + signal.SIGTERM  # it exited by itself: a killed process has a negative code
     committed = keys_on_disk(path)
     assert 2 * SHARD <= len(committed) < 30
     assert not list((path / "shards").glob(".*"))
@@ -175,7 +175,7 @@ def test_sigterm_ends_within_seconds_keeps_what_was_committed_and_leaves_no_half
     assert not set(calls_in(later_calls)) & set(committed)
 
 
-def test_after_labelling_sigterm_does_again_what_it_did_before(tmp_path):
+def test_after_labelling_the_previous_handler_of_sigterm_is_restored(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     work(tmp_path / "labels", tmp_path / "calls", 3, 0)
     assert signal.getsignal(signal.SIGTERM) is before
