@@ -38,7 +38,10 @@ def versions(root: Path) -> dict[str, str]:
     """The version by the file where it stands. Raises Refused."""
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     found = {"pyproject.toml": str(project["version"])}
-    for file, pattern in {"jointkd/__init__.py": r'^__version__ = "(.+)"$', "CITATION.cff": r"^version: (\S+)$"}.items():
+    for file, pattern in {
+        "jointkd/__init__.py": r'^__version__ = "(.+)"$',
+        "CITATION.cff": r"^version: (\S+)$",
+    }.items():
         match = re.search(pattern, (root / file).read_text(), re.MULTILINE)
         if not match:
             raise Refused(f"{file} must give the version")

@@ -1,7 +1,7 @@
 """The lowest version of every package that pyproject.toml admits, as constraints for pip.
 
-    python .ci/lowest_versions.py > lowest.txt        # torch==2.10 among them
-    TORCH=2.13.0 python .ci/lowest_versions.py        # where there is no wheel of the lowest torch
+python .ci/lowest_versions.py > lowest.txt        # torch==2.10 among them
+TORCH=2.13.0 python .ci/lowest_versions.py        # where there is no wheel of the lowest torch
 """
 
 import itertools
