@@ -16,24 +16,26 @@ NAMES = ("H2O", "CH3OH", "CH4")
 def molecules(count: int, seed: int = 0) -> list[Atoms]:
     """Displaced water, methanol and methane, in turn, with smooth made-up energies (eV) and forces (eV/Å)."""
     rng = np.random.default_rng(seed)
-    found = []
+    structures = []
     for number in range(count):
         atoms = molecule(NAMES[number % len(NAMES)])
-        moved = rng.normal(scale=0.05, size=atoms.positions.shape)
-        atoms.positions += moved
-        atoms.info["REF_energy"] = float(sum(FREE[z] for z in atoms.numbers) - 4 * len(atoms) + 5 * (moved**2).sum())
+        displacement = rng.normal(scale=0.05, size=atoms.positions.shape)
+        atoms.positions += displacement
+        free = sum(FREE[z] for z in atoms.numbers)
+        atoms.info["REF_energy"] = float(free - 4 * len(atoms) + 5 * (displacement**2).sum())
         atoms.info["molecule"] = NAMES[number % len(NAMES)]
-        atoms.arrays["REF_forces"] = -10 * moved
-        found.append(atoms)
-    return found
+        atoms.arrays["REF_forces"] = -10 * displacement
+        structures.append(atoms)
+    return structures
 
 
 def isolated(energies: dict[int, float] = FREE) -> list[Atoms]:
-    """Free atoms as frames of a file; they have no forces."""
+    """Isolated atoms as frames of a file, with energies and without forces."""
     return [Atoms([z], info={"REF_energy": energy, "config_type": "IsolatedAtom"}) for z, energy in energies.items()]
 
 
 def saved(path: Path, atoms: list[Atoms]) -> Path:
+    """The path of a new extended XYZ file."""
     write(path, atoms, format="extxyz")
     return path
 

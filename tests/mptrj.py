@@ -1,4 +1,4 @@
-"""Files of the structure of MPtrj_2022.9_full.json, with crystals and numbers made up."""
+"""Files with the layout of MPtrj_2022.9_full.json and made-up crystals and numbers."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from ase.build import bulk
 
 
 def entry(atoms: Atoms, mp_id: str, energy: float, bandgap: float, rng: np.random.Generator) -> dict[str, Any]:
-    """One frame of one relaxation. The correction is 0.7 eV per atom of oxygen."""
+    """One frame of one relaxation; the corrected energy is lower by 0.7 eV per oxygen atom."""
     cell, count = atoms.cell, len(atoms)
     sites = [
         {
@@ -69,24 +69,27 @@ def write(path: Path, frames: int = 3, repeat: int = 1) -> Path:
     for mp_id, atoms, bandgap in materials():
         content[mp_id] = {}
         for step in range(frames):
-            here = atoms.repeat(repeat)
-            here.set_cell(here.cell * (1.02 - 0.01 * step), scale_atoms=True)
-            energy = -5.0 * len(here) - 0.1 * step
-            content[mp_id][f"{mp_id}-0-{step}"] = entry(here, mp_id, energy, bandgap, rng)
+            crystal = atoms.repeat(repeat)
+            crystal.set_cell(crystal.cell * (1.02 - 0.01 * step), scale_atoms=True)
+            energy = -5.0 * len(crystal) - 0.1 * step
+            content[mp_id][f"{mp_id}-0-{step}"] = entry(crystal, mp_id, energy, bandgap, rng)
     path.write_text(json.dumps(content))
     return path
 
 
 def large(path: Path, megabytes: int, most_frames: int = 300) -> int:
-    """A file of about that size, 31 atoms a frame and 11 frames a material, which are the means of MPtrj, but 186
-    atoms and `most_frames` frames in one; how many frames."""
+    """Write a file of about that size; returns the number of frames.
+
+    Frames have 31 atoms and materials 11 frames, which are the means of MPtrj, but one material has 186 atoms and
+    `most_frames` frames.
+    """
     rng = np.random.default_rng(0)
     frames = number = 0
     with path.open("w") as file:
         while file.tell() < megabytes * 1e6:
             mp_id, count = f"mp-{number}", most_frames if number == 2 else 11
-            places = np.argwhere(np.ones((4, 4, 2)))[1:] * (2.2, 2.2, 3.0) + rng.normal(scale=0.05, size=(31, 3))
-            atoms = Atoms("Y4Ti8O19", places, cell=[8.8, 8.8, 6.0], pbc=True)
+            grid = np.argwhere(np.ones((4, 4, 2)))[1:] * (2.2, 2.2, 3.0)
+            atoms = Atoms("Y4Ti8O19", grid + rng.normal(scale=0.05, size=(31, 3)), cell=[8.8, 8.8, 6.0], pbc=True)
             atoms = atoms.repeat((1, 1, 6)) if number == 2 else atoms
             steps = {}
             for step in range(count):

@@ -1,4 +1,4 @@
-"""What VASP writes, as far as ASE reads it."""
+"""Output files of VASP, as far as ASE reads them."""
 
 from pathlib import Path
 
@@ -6,25 +6,27 @@ import numpy as np
 from ase import Atoms
 
 
-def rows(name: str, values: np.ndarray) -> str:
+def varray(name: str, values: np.ndarray) -> str:
     lines = "".join(f"<v>{' '.join(f'{x:.12f}' for x in row)}</v>" for row in values)
     return f'<varray name="{name}">{lines}</varray>'
 
 
 def structure(atoms: Atoms, name: str = "") -> str:
     label = f' name="{name}"' if name else ""
-    crystal = f"<crystal>{rows('basis', atoms.cell.array)}</crystal>"
-    return f"<structure{label}>{crystal}{rows('positions', atoms.get_scaled_positions(wrap=False))}</structure>"
+    crystal = f"<crystal>{varray('basis', atoms.cell.array)}</crystal>"
+    return f"<structure{label}>{crystal}{varray('positions', atoms.get_scaled_positions(wrap=False))}</structure>"
 
 
 def vasprun(path: Path, steps: list[tuple[Atoms, float, np.ndarray]]) -> Path:
-    """A vasprun.xml of a relaxation: structures, energies (eV, of zero broadening; the free energy is 0.01 eV lower)
-    and forces (eV/Å)."""
+    """A vasprun.xml of a relaxation with structures, energies (eV) and forces (eV/Å).
+
+    The energies are those extrapolated to zero broadening; the free energies are lower by 0.01 eV.
+    """
     first = steps[0][0]
     species = "".join(f"<rc><c>{symbol}</c><c>1</c></rc>" for symbol in first.symbols)
     content = [
         '<?xml version="1.0" encoding="ISO-8859-1"?><modeling>',
-        f'<kpoints>{rows("kpointlist", np.zeros((1, 3)))}<varray name="weights"><v>1.0</v></varray></kpoints>',
+        f'<kpoints>{varray("kpointlist", np.zeros((1, 3)))}<varray name="weights"><v>1.0</v></varray></kpoints>',
         f'<atominfo><array name="atoms"><set>{species}</set></array></atominfo>',
         structure(first, "initialpos"),
     ]
@@ -32,14 +34,14 @@ def vasprun(path: Path, steps: list[tuple[Atoms, float, np.ndarray]]) -> Path:
         energies = f'<i name="e_fr_energy">{energy - 0.01}</i><i name="e_0_energy">{energy}</i>'
         content.append(
             f"<calculation><scstep><energy>{energies}</energy></scstep>{structure(atoms)}"
-            f"{rows('forces', forces)}<energy>{energies}</energy></calculation>"
+            f"{varray('forces', forces)}<energy>{energies}</energy></calculation>"
         )
     path.write_text("\n".join([*content, "</modeling>"]))
     return path
 
 
 def outcar(path: Path, steps: list[tuple[Atoms, float, np.ndarray]]) -> Path:
-    """The same as an OUTCAR; atoms of one element."""
+    """The same relaxation as an OUTCAR, for atoms of one element."""
     first = steps[0][0]
     symbol, count = first.symbols[0], len(first)
     content = [

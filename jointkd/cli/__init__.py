@@ -1,1 +1,1 @@
-"""The command line: Hydra, what options exist and may hold, and one line for a user's mistake."""
+"""The command line: Hydra configurations, checks of their options, and one-line messages for users' mistakes."""

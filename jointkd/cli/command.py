@@ -1,4 +1,4 @@
-"""What all commands share: Hydra configuration, one readable line for a user's mistake, exit status 1."""
+"""The entry point of all commands: Hydra's configuration, and exit status 1 with one line for a user's mistake."""
 
 import importlib
 import os
@@ -21,7 +21,7 @@ from jointkd.cli.options import check_overrides, check_values
 from jointkd.cli.sweeps import as_single_run
 from jointkd.errors import ConfigError, UserError, user_error
 
-PRINTING = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"}  # nothing else is done with these
+PRINTING = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"}  # flags that only print
 
 resolvers.register()
 
@@ -29,22 +29,22 @@ resolvers.register()
 def command(name: str) -> Callable[[], None]:
     """The `main()` of `python -m jointkd.<name>`.
 
-    It hands the configuration `conf/<name>.yaml` with the options of the command line to `jointkd.commands.<name>.run`.
+    It composes `conf/<name>.yaml` with the options of the command line and passes it to `jointkd.commands.<name>.run`.
     """
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)
     def job(config: DictConfig) -> None:
         sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-        with readable_errors(leave=not sweep):  # Hydra goes on with a sweep's other jobs, and then raises
+        with readable_errors(leave=not sweep):  # Hydra runs the other jobs of a sweep, and raises then
             check_values(config)
             with as_single_run(config) if sweep else nullcontext():
-                importlib.import_module(f"jointkd.commands.{name}").run(config)  # late: `--help` needs no torch
+                importlib.import_module(f"jointkd.commands.{name}").run(config)  # here: `--help` imports no torch
 
     def main() -> None:
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them
         arguments = sys.argv[1:]
         if PRINTING & {word.partition("=")[0] for word in arguments}:
-            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as `| head` may leave early
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as `| head` may exit early
         with readable_errors():
             if {word for word in arguments if word.startswith("-")} <= {"-m", "--multirun"}:
                 check_overrides(name, [word for word in arguments if not word.startswith("-")])
@@ -59,13 +59,13 @@ def readable_errors(leave: bool = True) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from what was saved", file=sys.stderr)
+        print("\nstopped; the same command continues from the saved files", file=sys.stderr)
         raise SystemExit(130) from None
     except Exception as error:
         mistake = as_mistake(error)
         if mistake is None:
             raise
-        stderr = os.fstat(2)[1:3]  # which file: a launcher's process may share this one, or have its own
+        stderr = os.fstat(2)[1:3]  # device and inode: the process of a launcher may share the file, or not
         if mistake.printed_to != stderr:
             print(mistake, file=sys.stderr)
         mistake.printed_to = stderr
@@ -75,20 +75,20 @@ def readable_errors(leave: bool = True) -> Iterator[None]:
 
 
 def as_mistake(error: Exception) -> UserError | None:
-    """The user's mistake behind an error, or None for an error that is ours."""
+    """The user's mistake that caused an error, or None for an error in jointkd."""
     mistake = user_error(error)
     if mistake is not None:
         return mistake
     if isinstance(error, InterpolationResolutionError) and isinstance(
         error.__context__, InterpolationResolutionError | UserError
     ):
-        return as_mistake(error.__context__)  # raised by a resolver; OmegaConf sets no cause
+        return as_mistake(error.__context__)  # raised by a resolver, for which OmegaConf sets no cause
     if isinstance(error, InstantiationException):
-        # Our own classes raise a UserError for a bad value; those of others raise what they like.
-        named = re.search(r"target '(?P<target>[^']*)'.*full_key: (?P<option>\S+)", str(error), re.DOTALL)
-        if named is None or named["target"].startswith("jointkd."):
+        # Classes of jointkd raise a UserError for an invalid value; other classes raise errors of any kind.
+        match = re.search(r"target '(?P<target>[^']*)'.*full_key: (?P<option>\S+)", str(error), re.DOTALL)
+        if match is None or match["target"].startswith("jointkd."):
             return None
-        return ConfigError(f"{named['option']}: {error.__cause__}", "see --help for the options")
+        return ConfigError(f"{match['option']}: {error.__cause__}", "see --help for the options")
     if isinstance(error, HydraException | InterpolationResolutionError | MissingMandatoryValue):
         return ConfigError(str(error), "see --help for the options")
     if type(error).__name__ == "MisconfigurationException":  # by name: lightning takes seconds to import

@@ -1,4 +1,4 @@
-"""The configuration of a command for a caller that is not a command line, as a script or a notebook."""
+"""The configuration of a command for a script or a notebook."""
 
 import logging
 import sys
@@ -22,10 +22,10 @@ resolvers.register()
 def composed(
     command: str, groups: Sequence[str], nodes: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Iterator[DictConfig]:
-    """While the block runs, the configuration of a command is in force as if Hydra had started it.
+    """A context in which the configuration of a command is active, as if Hydra had started it; makes the run's folder.
 
-    groups: choices as `student=painn`; nodes: dictionaries that take the place of whole nodes, by name; options: values
-    by dotted name. The folder of the run is made. Raises ConfigError for what does not exist or is of the wrong type.
+    groups: choices such as `student=painn`; nodes: dictionaries that replace whole nodes, by name; options: values by
+    dotted name. Raises ConfigError for unknown choices and options and for values of the wrong type.
     """
     check_overrides(command, list(groups))
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
@@ -39,7 +39,7 @@ def composed(
         OmegaConf.update(everything, path, value, force_add=True)
     before = HydraConfig.instance().cfg
     try:
-        HydraConfig.instance().set_config(everything)  # which the name of the folder may refer to
+        HydraConfig.instance().set_config(everything)  # the name of the folder may refer to it
         with read_write(everything.hydra), open_dict(everything.hydra):
             everything.hydra.runtime.output_dir = str(Path(everything.hydra.run.dir).absolute())
         HydraConfig.instance().set_config(everything)
@@ -54,7 +54,7 @@ def composed(
 
 
 def show_log() -> None:
-    """Print what jointkd logs, as the commands do, unless the caller has set up logging."""
+    """Print the log of jointkd, as the commands do, unless the caller has set up logging."""
     log = logging.getLogger("jointkd")
     if not (log.handlers or logging.getLogger().handlers):
         handler = logging.StreamHandler(sys.stdout)

@@ -1,15 +1,15 @@
-"""The configuration files that ship with jointkd, and a configuration as dotted options, without Hydra."""
+"""The configuration files of jointkd, and configurations as options with dotted names; without Hydra."""
 
 from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parents[1]
 CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir())
-NOT_GROUPS = {"hydra", "sweep"}  # launchers for Hydra, sweeps for W&B
+NOT_GROUPS = {"hydra", "sweep"}  # Hydra's launchers, and sweeps of Weights & Biases
 
 
 def choices(group: str) -> list[str]:
-    """The names that a group of the configuration has; those that begin with `_` are bases, not choices."""
+    """The choices of a group of the configuration; files whose names begin with `_` are bases of others."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml") if not path.stem.startswith("_"))
 
 
@@ -19,13 +19,13 @@ def is_group(name: str) -> bool:
 
 
 def list_groups() -> str:
-    """Every group of the configuration with its choices, a line each."""
+    """All groups of the configuration with their choices, one group per line."""
     names = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name not in NOT_GROUPS)
     return "\n".join(f"  {name + '=':<12}{' | '.join(choices(name))}" for name in names)
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Every option of nested dictionaries by its dotted name, inner nodes as well as leaves."""
+    """All options of nested dictionaries by dotted name, inner nodes as well as leaves."""
     options: dict[str, Any] = {}
     for name, value in tree.items():
         options[f"{prefix}{name}"] = value

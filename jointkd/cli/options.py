@@ -1,4 +1,4 @@
-"""Whether the options of a command exist, and whether what takes them can take their values."""
+"""Checks that the options of a command exist, and that their values have the types of the parameters they set."""
 
 import inspect
 import re
@@ -16,14 +16,14 @@ from jointkd.cli.config_tree import CONF, choices, flatten, is_group, is_private
 from jointkd.cli.sweeps import check_launcher
 from jointkd.errors import ConfigError, did_you_mean, first_line
 
-NOT_PASSED_ON = {"teacher.python"}  # says where a teacher is built, not how
+NOT_PASSED_ON = {"teacher.python"}  # the interpreter that builds a teacher, not a parameter of it
 PLAIN = {bool, int, float, str, NoneType}  # the types that values are checked for
 
 
 def check_overrides(name: str, arguments: list[str]) -> None:
-    """Check `arguments` against `conf/<name>.yaml` before anything is written.
+    """Check `arguments` against `conf/<name>.yaml` before any file is written.
 
-    Raises ConfigError that names the nearest option or choice, or a required option that is missing.
+    Raises ConfigError with the nearest existing option or choice, or with a required option that is missing.
     """
     try:
         overrides = [OverridesParser.create().parse_override(argument) for argument in arguments]
@@ -48,11 +48,11 @@ def check_overrides(name: str, arguments: list[str]) -> None:
             raise ConfigError(str(error), "see --help for the options") from error
     for path, value in flatten(OmegaConf.to_container(config)).items():
         if value == MISSING:
-            raise ConfigError(f"{path} is not set", f"give it as {path}=…")
+            raise ConfigError(f"{path} is not set", f"give {path}=…")
 
 
 def first_of_sweep(override: Override) -> str:
-    """An override as it was written; of a sweep, the override with the first of its values."""
+    """An override as it was written; for a sweep, with the first of its values."""
     line = override.input_line or ""
     if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
         return f"{override.key_or_group}={choices(override.key_or_group)[0]}"
@@ -62,7 +62,7 @@ def first_of_sweep(override: Override) -> str:
 
 
 def check_choices(override: Override) -> None:
-    """Raises ConfigError where a group is given a choice that it does not have."""
+    """Raise ConfigError for a choice that the group does not have."""
     group, known = override.key_or_group, choices(override.key_or_group)
     if override.value_type == ValueType.GLOB_CHOICE_SWEEP or override.is_delete():
         return
@@ -74,20 +74,19 @@ def check_choices(override: Override) -> None:
 
 
 def check_exists(config: DictConfig, path: str) -> None:
-    """Raises ConfigError where a configuration has no option `path`, written with dots."""
+    """Raise ConfigError if a configuration has no option with the dotted name `path`."""
     known = flatten(OmegaConf.to_container(config))
     if path not in known:
         parent = path.rpartition(".")[0]
         siblings = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == parent]
         shown = [name for name in siblings if not is_private(name)]
-        has = f"{parent or 'the top level'} has {', '.join(shown)}" if shown else "see --help for the options"
-        add = f" (+{path}=… adds one that {known[f'{parent}._target_']} takes)" if "_target_" in siblings else ""
-        raise ConfigError(f"there is no option {path}", did_you_mean(path, known) + has + add)
+        listing = f"{parent or 'the top level'} has {', '.join(shown)}" if shown else "see --help for the options"
+        add = f" (+{path}=… adds a parameter of {known[f'{parent}._target_']})" if "_target_" in siblings else ""
+        raise ConfigError(f"there is no option {path}", did_you_mean(path, known) + listing + add)
 
 
 def check_values(config: DictConfig) -> None:
-    """Raises ConfigError for an option that the class or function named by `_target_` beside it does not take, or
-    whose annotation there rules the value out."""
+    """Raise ConfigError for an option that is not a parameter of the `_target_` beside it, or has another type."""
     written = flatten(OmegaConf.to_container(config))
     for path, value in flatten(OmegaConf.to_container(config, resolve=True)).items():
         parent, _, name = path.rpartition(".")
@@ -98,14 +97,14 @@ def check_values(config: DictConfig) -> None:
         if name in parameters:
             check_type(path, value, written.get(path), plain_types(parameters[name].annotation))
         elif all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters.values()):
-            remedy = f"{did_you_mean(name, parameters)}{target} takes {', '.join(parameters)}"
+            remedy = f"{did_you_mean(name, parameters)}{target} has the parameters {', '.join(parameters)}"
             raise ConfigError(f"there is no option {path}", remedy)
 
 
 def check_type(path: str, value: Any, written: Any, types: set[type]) -> None:
-    """Raises ConfigError for a value of none of `types`; where it refers to another option, that one is named."""
+    """Raise ConfigError for a value of another type than `types`; a reference is named by the option it refers to."""
     origin = re.fullmatch(r"\$\{([\w.]+)\}", str(written))
-    unset = origin and value is None  # such as trainer.max_epochs, which a scheduler that is not used would count
+    unset = origin and value is None  # such as trainer.max_epochs, to which an unused scheduler refers
     if types and type(value) in PLAIN - types and not unset:
         allowed = " or ".join(sorted("null" if kind is NoneType else kind.__name__ for kind in types))
         option = origin[1] if origin else path
@@ -113,7 +112,7 @@ def check_type(path: str, value: Any, written: Any, types: set[type]) -> None:
 
 
 def plain_types(annotation: Any) -> set[type]:
-    """The types that an annotation allows, or none where it says more than `int | float | str | bool | None`."""
+    """The types that an annotation allows; empty if it has others than `int | float | str | bool | None`."""
     union = get_origin(annotation) in (Union, UnionType)
     types = set(get_args(annotation)) if union else {annotation}
     if not types <= PLAIN:

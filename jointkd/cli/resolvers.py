@@ -11,7 +11,7 @@ from jointkd.errors import ConfigError
 
 
 def register() -> None:
-    """Make the functions known to OmegaConf; may be called more than once."""
+    """Register the functions with OmegaConf; may be called more than once."""
     OmegaConf.register_new_resolver("refuse", refuse, replace=True)
     OmegaConf.register_new_resolver("package_file", package_file, replace=True)
     OmegaConf.register_new_resolver("file_stem", file_stem, replace=True)
@@ -20,8 +20,10 @@ def register() -> None:
 
 
 def run_folder(parent: str, ckpt_path: str | None) -> str:
-    """The name of a run's folder under `parent`: a new one, or with ckpt_path=last that of the newest run that has a
-    checkpoint. All tasks of a step of a SLURM job get the same name."""
+    """The name of a run's folder in `parent`, the same for all tasks of a step of a SLURM job.
+
+    With ckpt_path=last it is the folder of the newest run that has a checkpoint, if there is one, else a new folder.
+    """
     if ckpt_path == "last":
         checkpoints = sorted(Path(parent).glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
         if checkpoints:
@@ -32,12 +34,12 @@ def run_folder(parent: str, ckpt_path: str | None) -> str:
 
 
 def refuse(problem: str, remedy: str) -> None:
-    """Stands in a configuration where a value must be chosen first. Raises ConfigError."""
+    """Raise ConfigError; used in a configuration for a value that the user must choose."""
     raise ConfigError(problem, remedy)
 
 
 def package_file(name: str) -> str:
-    """The path of a file that ships inside the package."""
+    """The path of a file in the package."""
     return str(PACKAGE / name)
 
 

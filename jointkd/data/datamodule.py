@@ -1,4 +1,4 @@
-"""The LightningDataModule: takes a prepared set, splits it, joins labels, serves batches."""
+"""The LightningDataModule: a prepared set, divided into splits, joined with a teacher's labels, in batches."""
 
 import logging
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from tempfile import TemporaryDirectory
 import lightning
 import numpy as np
 import torch
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import chemical_symbols
 
 from jointkd.data.dataset import Distillation, EpochBatches, ResumableLoader, StructureDataset
 from jointkd.data.options import DataOptions
 from jointkd.data.prepared import QUARANTINE, PreparedSet, prepare
 from jointkd.data.provenance import origin_of
-from jointkd.data.references import References, align, least_squares
+from jointkd.data.references import References, align, choose_references, least_squares
 from jointkd.data.row_sampling import check_sampling
 from jointkd.data.splits import FILE, SPLITS, save, shared_groups
 from jointkd.data.stored_neighbors import NeighborsOf, neighbors_of
@@ -31,10 +31,10 @@ log = logging.getLogger(__name__)
 
 
 class DistillationData(lightning.LightningDataModule):
-    """Structures with reference labels and, once `join` was called, with a teacher's.
+    """Structures with reference labels and, after `join`, with a teacher's labels.
 
-    Before it serves batches it must know the student's neighbours (`prepare_neighbors`) and, where the reference is not
-    the teacher, the zero of energy (`fit_references`).
+    Call `prepare_neighbors` first, which fixes the student's neighbours, and then `fit_references`, which fixes the
+    reference energies (with data.reference=teacher, `join` does that).
     """
 
     def __init__(self, options: DataOptions) -> None:
@@ -46,9 +46,10 @@ class DistillationData(lightning.LightningDataModule):
         self.dtype = torch.float32
         self.source = self._prepared_set()
         self.split = options.division
-        everything, numbers = self.source.frames, self.split.numbers(self.source.frames)
-        self.frames: dict[str, Sequence[Frame]] = {part: everything.at(chosen) for part, chosen in numbers.items()}
-        self.division = {part: [self.source.keys[number] for number in chosen] for part, chosen in numbers.items()}
+        frames = self.source.frames
+        indices = self.split.indices(frames)
+        self.frames: dict[str, Sequence[Frame]] = {split: frames.at(part) for split, part in indices.items()}
+        self.division = {split: [self.source.keys[index] for index in part] for split, part in indices.items()}
         self.references: References | None = None
         self.teacher: dict[str, Distillation | None] = dict.fromkeys(SPLITS)
         self.cutoff = 0.0
@@ -65,28 +66,36 @@ class DistillationData(lightning.LightningDataModule):
         return prepare(Path(folder).expanduser(), options.name, reader, options.rules, options.max_force, origin)
 
     def prepare_neighbors(self, cutoff: float, dtype: torch.dtype, max_neighbors: int | None = None) -> None:
-        """Fix the student's cutoff (Å), precision and cap on neighbours, and log what the data are."""
+        """Fix the student's cutoff (Å), precision and cap on neighbours, and log the contents of the data set."""
         self.cutoff, self.max_neighbors, self.dtype = cutoff, max_neighbors, dtype
         if max_neighbors is not None:
             log.warning(
-                "student.max_neighbors=%d: energies will jump where neighbours change rank, and depend on the order of "
-                "atoms; leave it null except to repeat the prior art",
+                "student.max_neighbors=%d: energies will jump where the order of neighbours by distance changes, and "
+                "depend on the order of atoms; leave it null except to repeat the prior art",
                 max_neighbors,
             )
         self._log_contents()
 
     def fit_references(self) -> None:
-        """Find the per-element energies that training is relative to, unless they will be the teacher's."""
-        if self.reference == "data":
-            self.references = self._find_references()
-            self.references.of(np.array(self.elements))
-            energies = ", ".join(f"{chemical_symbols[z]} {e:.3f}" for z, e in self.references.energies.items())
-            log.info("reference energies in eV (%s): %s", self.references.origin, energies)
+        """Find the reference energies, unless they will be the teacher's. Raises ConfigError, DataError."""
+        if self.reference != "data":
+            return
+        if any(frame.energy is None or frame.forces is None for part in self.frames.values() for frame in part):
+            raise DataError(
+                f"the structures of data={self.name} have no reference energies and forces",
+                "give data.energy_key and data.forces_key, or set data.reference=teacher",
+            )
+        self.references = choose_references(
+            self.options.reference_energies, self.source.free_atom_energies, self.elements, self.frames["train"]
+        )
+        self.references.of(np.array(self.elements))  # raises DataError for an element without one
+        energies = ", ".join(f"{chemical_symbols[z]} {e:.3f}" for z, e in self.references.energies.items())
+        log.info("reference energies in eV (%s): %s", self.references.origin, energies)
 
     def _log_contents(self) -> None:
         compare_size(self.name, len(self.source), self.options.expected_size)
         for reason, count in self.source.manifest["set_aside"].items():
-            log.warning("set aside %d structures: %s (%s)", count, reason, self.source.path / QUARANTINE)
+            log.warning("quarantined %d structures: %s (%s)", count, reason, self.source.path / QUARANTINE)
         counts = ", ".join(f"{len(frames)} {split}" for split, frames in self.frames.items())
         log.info("split by %s: %s", self.split.path or self.split.by, counts)
         for split, share in shared_groups(self.frames).items():
@@ -99,37 +108,19 @@ class DistillationData(lightning.LightningDataModule):
                 )
 
     def save_split(self, directory: Path) -> None:
-        """Write the split as it was made, before labels are joined: a file that `data.split.path` takes."""
+        """Write the split, as it was before labels were joined, to a file that `data.split.path` reads."""
         save(self.split, self.division, directory / FILE)
-
-    def _find_references(self) -> References:
-        if any(frame.energy is None or frame.forces is None for part in self.frames.values() for frame in part):
-            raise DataError(
-                f"the structures of data={self.name} have no reference energies and forces",
-                "give data.energy_key and data.forces_key, or set data.reference=teacher",
-            )
-        isolated, chosen = self.source.free_atom_energies, self.options.reference_energies
-        if chosen is None and isolated.keys() >= set(self.elements):
-            return References({z: isolated[z] for z in self.elements}, "isolated atoms of the data")
-        if chosen is None or chosen == "fit":
-            return least_squares(self.frames["train"])
-        if isinstance(chosen, str):
-            raise ConfigError(f"data.reference_energies={chosen}", "give fit, or energies in eV as {H: -13.6, …}")
-        for symbol, energy in chosen.items():
-            if symbol not in atomic_numbers or not isinstance(energy, int | float):
-                raise ConfigError(f"data.reference_energies has {symbol}: {energy}", "give eV by H, C, Si, …")
-        return References({atomic_numbers[symbol]: e for symbol, e in chosen.items()}, "data.reference_energies")
 
     @cached_property
     def elements(self) -> list[int]:
-        """The atomic numbers that occur in any split, ascending."""
+        """The atomic numbers that occur in any split, in ascending order."""
         return elements_of(frame for part in self.frames.values() for frame in part)
 
     def join(self, store: LabelStore, train_rows: int, eval_rows: int, sampling: str = "fresh") -> None:
-        """Take a teacher's labels: for each training step `train_rows` Hessian rows, `eval_rows` for the test.
+        """Add a teacher's labels. Raises LabelMismatch for missing labels, CorruptShard, and ConfigError.
 
-        sampling: of the rows, see `row_sampling`. Raises LabelMismatch where the store lacks structures of this data
-        set, CorruptShard, and ConfigError.
+        train_rows, eval_rows: Hessian rows per structure in a training step and in the test; sampling: how the rows of
+        a training step are chosen, see `row_sampling`.
         """
         check_sampling(sampling)
         store.verify()
@@ -143,13 +134,13 @@ class DistillationData(lightning.LightningDataModule):
             stored = min(len(labels[frame.key].row_ids) / min(train_rows, 3 * len(frame)) for frame in train)
             if stored < 1:
                 raise LabelMismatch(
-                    f"training asks for {train_rows} Hessian rows per structure and {store.path} has fewer",
-                    "set label.rows to at least the rows of the method",
+                    f"training needs {train_rows} Hessian rows per structure, but {store.path} has fewer",
+                    "set label.rows to at least hessian.rows",
                 )
-        log.info("%s", alignment or f"{store.teacher.name} gives no atomic energies: there is nothing to align")
+        log.info("%s", alignment or f"{store.teacher.name} has no atomic energies, so no energies are aligned")
         if alignment and (absent := alignment.without(test)):
             log.warning(
-                "%s: only the test split has it, so atomic energies of it are tested on the teacher's own zero",
+                "%s: only the test split has these elements, so their atomic energies are tested without alignment",
                 ", ".join(chemical_symbols[z] for z in absent),
             )
         self.frames = {**self.frames, "train": train, "test": test}
@@ -160,7 +151,7 @@ class DistillationData(lightning.LightningDataModule):
         }
 
     def labelled(self, split: str, store: LabelStore) -> Sequence[Frame]:
-        """The frames of a split that a teacher could label. Raises LabelMismatch for those that it was not given."""
+        """The frames of a split that the teacher could label. Raises LabelMismatch where labels have not been made."""
         frames = self.frames[split]
         if store.failed:
             frames = [frame for frame in frames if frame.key not in store.failed]
@@ -170,31 +161,31 @@ class DistillationData(lightning.LightningDataModule):
             raise LabelMismatch(
                 f"{store.teacher.name} could label no structure of the {split} split of data={self.name} "
                 f"({next(iter(store.failed.values()))})",
-                "look at the structures, or take another teacher",
+                "check the structures, or choose another teacher",
             )
         missing = sum(frame.key not in store for frame in frames)
         if missing:
             raise LabelMismatch(
                 f"{missing} of {len(frames)} structures of the {split} split of data={self.name} have no labels from "
                 f"{store.teacher.name} in {store.path}",
-                "make them with python -m jointkd.label and the same options"
+                "make them by running python -m jointkd.label with the same options"
                 + (" and label.validation=true" if split == "val" else ""),
             )
         return frames
 
     def _adopt(self, store: LabelStore) -> None:
-        """Take energies, forces and free atoms from the teacher: there is no reference calculation.
+        """Use the teacher's energies, forces and free-atom energies as the reference.
 
-        Where its free atoms are not known, references are fitted to its energies.
+        Where its free-atom energies are unknown, the reference energies are fitted to its total energies.
         """
         identity: TeacherIdentity = store.teacher
         for split in SPLITS:
-            adopted = []
+            frames = []
             for frame in self.labelled(split, store):
                 labels = store.read(frame.key, rows=False)
-                own = replace(frame, energy=labels.energy, forces=labels.forces.astype(float))
-                adopted.append(own.with_key(frame.key))
-            self.frames[split] = adopted
+                adopted = replace(frame, energy=labels.energy, forces=labels.forces.astype(float))
+                frames.append(adopted.with_key(frame.key))
+            self.frames[split] = frames
         self.references = (
             References(identity.free_atom_energies, f"free atoms of {identity.name}")
             if identity.free_atom_energies
@@ -202,7 +193,7 @@ class DistillationData(lightning.LightningDataModule):
         )
 
     def find_neighbors(self) -> NeighborsOf:
-        """The neighbours within the student's cutoff, of all structures: found once, and kept with the set."""
+        """The neighbours within the student's cutoff, computed for all structures once and stored with the set."""
         return neighbors_of(self.source, self.cutoff, self.max_neighbors)
 
     def train_dataloader(self) -> ResumableLoader:
@@ -220,11 +211,11 @@ class DistillationData(lightning.LightningDataModule):
         parts = self.trainer.accumulate_grad_batches if self.trainer and shuffle else 1
         frames = self.frames[split]
         if parts < 1:
-            raise ConfigError(f"trainer.accumulate_grad_batches={parts} is no number of parts", "give at least 1")
+            raise ConfigError(f"trainer.accumulate_grad_batches={parts} must be a positive integer", "give at least 1")
         if min(self.batch_size, len(frames)) < ranks * parts:
-            shares = f"{ranks} processes" + (f", each in {parts} parts," if parts > 1 else "")
+            processes = f"{ranks} processes" + (f", each with {parts} micro-batches," if parts > 1 else "")
             raise ConfigError(
-                f"{shares} cannot share the {len(frames)} structures of the {split} split in batches of "
+                f"{processes} cannot share the {len(frames)} structures of the {split} split in batches of "
                 f"data.batch_size={self.batch_size}",
                 "raise data.batch_size, give more structures, or lower trainer.devices"
                 + (" or trainer.accumulate_grad_batches" if parts > 1 else ""),

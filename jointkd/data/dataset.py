@@ -1,4 +1,4 @@
-"""Frames and labels become structures, and structures become batches in a fixed, resumable order."""
+"""The data set that makes structures of frames and labels, and the loader that batches them in a resumable order."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,21 +10,22 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from jointkd.data.references import Alignment, References
-from jointkd.data.row_sampling import drawn
+from jointkd.data.row_sampling import sample_rows
 from jointkd.labels.store import LabelStore
 from jointkd.structures.batch import MicroBatch, Structure
 from jointkd.structures.frame import Frame
 from jointkd.structures.neighbors import Neighbors
 
-Item = tuple[int, int]  # epoch, number of the frame
+Item = tuple[int, int]  # epoch, index of the frame
 
 
 @dataclass(frozen=True)
 class Distillation:
-    """The teacher's part of a split: where labels are, how they are aligned, how many rows a structure gets.
+    """The teacher's labels of a split, and how training uses them.
 
-    alignment: of the teacher's atomic energies, None where it has none; sampling: `fresh` rows in every epoch, each
-    once before any twice, or `fixed` ones.
+    alignment: shifts the teacher's atomic energies to the zero of the reference data; None for a teacher without atomic
+    energies. rows: Hessian rows per structure and step. sampling: `fresh` rows in every epoch, each used once before
+    any is used twice, or `fixed` ones.
     """
 
     store: LabelStore
@@ -34,9 +35,10 @@ class Distillation:
 
 
 class StructureDataset(Dataset[Structure]):
-    """One split. Structures are made when they are asked for, and Hessian rows drawn: see `row_sampling`.
+    """The structures of one split, made on access from frames, neighbours, references and labels.
 
-    The draw depends on the seed, the epoch and the structure alone: not on workers, ranks or resumption.
+    The Hessian rows of a structure depend on the seed, the epoch and the structure alone (see `row_sampling`), not on
+    workers, ranks or resumption.
     """
 
     def __init__(
@@ -57,19 +59,19 @@ class StructureDataset(Dataset[Structure]):
         return len(self.frames)
 
     def __getitem__(self, item: Item) -> Structure:
-        epoch, number = item
-        frame = self.frames[number]
+        epoch, index = item
+        frame = self.frames[index]
         labels = self._reference(frame)
         if self.teacher is not None:
             labels |= self._teacher(self.teacher, frame, epoch)
         return Structure.from_arrays(frame.numbers, frame.positions, self.neighbors(frame), **labels)
 
     def _reference(self, frame: Frame) -> dict[str, Tensor]:
-        """Energy above the reference energies, and forces, where the frame has them."""
+        """The energy relative to the reference energies, and the forces, where the frame has them."""
         labels = {}
         if frame.energy is not None:
-            above = frame.energy - self.references.of(frame.numbers).sum()
-            labels["energy"] = torch.tensor([above], dtype=torch.float64)
+            relative = frame.energy - self.references.of(frame.numbers).sum()
+            labels["energy"] = torch.tensor([relative], dtype=torch.float64)
         if frame.forces is not None:
             labels["forces"] = torch.from_numpy(frame.forces)
         return labels
@@ -83,21 +85,22 @@ class StructureDataset(Dataset[Structure]):
             if stored.spread is not None:
                 labels["teacher_energy_spread"] = torch.from_numpy(stored.spread.atomic_energies)
         if teacher.rows:
-            deal = epoch if teacher.sampling == "fresh" else 0
-            chosen = drawn(len(stored.row_ids), teacher.rows, self.seed, frame.key, deal)
-            rows = teacher.store.read_rows(frame.key, chosen)
+            sampled_epoch = epoch if teacher.sampling == "fresh" else 0
+            indices = sample_rows(len(stored.row_ids), teacher.rows, self.seed, frame.key, sampled_epoch)
+            rows = teacher.store.read_rows(frame.key, indices)
             labels["hessian_rows"] = torch.from_numpy(np.ascontiguousarray(rows.transpose(1, 0, 2)))
-            labels["row_ids"] = torch.from_numpy(stored.row_ids[chosen])[None]
+            labels["row_ids"] = torch.from_numpy(stored.row_ids[indices])[None]
         return labels
 
 
 class EpochBatches(Sampler[list[Item]]):
-    """Batches of (epoch, number), shuffled by seed and epoch; `size` counts over all ranks.
+    """Batches of (epoch, index), shuffled by seed and epoch; `size` counts the structures of a batch over all ranks.
 
-    Each rank takes every `ranks`-th entry of a batch, so what one step sees does not depend on the number of ranks. Its
-    entries come in `parts` portions, one after the other (in a last, smaller batch in fewer, if need be). A last batch
-    too small to give every rank an entry is left out of training, where ranks must step together. Without shuffling
-    every epoch is the same and nothing is left out: the last ranks may have a batch less.
+    Each rank takes every `ranks`-th structure of a batch, so the batches do not depend on the number of ranks. For
+    gradient accumulation a rank divides its share of a batch into `parts` micro-batches, and yields one after the other
+    (fewer for a last batch that has too few structures). In training, where ranks must step together, a last batch with
+    fewer structures than ranks is left out. Without shuffling, every epoch has the same order and all structures, and
+    some ranks may have one batch less.
     """
 
     def __init__(
@@ -107,50 +110,50 @@ class EpochBatches(Sampler[list[Item]]):
         self.rank, self.ranks, self.parts = rank, ranks, parts
         self.epoch = 0
         self.start = 0
-        self.sampler = self  # Lightning tells the epoch to the sampler of a batch sampler
+        self.sampler = self  # Lightning calls `set_epoch` of the sampler of a batch sampler
 
     def __len__(self) -> int:
-        whole, rest = divmod(self.length, self.size)
-        return whole * self.parts + (self._portions(whole) if rest else 0)
+        full_batches, rest = divmod(self.length, self.size)
+        return full_batches * self.parts + (self._micro_batches(full_batches) if rest else 0)
 
     def __iter__(self) -> Iterator[list[Item]]:
         order = self._order()
         start, self.start = self.start, 0
-        for place in range(start, len(self)):
-            batch, part = divmod(place, self.parts)
-            own = order[batch * self.size : (batch + 1) * self.size][self.rank :: self.ranks]
-            yield [(self.epoch, int(number)) for number in own[part :: self._portions(batch)]]
+        for index in range(start, len(self)):
+            batch, part = divmod(index, self.parts)
+            share = order[batch * self.size : (batch + 1) * self.size][self.rank :: self.ranks]
+            yield [(self.epoch, int(frame)) for frame in share[part :: self._micro_batches(batch)]]
 
-    def whole(self, place: int) -> list[int]:
-        """The numbers of all entries, of every rank, of the batch that portion `place` of this epoch is of."""
-        batch = place // self.parts
+    def whole(self, index: int) -> list[int]:
+        """The frames of the whole batch, over all ranks, that micro-batch `index` of this epoch belongs to."""
+        batch = index // self.parts
         return self._order()[batch * self.size : (batch + 1) * self.size].tolist()
 
-    def ends_step(self, place: int) -> bool:
-        """Whether portion `place` of an epoch is the last one of its batch."""
-        return (place + 1) % self.parts == 0 or place + 1 == len(self)
+    def ends_step(self, index: int) -> bool:
+        """Whether micro-batch `index` of an epoch is the last one of its batch."""
+        return (index + 1) % self.parts == 0 or index + 1 == len(self)
 
     def _order(self) -> np.ndarray:
         return shuffled(self.length, self.seed, self.epoch) if self.shuffle else np.arange(self.length)
 
-    def _portions(self, batch: int) -> int:
-        """In how many portions each rank takes a batch."""
-        entries = min(self.size, self.length - batch * self.size)
-        return min(self.parts, entries // self.ranks if self.shuffle else int(entries > self.rank))
+    def _micro_batches(self, batch: int) -> int:
+        """The number of micro-batches into which each rank divides its share of a batch."""
+        structures = min(self.size, self.length - batch * self.size)
+        return min(self.parts, structures // self.ranks if self.shuffle else int(structures > self.rank))
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
+        """Lightning calls this before each epoch."""
         self.epoch = epoch if self.shuffle else 0
 
 
-@lru_cache(maxsize=1)  # asked for again by each part of a batch
+@lru_cache(maxsize=1)  # every micro-batch needs it
 def shuffled(length: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of an epoch."""
+    """[length] the order of the frames in an epoch."""
     return np.random.default_rng([seed, epoch]).permutation(length)
 
 
 class ResumableLoader(DataLoader[Structure]):
-    """A loader that can be stopped after any batch and go on with the next one."""
+    """A loader whose state, saved after any batch, lets another loader continue with the next batch."""
 
     def __init__(
         self,
@@ -178,12 +181,12 @@ class ResumableLoader(DataLoader[Structure]):
             self.done += 1
             yield batch
 
-    def _whole(self, place: int) -> MicroBatch:
-        """What portion `place` of this epoch must know of its whole batch."""
+    def _whole(self, index: int) -> MicroBatch:
+        """The sizes of the whole batch that micro-batch `index` of this epoch belongs to."""
         frames: Sequence[Frame] = self.dataset.frames  # type: ignore[attr-defined]
-        numbers = self.batches.whole(place)
-        atoms = sum(len(frames[number]) for number in numbers)
-        return MicroBatch(len(numbers), atoms, self.batches.parts, self.batches.ends_step(place))
+        batch = self.batches.whole(index)
+        atoms = sum(len(frames[frame]) for frame in batch)
+        return MicroBatch(len(batch), atoms, self.batches.parts, self.batches.ends_step(index))
 
     def state_dict(self) -> dict[str, int]:
         return {"epoch": self.batches.epoch, "done": self.done}

@@ -1,4 +1,4 @@
-"""What a data set is made of and how it is used in training, as plain values: the options `data.…` of every command."""
+"""The source of a data set and its use in training as plain values: the options `data.…` of every command."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -12,20 +12,20 @@ from jointkd.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions(ABC):
-    """The options that every data set has; a subclass adds where its structures come from. Raises ConfigError."""
+    """The options of every data set; a subclass adds the source of the structures. Raises ConfigError."""
 
     name: str  # in folders, tables and messages
-    split: Split | str = field(default_factory=Split)  # who is in training, validation and test
-    reference: str = "data"  # energies and forces are those of the file, or, with `teacher`, the teacher's
+    split: Split | str = field(default_factory=Split)  # division into training, validation and test
+    reference: str = "data"  # `data`: reference energies and forces come from the file; `teacher`: from the teacher
     # eV by chemical symbol; `fit`: least squares on the training split; None: isolated atoms of the file, else the fit
     reference_energies: dict[str, float] | str | None = None
-    max_force: float = 50.0  # eV/Å; structures with a larger force are set aside
+    max_force: float = 50.0  # eV/Å; structures with a larger force component are quarantined
     batch_size: int = 4  # structures per step, over all ranks
     workers: int = 0  # processes that load batches
     seed: int = 0  # of the order of batches and the choice of Hessian rows
-    subset: SubsetRule | None = None  # leaves some of the structures out
-    expected_size: int | None = None  # how many structures there should be, where a paper says it
-    prepared: str | None = None  # where prepared sets are kept, or one of them; None keeps nothing
+    subset: SubsetRule | None = None  # selects some of the structures; None: all
+    expected_size: int | None = None  # number of structures according to a paper
+    prepared: str | None = None  # the folder of all prepared sets, or one prepared set; None: a temporary folder
     report: bool = False  # write a report on the data beside the run
 
     def __post_init__(self) -> None:
@@ -44,19 +44,19 @@ class DataOptions(ABC):
 
     @property
     def division(self) -> Split:
-        """How the structures are divided."""
+        """The split to use, which a subclass may derive from other options."""
         return self.split  # type: ignore[return-value]  # checked above
 
     @property
     def rules(self) -> SubsetRule | None:
-        """Which structures are chosen."""
+        """The subset to use, which a subclass may derive from other options."""
         return self.subset
 
     @abstractmethod
     def reader(self) -> Reader:
-        """What reads the structures: called without arguments it gives frames and free-atom energies (eV).
+        """A function that, called without arguments, returns frames and free-atom energies (eV by atomic number).
 
-        A prepared set is found again by the function and its arguments, so give a module's function, or a
+        The name of a prepared set depends on the function and its arguments, so it must be a function of a module, or a
         `functools.partial` of one.
         """
 
@@ -66,12 +66,12 @@ class FileData(DataOptions):
     """Structures of files that ASE reads; see `jointkd.data.readers.extxyz.read` for keys and units."""
 
     path: str | None  # a file, a folder, or a pattern with *
-    energy_key: str | None = "energy"  # None where the file has none
+    energy_key: str | None = "energy"  # None for a file without energies
     forces_key: str | None = "forces"
-    units: dict[str, str] | None = None  # energy and length; None: eV and Å
-    group_key: str | None = None  # the entry that names the molecule or material; `file`: its file
-    split_key: str | None = None  # the entry that says train, val or test
-    format: str | None = None  # as ASE calls it, where the file's name does not say it
+    units: dict[str, str] | None = None  # of energy and length; None: eV and Å
+    group_key: str | None = None  # the entry with the molecule or material; `file`: the name of the file
+    split_key: str | None = None  # the entry with train, val or test
+    format: str | None = None  # ASE's name of the format, for files whose name does not tell it
 
     def reader(self) -> Reader:
         return partial(
@@ -88,9 +88,9 @@ class FileData(DataOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderData(DataOptions):
-    """Structures that a function gives, as those a script already holds in memory."""
+    """Structures that a function returns, for example from a script's memory."""
 
-    read: Reader  # gives frames and free-atom energies (eV by atomic number)
+    read: Reader  # returns frames and free-atom energies (eV by atomic number)
 
     def reader(self) -> Reader:
         return self.read

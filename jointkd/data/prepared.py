@@ -1,15 +1,16 @@
-"""Prepared sets: what was read, chosen and found sound, as memory-mapped arrays that open at once.
+"""Prepared sets: the structures that passed selection and screening, as memory-mapped arrays that open at once.
 
     outputs/data/<name>-<hash>/
-      manifest.json            counts, elements, free atoms, what was set aside, and what it was made from
+      manifest.json                    counts, elements, free-atom energies, quarantine counts, and provenance
       numbers, positions, forces       of all atoms, one structure after the other
       cells, pbc, energies, keys       of all structures
-      first_atom, first_character      where a structure's atoms and text begin
+      first_atom, first_character      where the atoms and the text of each structure begin
       text                             [group, split, source, info] of each structure as JSON
-      quarantine.xyz           what was set aside, with the reasons
-      neighbors-<cutoff>/      pairs of atoms within a cutoff (see pairs.py)
+      quarantine.xyz                   the structures that failed the screening, with the reasons
+      neighbors-<cutoff>/              pairs of atoms within a cutoff (see stored_neighbors.py)
 
-The hash is of all that decides the content (see origin.py). So a set is never changed, and what is there can be used.
+The hash is computed from everything that determines the content (see provenance.py). A set is therefore never modified,
+and an existing one can be used as it is.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from jointkd.data.provenance import Reader, SubsetRule, check_agrees, tell_of_others
+from jointkd.data.provenance import Reader, SubsetRule, check_matches, warn_of_changed_sources
 from jointkd.data.screening import Rejected, quarantine, screen
 from jointkd.errors import DataError
 from jointkd.files.arrays import MANIFEST, Writer, make_once, open_array, read_manifest
@@ -48,7 +49,7 @@ TEXT: dict[str, tuple[Any, tuple[int, ...]]] = {"text": ("u1", ())}
 
 
 class PreparedSet:
-    """A prepared set on disk. `PreparedSet(path)` opens one. Raises DataError for one that is damaged."""
+    """A prepared set on disk, opened by `PreparedSet(path)`. Raises DataError for a damaged one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -71,18 +72,18 @@ class PreparedSet:
     def __reduce__(self) -> tuple[Any, ...]:
         return PreparedSet, (self.path,)
 
-    def __getitem__(self, number: int) -> Frame:
-        """The frame of that number; its arrays are views of the files."""
+    def __getitem__(self, index: int) -> Frame:
+        """A frame whose arrays are views of the files."""
         arrays = self.arrays
-        atoms = slice(self._first[number], self._first[number + 1])
-        energy, forces = float(arrays["energies"][number]), arrays["forces"][atoms]
-        text = arrays["text"][slice(*arrays["first_character"][number : number + 2])]
+        atoms = slice(self._first[index], self._first[index + 1])
+        energy, forces = float(arrays["energies"][index]), arrays["forces"][atoms]
+        text = arrays["text"][slice(*arrays["first_character"][index : index + 2])]
         group, split, source, info = json.loads(text.tobytes())
         frame = Frame(
             numbers=arrays["numbers"][atoms],
             positions=arrays["positions"][atoms],
-            cell=arrays["cells"][number],
-            pbc=arrays["pbc"][number],
+            cell=arrays["cells"][index],
+            pbc=arrays["pbc"][index],
             energy=None if math.isnan(energy) else energy,
             forces=None if len(forces) and math.isnan(forces[0, 0]) else forces,
             group=group,
@@ -90,7 +91,7 @@ class PreparedSet:
             source=source,
             info=info,
         )
-        return frame.with_key(self.keys[number])
+        return frame.with_key(self.keys[index])
 
     @property
     def frames(self) -> "Frames":
@@ -98,75 +99,82 @@ class PreparedSet:
 
     @property
     def free_atom_energies(self) -> dict[int, float]:
-        """eV by atomic number, of the elements for which the source gives one."""
+        """eV by atomic number, for the elements of which the source has one."""
         return {int(z): energy for z, energy in self.manifest["free_atom_energies"].items()}
 
-    def number_of(self, key: str) -> int:
-        """Where the structure with that content key is."""
+    def index_of(self, key: str) -> int:
+        """The index of the structure with a content key."""
         if not self._index:
-            self._index = {key: number for number, key in enumerate(self.keys)}
+            self._index = {key: index for index, key in enumerate(self.keys)}
         return self._index[key]
 
 
 class Frames(Sequence[Frame]):
-    """Some frames of a prepared set, each made when it is asked for."""
+    """A selection of the frames of a prepared set, each read on access."""
 
-    def __init__(self, source: PreparedSet, numbers: np.ndarray) -> None:
-        self.source, self.numbers = source, numbers
+    def __init__(self, source: PreparedSet, indices: np.ndarray) -> None:
+        self.source, self.indices = source, indices
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.indices)
 
     @overload
-    def __getitem__(self, at: int) -> Frame: ...
+    def __getitem__(self, index: int) -> Frame: ...
     @overload
-    def __getitem__(self, at: slice) -> "Frames": ...
-    def __getitem__(self, at: int | slice) -> "Frame | Frames":
-        if isinstance(at, slice):
-            return Frames(self.source, self.numbers[at])
-        return self.source[int(self.numbers[at])]
+    def __getitem__(self, index: slice) -> "Frames": ...
+    def __getitem__(self, index: int | slice) -> "Frame | Frames":
+        if isinstance(index, slice):
+            return Frames(self.source, self.indices[index])
+        return self.source[int(self.indices[index])]
 
-    def at(self, numbers: Sequence[int]) -> "Frames":
-        """Those of the given places."""
-        return Frames(self.source, self.numbers[np.asarray(numbers, dtype=np.int64)])
+    def at(self, indices: Sequence[int]) -> "Frames":
+        """The frames at these positions of this selection."""
+        return Frames(self.source, self.indices[np.asarray(indices, dtype=np.int64)])
 
 
 def prepare(
     parent: Path, name: str, read: Reader, subset: SubsetRule | None, max_force: float, origin: dict[str, Any]
 ) -> PreparedSet:
-    """The prepared set of a source, made if it is not in `parent`; a `parent` that is a prepared set is taken itself.
+    """The prepared set of a source, made in the folder `parent` if it is missing there.
 
-    origin: what decides the content, see `origin_of`. Raises ConfigError where that set was made with other options,
-    DataError where nothing is left, and what reader and checks raise.
+    A `parent` that is itself a prepared set is opened instead. origin: everything that determines the content, see
+    `origin_of`. Raises ConfigError if that set was made with other options, DataError if no structure is left, and
+    the errors of the reader, the subset and the screening.
     """
     if (parent / MANIFEST).exists():
-        given = PreparedSet(parent)
-        check_agrees(parent, given.manifest["of"], origin)
-        return given
+        prepared = PreparedSet(parent)
+        check_matches(parent, prepared.manifest["of"], origin)
+        return prepared
     digest = hashlib.sha256(json.dumps([FORMAT, origin], sort_keys=True).encode()).hexdigest()[:10]
     path = parent / f"{name}-{digest}"
     if not (path / MANIFEST).exists():
-        tell_of_others(path, origin)
+        warn_of_changed_sources(path, origin)
 
     def make(folder: Path) -> dict[str, Any]:
         frames, free_atoms = read()
-        chosen = frames if subset is None else subset(frames)
+        selected = frames if subset is None else subset(frames)
         rejected: list[Rejected] = []
-        counts = write(screen(chosen, max_force, rejected), folder)
+        counts = write(screen(selected, max_force, rejected), folder)
         if not counts["structures"]:
-            raise DataError(f"no structure of data={name} is left", "look at data.subset and at what was read")
+            raise DataError(f"no structure of data={name} is left", "check data.subset and the source")
         quarantine(rejected, folder / QUARANTINE)
-        reasons = dict(Counter(entry.reason for entry in rejected).most_common())
-        free = {str(z): energy for z, energy in free_atoms.items()}
-        about = {"jointkd": version("jointkd"), "made": datetime.now(UTC).isoformat(timespec="seconds"), "of": origin}
-        return {"format": FORMAT, "name": name, **counts, "free_atom_energies": free, "set_aside": reasons, **about}
+        return {
+            "format": FORMAT,
+            "name": name,
+            **counts,
+            "free_atom_energies": {str(z): energy for z, energy in free_atoms.items()},
+            "set_aside": dict(Counter(entry.reason for entry in rejected).most_common()),
+            "jointkd": version("jointkd"),
+            "made": datetime.now(UTC).isoformat(timespec="seconds"),
+            "of": origin,
+        }
 
     make_once(path, make, "data.prepared")
     return PreparedSet(path)
 
 
 def write(frames: Iterable[Frame], folder: Path) -> dict[str, Any]:
-    """Write frames one by one; how many structures, atoms and characters they are, and of which elements."""
+    """Write frames one by one; returns the numbers of structures, atoms and characters, and the elements."""
     writer = Writer(folder, {**BY_ATOM, **BY_STRUCTURE, **OFFSETS, **TEXT})
     elements: set[int] = set()
     try:
@@ -199,5 +207,5 @@ def write(frames: Iterable[Frame], folder: Path) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """What JSON does not know, as numpy's numbers and arrays, as what it does."""
+    """numpy's numbers and arrays, and other values that JSON lacks, as values that JSON has."""
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)

@@ -1,4 +1,7 @@
-"""What a prepared set is made from: which set is the one asked for, and whether one that is named is."""
+"""Provenance of prepared sets: the reader, its arguments and files, the subset and the screening that determine a set.
+
+It names the set, so that the set is found again, and a set that the user names is checked against it.
+"""
 
 import dataclasses
 import inspect
@@ -17,23 +20,26 @@ from jointkd.structures.frame import Frame
 
 log = logging.getLogger(__name__)
 
-READERS = 1  # raise it where a reader, a rule of subsets or a check gives other frames of the same files than before
-PLACES = ("source", "downloads", "url", "sha256")  # where files come from: the same set may come from elsewhere
+READERS = 1  # version; raise it when a reader, a subset rule or the screening yields other frames from the same files
+LOCATIONS = ("source", "downloads", "url", "sha256")  # arguments that say where files come from, not what they contain
 
 Reader = Callable[[], tuple[Iterable[Frame], dict[int, float]]]  # frames, free-atom energies in eV by atomic number
 SubsetRule = Callable[[Iterable[Frame]], Iterator[Frame]]
 
 
 def origin_of(read: Reader, subset: SubsetRule | None, max_force: float) -> dict[str, Any]:
-    """What decides the content of a set: functions with their arguments, size and time of files these name, and the
-    version of the readers."""
-    described = {"read": description(read), "subset": description(subset), "max_force": max_force}
-    files = {name: list(found) for text in named_files(described) for name, found in files_of(text).items()}
-    return {"readers": READERS, **described, "files": files}
+    """Everything that determines the content of a set, as JSON.
+
+    These are the version of the readers, the functions with their arguments, and the size and modification time of the
+    files that the arguments name.
+    """
+    functions = {"read": description(read), "subset": description(subset), "max_force": max_force}
+    files = {name: list(state) for path in named_paths(functions) for name, state in file_states(path).items()}
+    return {"readers": READERS, **functions, "files": files}
 
 
 def description(value: Any) -> Any:
-    """A value as JSON: functions by name, partial ones and dataclasses with what they were given."""
+    """A value as JSON: functions by name, partial functions and dataclasses with their arguments."""
     if isinstance(value, partial):
         bound = inspect.signature(value.func).bind_partial(*value.args, **value.keywords)
         return {"function": description(value.func), **description(bound.arguments)}
@@ -48,57 +54,62 @@ def description(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def named_files(described: Any) -> Iterator[str]:
-    """The values of all arguments that name what is read: those called `path` or `source`."""
-    for name, entry in described.items():
+def named_paths(functions: Any) -> Iterator[str]:
+    """The values of all arguments called `path` or `source`, which name files."""
+    for name, entry in functions.items():
         if isinstance(entry, dict):
-            yield from named_files(entry)
+            yield from named_paths(entry)
         elif name in ("path", "source") and isinstance(entry, str) and entry:
             yield entry
 
 
-def files_of(text: str) -> dict[str, tuple[int, int]]:
-    """Size and time of the files that an argument names: a file, all in a folder, or those a pattern fits."""
-    found = [Path(name) for name in sorted(glob(str(Path(text).expanduser())))]
-    files = [file for path in found for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+def file_states(path: str) -> dict[str, tuple[int, int]]:
+    """Size (bytes) and modification time (ns) of a file, of all files in a folder, or of those that match a pattern."""
+    matches = [Path(name) for name in sorted(glob(str(Path(path).expanduser())))]
+    files = [file for match in matches for file in (sorted(match.rglob("*")) if match.is_dir() else [match])]
     return {str(file): (file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()}
 
 
-def tell_of_others(path: Path, origin: dict[str, Any]) -> None:
-    """Say so where a set of the same settings was made from files, or by readers, that have changed since."""
+def warn_of_changed_sources(path: Path, origin: dict[str, Any]) -> None:
+    """Log a warning if a set with the same options exists whose files or readers have changed since."""
     sources = {"files": None, "readers": None}
     for other in sorted(path.parent.glob(f"{path.name.rpartition('-')[0]}-*/{MANIFEST}")):
         before = json.loads(other.read_text()).get("of", {})
         if {**before, **sources} == {**origin, **sources}:
-            changed = [name for name, found in origin["files"].items() if before["files"].get(name) != found]
+            changed = [name for name, state in origin["files"].items() if before["files"].get(name) != state]
             if before.get("readers") != origin.get("readers"):
-                changed.append("jointkd's way to read them")
-            log.warning("%s changed since %s was prepared; prepared again", ", ".join(changed), other.parent)
+                changed.append("jointkd's readers")
+            log.warning("%s changed since %s was prepared; preparing again", ", ".join(changed), other.parent)
 
 
-def check_agrees(folder: Path, made: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Raises ConfigError where the prepared set in `folder` was made with other options than are asked for, or from a
-    file that is here and differs. Files may be elsewhere, or not be here: a set can be used without them."""
-    before, now = options_of(made), options_of(asked)
+def check_matches(folder: Path, recorded: dict[str, Any], requested: dict[str, Any]) -> None:
+    """Raise ConfigError if the prepared set in `folder` was made with other options than the requested ones.
+
+    It is also raised if a source file is present and has another size. The folder of a source file does not matter, and
+    source files may be absent: a set can be used without them.
+    """
+    before, now = options_of(recorded), options_of(requested)
     differing = sorted(option for option in before.keys() & now.keys() if before[option] != now[option])
     if differing:
-        was, wanted = (
-            " ".join(f"{option}={'null' if found[option] is None else found[option]}" for option in differing)
-            for found in (before, now)
+        made_with, given = (
+            " ".join(f"{option}={'null' if values[option] is None else values[option]}" for option in differing)
+            for values in (before, now)
         )
         raise ConfigError(
-            f"data.prepared={folder} was made with {was}, and asked for is {wanted}",
-            "give the options that it was made with, or the folder that it is in as data.prepared",
+            f"data.prepared={folder} was made with {made_with}, but the options are {given}",
+            "give the options that it was made with, or set data.prepared to the folder that contains it",
         )
-    if made.get("readers") != asked.get("readers"):
-        log.warning("%s was made by another version of jointkd's readers; where its files are, prepare again", folder)
+    if recorded.get("readers") != requested.get("readers"):
+        log.warning(
+            "%s was made by another version of jointkd's readers; prepare it again if you have its files", folder
+        )
 
 
 def options_of(origin: dict[str, Any]) -> dict[str, Any]:
-    """What an origin says of options, by their names, and the size of each file; a path by its last part."""
-    found = {name: value for name, value in flat(origin) if not name.startswith(("files.", "readers"))}
-    reader = {"reader": found.pop("read.function", found.pop("read", None))}
-    options = {f"data.{name.removeprefix('read.')}": value for name, value in found.items()}
+    """The options of a provenance record by name, paths reduced to their last part, and the sizes of the files."""
+    values = {name: value for name, value in flat(origin) if not name.startswith(("files.", "readers"))}
+    reader = {"reader": values.pop("read.function", values.pop("read", None))}
+    options = {f"data.{name.removeprefix('read.')}": value for name, value in values.items()}
     if path := options.get("data.path"):
         options["data.path"] = Path(path).name
     sizes = {f"bytes of {Path(file).name}": size for file, (size, _) in origin["files"].items()}
@@ -106,9 +117,9 @@ def options_of(origin: dict[str, Any]) -> dict[str, Any]:
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every entry of a tree of dictionaries with its dotted name, without `PLACES`."""
+    """Every entry of nested dictionaries with its dotted name, except LOCATIONS."""
     for name, value in tree.items():
         if isinstance(value, dict):
             yield from flat(value, f"{prefix}{name}.")
-        elif name not in PLACES:
+        elif name not in LOCATIONS:
             yield f"{prefix}{name}", value

@@ -1,4 +1,4 @@
-"""Data sets that others publish: where their files are, how they come here, and which reader knows them."""
+"""Published data sets: the location of their files, their download, and the reader of each format."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -20,29 +20,29 @@ log = logging.getLogger(__name__)
 READERS: dict[str, Any] = {"mace_off": mace_off.read, "spice": spice.read, "mptrj": mptrj.read}
 AMIN = "amin2025"
 
-Files = Mapping[str, Mapping[str, str | None]]  # by the reader's argument: name, url, sha256
+Files = Mapping[str, Mapping[str, str | None]]  # name, url and sha256 of each file, by the reader's argument
 
 
 def read(
     format: str, files: Files, source: str | None, downloads: str, doi: str, energy: str | None
 ) -> tuple[Iterable[Frame], dict[int, float]]:
-    """Frames and free-atom energies of a published set, downloaded if need be. Raises DataError, ConfigError."""
+    """Frames and free-atom energies of a published set, downloaded if necessary. Raises DataError, ConfigError."""
     paths = locate(files, source, Path(downloads).expanduser(), f"doi:{doi}")
     return READERS[format](**paths, **({} if energy is None else {"energy": energy}))
 
 
 def locate(files: Files, source: str | None, downloads: Path, origin: str) -> dict[str, Path]:
-    """Where the files are, by the same names.
+    """The local path of each file, by the reader's argument; files are downloaded if necessary.
 
-    source: a directory that has them, a file that takes the place of the first, the URL of a mirror's directory, or
-    None for the publisher. Raises DataError where they cannot be had.
+    source: a directory that contains the files, a single file in place of the first one, the URL of a mirror's
+    directory, or None for the publisher. Raises DataError for files that are missing or cannot be downloaded.
     """
     if source is None or "://" in source:
-        found = {}
+        paths = {}
         for role, file in files.items():
             name, url = str(file["name"]), file["url"] if source is None else f"{source.rstrip('/')}/{file['name']}"
-            found[role] = fetch(str(url), downloads / name, file.get("sha256"), origin)
-        return found
+            paths[role] = fetch(str(url), downloads / name, file.get("sha256"), origin)
+        return paths
     local = Path(source).expanduser()
     if local.is_file():
         return {next(iter(files)): local}
@@ -50,7 +50,7 @@ def locate(files: Files, source: str | None, downloads: Path, origin: str) -> di
 
 
 def in_directory(directory: Path, name: str, origin: str) -> Path:
-    """A published file in a directory, under its name or unpacked. Raises DataError."""
+    """The path of a published file in a directory, packed or unpacked. Raises DataError if it is missing."""
     for path in (directory / name, directory / f"{name.split('.')[0]}.xyz"):
         if path.is_file():
             return path
@@ -59,9 +59,9 @@ def in_directory(directory: Path, name: str, origin: str) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedData(DataOptions):
-    """A set that others publish, or a subset of it; see `locate` for `files`, `source` and `downloads`.
+    """A published set, or a subset of it; see `locate` for `files`, `source` and `downloads`.
 
-    With `split=amin2025` the prior art's record of this subset, which says who is in which split, takes the place of
+    With `split=amin2025` the structures and their splits are read from the prior art's record of this subset instead of
     the files. Raises ConfigError.
     """
 
@@ -72,12 +72,12 @@ class PublishedData(DataOptions):
     doi: str
     licence: str
     amin2025: str | None  # the folder of this subset in the prior art's record
-    energy: str | None = None  # for the reader, where it knows several
+    energy: str | None = None  # which energy to read, for readers of files with several
 
     def __post_init__(self) -> None:
         if isinstance(self.split, str) and not self._as_amin2025:
             raise ConfigError(
-                f"data.split={self.split} is not known", f"give {AMIN} (of the paper's subsets), or data.split.by"
+                f"data.split={self.split} is not known", f"give {AMIN} (for the paper's subsets), or data.split.by"
             )
         super().__post_init__()
         doi, licence = (amin2025.DOI, "as its record says") if self._as_amin2025 else (self.doi, self.licence)

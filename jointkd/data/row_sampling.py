@@ -1,4 +1,4 @@
-"""Which of a structure's stored Hessian rows a step sees: every row once before any twice, or always the same."""
+"""Sampling of a structure's stored Hessian rows for a training step: `fresh` rows in every epoch, or `fixed` ones."""
 
 import numpy as np
 
@@ -8,36 +8,41 @@ SAMPLINGS = ("fresh", "fixed")
 
 
 def check_sampling(name: str) -> None:
-    """Raises ConfigError where it is not known."""
+    """Raise ConfigError for an unknown way to sample rows."""
     if name not in SAMPLINGS:
         raise ConfigError(f"method.rows={name!r} is not known", f"choose {' or '.join(SAMPLINGS)}")
 
 
-def drawn(stored: int, wanted: int, seed: int, key: str, epoch: int) -> np.ndarray:
-    """[wanted] the places, of `stored` rows, that a structure gives in an epoch.
+def sample_rows(stored: int, count: int, seed: int, key: str, epoch: int) -> np.ndarray:
+    """[count] indices, among the `stored` rows of a structure, of the rows that an epoch uses.
 
-    Rows are dealt from shuffled packs: an epoch takes the next `wanted` of all packs laid end to end, so every row is
-    seen once before any is seen twice. Their order depends on the seed, the structure's content key and the number of
-    the pack alone: nothing is kept between epochs. No epoch has a row twice if stored >= 2 * wanted.
+    Shuffled blocks of all indices are laid end to end, and each epoch takes the next `count` entries; so every row is
+    used once before any is used twice. The order within a block depends on the seed, the structure's content key and
+    the number of the block alone: no state is kept between epochs. No epoch uses a row twice if stored >= 2 * count.
     """
-    first, last = epoch * wanted, (epoch + 1) * wanted
-    packs = range(first // stored, (last - 1) // stored + 1)
-    places = np.concatenate([pack(number, stored, wanted, seed, key) for number in packs])
-    begin = first - packs[0] * stored
-    return places[begin : begin + wanted]
+    first, last = epoch * count, (epoch + 1) * count
+    blocks = range(first // stored, (last - 1) // stored + 1)
+    indices = np.concatenate([shuffled_block(number, stored, count, seed, key) for number in blocks])
+    begin = first - blocks[0] * stored
+    return indices[begin : begin + count]
 
 
-def pack(number: int, stored: int, wanted: int, seed: int, key: str) -> np.ndarray:
-    """[stored] every place once, shuffled. The epoch in which the pack before ends goes on with this one, so what that
-    one ended with does not come first; this one's own end stays as it was shuffled."""
-    order = shuffled(number, stored, seed, key)
-    begun, ending = (place * stored % wanted for place in (number, number + 1))
-    if not begun or wanted > stored:
+def shuffled_block(number: int, stored: int, count: int, seed: int, key: str) -> np.ndarray:
+    """[stored] every index once, in the order of block `number`.
+
+    An epoch that begins in the previous block continues in this one. The indices that it has already used are moved
+    away from the front, so that it does not use one twice. The end of the block, with which the next such epoch begins,
+    keeps its shuffled order.
+    """
+    order = shuffle(number, stored, seed, key)
+    used, ending = (block * stored % count for block in (number, number + 1))  # of the epochs across the block's ends
+    if not used or count > stored:
         return order
     body, end = order[: stored - ending], order[stored - ending :]
-    late = np.isin(body, shuffled(number - 1, stored, seed, key)[stored - begun :])
-    return np.concatenate([body[~late], body[late], end])
+    repeated = np.isin(body, shuffle(number - 1, stored, seed, key)[stored - used :])
+    return np.concatenate([body[~repeated], body[repeated], end])
 
 
-def shuffled(number: int, stored: int, seed: int, key: str) -> np.ndarray:
+def shuffle(number: int, stored: int, seed: int, key: str) -> np.ndarray:
+    """[stored] a random permutation that depends on the arguments alone."""
     return np.random.default_rng([seed, number, int(key[:16], 16)]).permutation(stored)

@@ -1,4 +1,4 @@
-"""Which structure is for training, validation and test: by content, the same on every machine."""
+"""Division of a data set into training, validation and test splits, by content: the same on every machine."""
 
 import hashlib
 import json
@@ -19,12 +19,12 @@ FILE = "split.json"
 
 @dataclass(frozen=True)
 class Split:
-    """How frames are divided.
+    """How structures are divided.
 
-    by: `file` (each frame says it itself), `frame` (each on its own), or `group` (groups stay together).
-    train, val, test: shares that sum to one, for `frame` and `group`; seed: another seed, another division.
-    official_test: what the source calls test is the test split, and `train` and `val` are shares of the rest.
-    path: a `split.json` of an earlier run; nothing else counts then.
+    by: `file` (the data file assigns each structure to a split), `frame` (structures are assigned one by one), or
+    `group` (structures of a group stay together). train, val, test: shares that sum to one, for `frame` and `group`;
+    seed: another seed gives another division. official_test: the test split is the one that the source defines, and
+    `train` and `val` are shares of the rest. path: a `split.json` of an earlier run, which overrides all other options.
     """
 
     by: str = "frame"
@@ -35,107 +35,109 @@ class Split:
     official_test: bool = False
     path: str | None = None
 
-    def __call__(self, frames: Sequence[Frame]) -> dict[str, list[Frame]]:
-        """Frames by split, in the order of the file; see `numbers`."""
-        return {split: [frames[number] for number in part] for split, part in self.numbers(frames).items()}
+    def indices(self, frames: Sequence[Frame]) -> dict[str, list[int]]:
+        """The indices of the frames of each split, in ascending order.
 
-    def numbers(self, frames: Sequence[Frame]) -> dict[str, list[int]]:
-        """Which of the frames are in which split, in their order.
-
-        Raises DataError where a split would be empty, for a frame without the group that is to stay together, and for
-        a file that does not fit the frames; ConfigError for shares that cannot be.
+        Raises DataError for an empty split, for a frame without a group where groups are to stay together, and for a
+        saved split that does not fit the frames; ConfigError for impossible shares.
         """
         if self.path is not None:
-            named = self._by_file_of_keys(frames, Path(self.path).expanduser())
+            assigned = self._by_saved_split(frames, Path(self.path).expanduser())
         elif self.by == "file":
-            named = [frame.split or "no split" for frame in frames]
-            for name, count in Counter(named).items():
+            assigned = [frame.split or "missing" for frame in frames]
+            for name, count in Counter(assigned).items():
                 if name not in SPLITS:
-                    log.warning("left out %d structures: the file says %s, not train, val or test", count, name)
+                    log.warning(
+                        "left out %d structures: their split in the file is %s, not train, val or test", count, name
+                    )
         elif self.by in ("frame", "group"):
-            named = self._by_hash(frames)
+            assigned = self._by_hash(frames)
         else:
             raise ConfigError(f"data.split.by={self.by!r} is not known", "choose file, frame or group")
-        parts = {split: [number for number, name in enumerate(named) if name == split] for split in SPLITS}
-        more = "set data.split_key" if self.by == "file" else "give more structures or groups, or other shares"
+        parts = {split: [index for index, name in enumerate(assigned) if name == split] for split in SPLITS}
+        remedy = "set data.split_key" if self.by == "file" else "give more structures or groups, or other shares"
         for split, part in parts.items():
             if not part:
-                raise DataError(f"the {split} split is empty ({len(frames)} structures, data.split.by={self.by})", more)
+                raise DataError(
+                    f"the {split} split is empty ({len(frames)} structures, data.split.by={self.by})", remedy
+                )
         return parts
 
     def _by_hash(self, frames: Sequence[Frame]) -> list[str]:
+        """The split of each frame; groups, or single frames, are ordered by a seeded hash and divided by the shares."""
         self._check_shares()
-        named = ["test"] * len(frames)
+        assigned = ["test"] * len(frames)
         groups: dict[str, list[int]] = defaultdict(list)
-        for number, frame in enumerate(frames):
+        for index, frame in enumerate(frames):
             if self.official_test and frame.split == "test":
                 continue
             if self.by == "group" and not frame.group:
                 raise DataError(
-                    f"data.split.by=group, and {frame.source} has no group", "set data.group_key, or by=frame"
+                    f"data.split.by=group, but {frame.source} has no group", "set data.group_key, or by=frame"
                 )
-            groups[frame.group if self.by == "group" else frame.key].append(number)
+            groups[frame.group if self.by == "group" else frame.key].append(index)
         order = sorted(groups, key=lambda name: hashlib.sha256(f"{self.seed}:{name}".encode()).digest())
         divided = sum(map(len, groups.values()))
         if self.official_test and divided == len(frames):
             raise DataError(
-                "data.split.official_test=true, and the source calls nothing test",
+                "data.split.official_test=true, but the source has no test split",
                 "set it to false and give three shares",
             )
         train_end, val_end = self.train * divided, (self.train + self.val) * divided
-        taken = 0
+        count = 0
         for group in order:
-            middle = taken + len(groups[group]) / 2
-            for number in groups[group]:
-                named[number] = "train" if middle < train_end else "val" if middle < val_end else "test"
-            taken += len(groups[group])
-        return named
+            middle = count + len(groups[group]) / 2
+            for index in groups[group]:
+                assigned[index] = "train" if middle < train_end else "val" if middle < val_end else "test"
+            count += len(groups[group])
+        return assigned
 
     def _check_shares(self) -> None:
         shares = (self.train, self.val, self.test)
         if abs(sum(shares) - 1) > 1e-6 or min(shares[:2]) <= 0 or (self.test <= 0) != self.official_test:
             raise ConfigError(
-                f"data.split.train, val and test are {shares}",
+                f"data.split.train, val and test must be shares of the whole, not {shares}",
                 "with data.split.official_test=true, train and val sum to 1 and test is 0"
                 if self.official_test
                 else "give three positive shares that sum to 1",
             )
 
-    def _by_file_of_keys(self, frames: Sequence[Frame], path: Path) -> list[str]:
+    def _by_saved_split(self, frames: Sequence[Frame], path: Path) -> list[str]:
+        """The split of each frame as an earlier run saved it."""
         try:
             stored = json.loads(path.read_text())["keys"]
-            named = {key: split for split in SPLITS for key in stored[split]}
+            splits = {key: split for split in SPLITS for key in stored[split]}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"data.split.path={path} is no file of a split ({error})", f"give the {FILE} of a run"
+                f"data.split.path={path} must be a saved split ({error})", f"give the {FILE} of a run"
             ) from error
-        if sum(len(stored[split]) for split in SPLITS) != len(named):
+        if sum(len(stored[split]) for split in SPLITS) != len(splits):
             raise DataError(f"data.split.path={path} names a structure twice", f"give the {FILE} of a run")
         present = {frame.key for frame in frames}
-        for keys, what in (
-            (present - named.keys(), f"structures of the data are not in data.split.path={path}"),
-            (named.keys() - present, f"structures of data.split.path={path} are not in the data"),
+        for keys, problem in (
+            (present - splits.keys(), f"structures of the data are not in data.split.path={path}"),
+            (splits.keys() - present, f"structures of data.split.path={path} are not in the data"),
         ):
             if keys:
                 raise DataError(
-                    f"{len(keys)} of {len(present | named.keys())} {what} (such as {min(keys)})",
-                    "give the data that it was made for, or leave data.split.path out to divide anew",
+                    f"{len(keys)} of {len(present | splits.keys())} {problem} (such as {min(keys)})",
+                    "give the data for which it was saved, or leave data.split.path out to divide the data anew",
                 )
-        return [named[frame.key] for frame in frames]
+        return [splits[frame.key] for frame in frames]
 
 
 def save(split: Split, keys: Mapping[str, Sequence[str]], path: Path) -> None:
-    """Write which keys are in which split, and how that came to be. keys: by split."""
+    """Write the content keys of each split, the options of the division, and a hash of each split."""
     content = {**asdict(split), "sha256": hashes(keys), "keys": {name: list(part) for name, part in keys.items()}}
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def hashes(keys: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """One hash per split of the content keys in it, in whatever order."""
+    """A hash of the content keys of each split, independent of their order."""
     return {split: hashlib.sha256("".join(sorted(part)).encode()).hexdigest() for split, part in keys.items()}
 
 
 def shared_groups(parts: Mapping[str, Sequence[Frame]]) -> dict[str, float]:
-    """Of validation and test: which share of their groups (molecules, materials) occurs in training as well."""
+    """The share of the groups (molecules, materials) of validation and test that also occur in training."""
     groups = {split: {frame.group for frame in part} - {""} for split, part in parts.items()}
     return {split: len(groups[split] & groups["train"]) / len(groups[split]) for split in SPLITS[1:] if groups[split]}

@@ -1,11 +1,11 @@
-"""Neighbours of a prepared set, found once and kept beside it as memory-mapped pairs of atoms.
+"""Neighbour lists of a prepared set, computed once and stored with it as memory-mapped pairs of atoms.
 
     <prepared set>/neighbors-<cutoff>[-<max_neighbors>]/
-      first_pair, first_image    where a structure's pairs and images begin
+      first_pair, first_image    where the pairs and images of each structure begin
       atoms, images              see `neighbors.Pairs`
 
-Each pair of atoms is stored once, in two small integers, and images only of periodic structures. Both directions,
-shifts and reverses are made of them when a structure is asked for, which takes a sixth of the time of a search.
+Each pair of atoms is stored once, as two small integers; images are stored for periodic structures only. The edges in
+both directions are derived from them when a structure is loaded, which takes a sixth of the time of a search.
 """
 
 import logging
@@ -25,15 +25,15 @@ from jointkd.structures.neighbors import Neighbors, Pairs, edges, find_pairs, ne
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-MOST_OF_DISK = 0.5  # of what is free
-SAMPLED = 32  # structures by which the size is estimated
-TOLD = 2000  # structures between two lines of the log
+MAX_DISK_SHARE = 0.5  # of the free space
+SAMPLE_SIZE = 32  # structures from which the size on disk is estimated
+LOG_EVERY = 2000  # structures
 
 NeighborsOf = Callable[[Frame], Neighbors]
 
 
 class StoredNeighbors:
-    """The neighbours of the frames of a prepared set. Raises DataError for damaged files."""
+    """The stored neighbours of the frames of a prepared set. Raises DataError for damaged files."""
 
     def __init__(self, source: PreparedSet, path: Path) -> None:
         self.source, self.path = source, path
@@ -47,26 +47,27 @@ class StoredNeighbors:
         return StoredNeighbors, (self.source, self.path)
 
     def __call__(self, frame: Frame) -> Neighbors:
-        number = self.source.number_of(frame.key)
-        atoms = self._atoms[slice(*self._first_pair[number : number + 2])]
-        images = self._images[slice(*self._first_image[number : number + 2])]
+        index = self.source.index_of(frame.key)
+        atoms = self._atoms[slice(*self._first_pair[index : index + 2])]
+        images = self._images[slice(*self._first_image[index : index + 2])]
         return edges(Pairs(atoms, images), frame.cell)
 
 
 def neighbors_of(source: PreparedSet, cutoff: float, max_neighbors: int | None = None) -> NeighborsOf:
-    """The stored neighbours within `cutoff` (Å), found now if they are not there.
+    """The neighbours within `cutoff` (Å): the stored ones, which are computed first if they are missing.
 
-    Where they would take more than half of the free disk, they are found anew each time, and that is said.
+    If they would fill more than half of the free disk, they are computed on every access instead, and a warning is
+    logged.
     """
     name = f"neighbors-{str(cutoff).removesuffix('.0')}"  # all digits: no two cutoffs share a name
     path = source.path / (name if max_neighbors is None else f"{name}-{max_neighbors}")
     if not (path / MANIFEST).exists():
         size = estimated_bytes(source, cutoff, max_neighbors)
         free = shutil.disk_usage(source.path).free
-        if size > MOST_OF_DISK * free:
+        if size > MAX_DISK_SHARE * free:
             log.warning(
-                "neighbours within %g Å would take %.1f GB of the %.1f GB that are free in %s: they are found anew in "
-                "every epoch; give data.workers",
+                "neighbours within %g Å would take %.1f GB of the %.1f GB that are free in %s, so they are computed "
+                "anew in every epoch; set data.workers",
                 cutoff,
                 size / 1e9,
                 free / 1e9,
@@ -78,25 +79,25 @@ def neighbors_of(source: PreparedSet, cutoff: float, max_neighbors: int | None =
 
 
 def computed(frame: Frame, cutoff: float, max_neighbors: int | None) -> Neighbors:
-    """The neighbours of a frame without a file of them."""
+    """The neighbours of a frame, by a new search."""
     return neighbors(frame.positions, frame.cell, frame.pbc, cutoff, max_neighbors)
 
 
 def estimated_bytes(source: PreparedSet, cutoff: float, max_neighbors: int | None) -> float:
-    """How large the file of neighbours will be, from some of the structures."""
-    sample = source.frames[:: max(1, len(source) // SAMPLED)]
-    index = index_type(source)
+    """The size of the stored neighbours, estimated from a sample of the structures."""
+    sample = source.frames[:: max(1, len(source) // SAMPLE_SIZE)]
+    itemsize = index_type(source).itemsize
     found = [find_pairs(frame.positions, frame.cell, frame.pbc, cutoff, max_neighbors) for frame in sample]
-    return sum(pairs.atoms.size * index.itemsize + pairs.images.size * 2 for pairs in found) * len(source) / len(sample)
+    return sum(pairs.atoms.size * itemsize + pairs.images.size * 2 for pairs in found) * len(source) / len(sample)
 
 
 def index_type(source: PreparedSet) -> np.dtype:
-    """The smallest type that counts the atoms of each structure."""
+    """The smallest integer type that can index the atoms of every structure."""
     return np.min_scalar_type(int(np.diff(source.arrays["first_atom"]).max()))
 
 
 def write(source: PreparedSet, cutoff: float, max_neighbors: int | None, folder: Path) -> dict[str, Any]:
-    """Find the neighbours of all structures of a set."""
+    """Find and write the neighbours of all structures; returns the manifest."""
     writer = Writer(
         folder,
         {
@@ -109,14 +110,14 @@ def write(source: PreparedSet, cutoff: float, max_neighbors: int | None, folder:
     try:
         writer.append("first_pair", 0)
         writer.append("first_image", 0)
-        for number, frame in enumerate(source.frames):
+        for index, frame in enumerate(source.frames):
             pairs = find_pairs(frame.positions, frame.cell, frame.pbc, cutoff, max_neighbors)
             writer.append("atoms", pairs.atoms)
             writer.append("images", pairs.images)
             writer.append("first_pair", writer.rows["atoms"])
             writer.append("first_image", writer.rows["images"])
-            if number and number % TOLD == 0:
-                log.info("neighbours within %g Å: %d of %d structures", cutoff, number, len(source))
+            if index and index % LOG_EVERY == 0:
+                log.info("neighbours within %g Å: %d of %d structures", cutoff, index, len(source))
         writer.finish()
     finally:
         writer.close()

@@ -1,1 +1,1 @@
-"""Students in the programs that run dynamics with them."""
+"""Interfaces from students to simulation programs."""

@@ -20,21 +20,21 @@ from jointkd.students.student_file import load_student
 
 
 class JointKD(Calculator):
-    """energy (eV, total), energies (eV, of each atom above its reference), forces (eV/Å); stress (eV/Å³) of students
-    whose forces are the energy's gradient.
+    """An ASE calculator of energy (total, eV), energies (of atoms, relative to their reference energies, eV), forces
+    (eV/Å) and, for conservative students, stress (eV/Å³).
 
-    student: the folder of a finished run, or a student's file; device: cuda where there is one; dtype: float32 or
-    float64. Raises DataError for a file that is no student's, and for elements it was not trained on.
+    student: the folder of a finished run, or a student's file; device: cuda if available, else cpu; dtype: float32 or
+    float64. Raises DataError for a file that is not a student's, and for elements on which it was not trained.
     """
 
     def __init__(self, student: str | Path, device: str | None = None, dtype: str = "float32", **options: Any) -> None:
         super().__init__(**options)
         if dtype not in ("float32", "float64"):
-            raise ConfigError(f"dtype={dtype} is not a precision of students", "choose float32 or float64")
+            raise ConfigError(f"dtype={dtype} is not known", "choose float32 or float64")
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = {"float32": torch.float32, "float64": torch.float64}[dtype]
         module, saved = load_student(Path(student))
-        self.references = saved.reference_energies  # none in some imported files: their energies count from zero
+        self.references = saved.reference_energies  # empty in some imported files: total energies then lack them
         module = module.to(device=self.device, dtype=self.dtype).eval().requires_grad_(False)
         self.student = cast(Student, module)
         self.implemented_properties = ["energy", "free_energy", "energies", "forces"]
@@ -47,9 +47,9 @@ class JointKD(Calculator):
         properties: tuple[str, ...] = ("energy",),
         system_changes: list[str] = all_changes,
     ) -> None:
-        """Called by ASE; fills `results`."""
+        """Compute all properties of `atoms` into `results`; ASE calls this."""
         super().calculate(atoms, properties, system_changes)
-        system: Any = self.atoms  # the copy that ASE keeps
+        system: Any = self.atoms  # the copy that ASE made
         batch = self._batch(system)
         prediction = predict(self.student, batch)
         assert prediction.forces is not None
@@ -70,14 +70,16 @@ class JointKD(Calculator):
         unknown = sorted(set(atoms.numbers.tolist()) - self.references.keys())
         if self.references and unknown:
             known = " ".join(chemical_symbols[z] for z in sorted(self.references))
-            raise DataError(f"the student was not trained on {chemical_symbols[unknown[0]]}", f"it knows {known}")
+            raise DataError(
+                f"the student was not trained on {chemical_symbols[unknown[0]]}", f"give structures of {known} only"
+            )
         student = self.student
-        found = neighbors(atoms.positions, atoms.cell.array, atoms.pbc, student.cutoff, student.max_neighbors)
-        return collate([Structure.from_arrays(atoms.numbers, atoms.positions, found)], self.dtype).to(self.device)
+        edges = neighbors(atoms.positions, atoms.cell.array, atoms.pbc, student.cutoff, student.max_neighbors)
+        return collate([Structure.from_arrays(atoms.numbers, atoms.positions, edges)], self.dtype).to(self.device)
 
 
 def strained_energy(strain: Tensor, student: Student, batch: Structure) -> Tensor:
-    """The energy (eV) of a batch of one after a strain [3, 3], of which the symmetric part counts."""
+    """The energy (eV) of a batch of one structure under the symmetric part of a strain [3, 3]."""
     deformation = torch.eye(3, dtype=strain.dtype, device=strain.device) + (strain + strain.T) / 2
     deformed = replace(batch, edge_shift=batch.edge_shift @ deformation)
     return student(batch.positions @ deformation, deformed).atomic_energies.sum()

@@ -1,4 +1,4 @@
-"""A student from a file, ready to be used in a program that runs dynamics."""
+"""A student loaded from a file, with its interfaces to simulation programs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +10,12 @@ from jointkd.students.student_file import SavedStudent, locate_student, read_stu
 
 @dataclass(frozen=True)
 class LoadedStudent:
-    """A student's file, and what it says of the student."""
+    """A student's file, and its contents except the weights."""
 
     path: Path
     options: dict[str, Any]  # `_target_` and the arguments of its constructor
-    reference_energies: dict[int, float]  # eV by atomic number, which predictions are relative to
-    origin: dict[str, Any]  # where the weights are from
+    reference_energies: dict[int, float]  # eV by atomic number, to which predictions are relative
+    origin: dict[str, Any]  # provenance of the weights
 
     def ase(self, device: str | None = None, dtype: str = "float32") -> JointKD:
         """The student as an ASE calculator; see `JointKD`."""
@@ -23,6 +23,6 @@ class LoadedStudent:
 
 
 def load(path: str | Path) -> LoadedStudent:
-    """The student of a file, or of a finished run's folder. Raises DataError for a file that is not a student's."""
+    """The student of a file or of a finished run's folder. Raises DataError for other files."""
     saved: SavedStudent = read_student(Path(path))
     return LoadedStudent(locate_student(Path(path)), saved.config, saved.reference_energies, saved.origin)

@@ -1,1 +1,1 @@
-"""How far predictions are from references."""
+"""Errors of predictions against reference data and teacher labels."""

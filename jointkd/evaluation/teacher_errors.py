@@ -1,27 +1,29 @@
-"""How far a teacher itself is from the reference: the first row of the paper's tables 2 to 4."""
+"""Errors of the teacher itself against the reference data: the first row of the paper's tables 2 to 4."""
 
 import numpy as np
 
 from jointkd.data.datamodule import DistillationData
+from jointkd.evaluation.metrics import energy_error, force_error
 
 
 def teacher_errors(data: DistillationData, split: str) -> dict[str, float]:
-    """A teacher's errors on a split, named as the metrics of a student.
+    """The teacher's mean absolute errors on a split, by the names of the student's metrics.
 
-    Forces: mean over components, in meV/Å. Energies, of a teacher that parts them among atoms: mean over structures
-    of |Σ_i target_i - (E - Σ e)| / N, in meV/atom, with the targets that students get.
-    Raises LabelMismatch where structures are not labelled.
+    The energy of a structure is the sum of its aligned atomic energies, the targets of the student; a teacher without
+    atomic energies has no energy error. Raises LabelMismatch for structures without labels.
     """
     teacher = data.teacher["train"]
     assert teacher is not None
     assert data.references is not None
-    store = teacher.store
-    energies, forces = [], []
-    for frame in data.labelled(split, store):
-        labels = store.read(frame.key, rows=False)
-        forces.append(np.abs(labels.forces - frame.forces).ravel())
+    energies: list[np.ndarray] = []
+    forces: list[np.ndarray] = []
+    for frame in data.labelled(split, teacher.store):
+        assert frame.forces is not None
+        labels = teacher.store.read(frame.key, rows=False)
+        forces.append(force_error(labels.forces, frame.forces).ravel())
         if teacher.alignment is not None and frame.energy is not None:
-            total = frame.energy - data.references.of(frame.numbers).sum()
-            energies.append(abs(teacher.alignment.targets(frame, labels).sum() - total) / len(frame))
-    errors = {"energy_mae_meV_per_atom": np.array(energies), "force_mae_meV_per_A": np.concatenate(forces)}
-    return {name: 1e3 * float(values.mean()) for name, values in errors.items() if len(values)}
+            predicted = teacher.alignment.targets(frame, labels).sum(keepdims=True)
+            reference = frame.energy - data.references.of(frame.numbers).sum(keepdims=True)
+            energies.append(energy_error(predicted, reference, np.array([len(frame)])))
+    errors = {"energy_mae_meV_per_atom": energies, "force_mae_meV_per_A": forces}
+    return {name: float(np.abs(np.concatenate(values)).mean()) for name, values in errors.items() if values}

@@ -1,1 +1,1 @@
-"""Files that are there whole or not at all, downloads, and pickles read without running code."""
+"""Atomic writes, memory-mapped arrays, downloads, and pickles that are read without running code."""

@@ -1,4 +1,4 @@
-"""Folders of memory-mapped arrays that are there whole or not at all."""
+"""Folders of memory-mapped arrays, each of which exists either completely or not at all."""
 
 import json
 import os
@@ -19,10 +19,10 @@ MANIFEST = "manifest.json"
 
 
 class Writer:
-    """Arrays of a folder, each written row by row, however many there will be."""
+    """Writes the arrays of a folder row by row; the number of rows need not be known in advance."""
 
     def __init__(self, folder: Path, columns: dict[str, tuple[Any, tuple[int, ...]]]) -> None:
-        """columns: of each array the type and the shape of a row."""
+        """columns: for each array, the dtype and the shape of a row."""
         self._folder = folder
         self._columns = {name: (np.dtype(kind), shape) for name, (kind, shape) in columns.items()}
         self._files = {name: (folder / f"{name}.npy").open("wb") for name in columns}
@@ -31,6 +31,7 @@ class Writer:
             self._write_header(name)
 
     def append(self, name: str, rows: Any) -> None:
+        """Append rows to an array; they are converted to its dtype and reshaped to [rows, *shape of a row]."""
         kind, shape = self._columns[name]
         array = np.asarray(rows, dtype=kind).reshape(-1, *shape)
         self._files[name].write(array.tobytes())
@@ -38,11 +39,11 @@ class Writer:
 
     def _write_header(self, name: str) -> None:
         kind, shape = self._columns[name]
-        described = {"descr": format.dtype_to_descr(kind), "fortran_order": False, "shape": (self.rows[name], *shape)}
-        format.write_array_header_1_0(self._files[name], described)  # leaves room for any number of rows
+        header = {"descr": format.dtype_to_descr(kind), "fortran_order": False, "shape": (self.rows[name], *shape)}
+        format.write_array_header_1_0(self._files[name], header)  # is padded: any number of rows fits
 
     def finish(self) -> None:
-        """Say in each file how many rows it has, and see them on the disk."""
+        """Write the final number of rows into the header of each file, and flush all files to the disk."""
         for name, file in self._files.items():
             file.seek(0)
             self._write_header(name)
@@ -55,10 +56,10 @@ class Writer:
 
 
 def make_once(folder: Path, make: Callable[[Path], dict[str, Any]], option: str) -> None:
-    """Have `make` fill the folder unless it is there; of many processes one does, and the others wait.
+    """Let `make` fill the folder unless it exists. One of several processes does so, and the others wait for it.
 
-    make: is given an empty folder and returns the manifest. Raises StorageError that names `option` where the disk
-    refuses; nothing is left then.
+    make: receives an empty folder, fills it and returns its manifest. Raises StorageError, which names `option`, if the
+    folder cannot be written; no partial folder remains.
     """
     if (folder / MANIFEST).exists():
         return
@@ -68,17 +69,20 @@ def make_once(folder: Path, make: Callable[[Path], dict[str, Any]], option: str)
         lock.acquire()
     try:
         if not (folder / MANIFEST).exists():
-            with storage_errors(folder, option, NO_SPACE):  # other errors come from what `make` reads
+            with storage_errors(folder, option, NO_SPACE):  # other errors come from the files that `make` reads
                 fill(folder, make)
     finally:
         lock.release()
 
 
 def fill(folder: Path, make: Callable[[Path], dict[str, Any]]) -> None:
-    """Make a folder under another name and rename it when it is complete. Raises DataError for half a folder."""
-    for left in folder.parent.glob(f".{folder.name}.*.tmp"):  # by a process that was killed
-        if time.time() - max(path.stat().st_mtime for path in (left, *left.iterdir())) > ABANDONED:
-            shutil.rmtree(left)
+    """Fill a folder under a temporary name and rename it when it is complete.
+
+    Raises DataError if a folder of the final name exists without its manifest.
+    """
+    for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):  # of a killed process
+        if time.time() - max(path.stat().st_mtime for path in (leftover, *leftover.iterdir())) > ABANDONED:
+            shutil.rmtree(leftover)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -95,31 +99,31 @@ def fill(folder: Path, make: Callable[[Path], dict[str, Any]]) -> None:
                 raise
             if not (folder / MANIFEST).exists():
                 raise damaged(folder / MANIFEST, "it is missing") from error
-            # else a process that our lock does not reach, on another machine, was faster
+            # otherwise a process on another machine, where our lock has no effect, was faster
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read_manifest(folder: Path, format: int) -> dict[str, Any]:
-    """The manifest of a folder. Raises DataError where it is damaged or was written by another version."""
+    """The manifest of a folder. Raises DataError if it is damaged or was written by another version of jointkd."""
     file = folder / MANIFEST
     try:
         manifest = json.loads(file.read_text())
-        found = manifest["format"]
+        written = manifest["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise damaged(file, str(error)) from error
-    if found != format:
+    if written != format:
         raise DataError(
-            f"{folder} is of format {found}, and this version reads {format}",
+            f"{folder} is of format {written}, and this version reads {format}",
             "delete that folder; it is made again by the next run",
         )
     return manifest
 
 
 def open_array(folder: Path, name: str, rows: int) -> np.ndarray:
-    """An array of a folder, memory-mapped. Writing to it changes this process's copy only, never the file.
+    """A memory-mapped array of a folder. Writing to it changes the copy of this process, never the file.
 
-    Raises DataError where the file is not what was written.
+    Raises DataError if the file is missing, unreadable or has another number of rows.
     """
     file = folder / f"{name}.npy"
     try:
@@ -127,11 +131,12 @@ def open_array(folder: Path, name: str, rows: int) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         raise damaged(file, str(error)) from error
     if len(array) != rows:
-        raise damaged(file, f"it has {len(array)} rows and not {rows}")
-    return np.asarray(array)  # without memmap's bookkeeping, slices cost a third
+        raise damaged(file, f"it has {len(array)} rows instead of {rows}")
+    return np.asarray(array)  # slices of a plain array cost a third of those of a memmap
 
 
 def damaged(file: Path, reason: str) -> DataError:
+    """The error for a damaged file of a folder of arrays."""
     return DataError(
         f"{file} is damaged ({reason})", f"delete the folder {file.parent}; it is made again by the next run"
     )

@@ -1,4 +1,4 @@
-"""Files that are complete under their name or not there, and the checksums that tell whether they are still whole."""
+"""Files that exist either completely or not at all, and checksums that reveal a changed file."""
 
 import hashlib
 import os
@@ -9,11 +9,11 @@ from pathlib import Path
 
 from jointkd.errors import StorageError
 
-ABANDONED = 3600  # s; no living process leaves a temporary file or folder untouched for so long
+ABANDONED = 3600  # s; a temporary file or folder that has not changed for so long belongs to no living process
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is either complete under its name or not there, also after a power cut."""
+    """Write a file atomically: after a crash or a power cut it is either complete or absent."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -26,7 +26,10 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of killed processes, by age: a process of another machine cannot be asked."""
+    """Remove the temporary files of killed processes.
+
+    Their age tells that they are abandoned, because the process may have run on another machine.
+    """
     for temporary in folder.glob(".*.tmp"):
         with suppress(FileNotFoundError):
             if time.time() - temporary.stat().st_mtime > ABANDONED:
@@ -34,24 +37,33 @@ def remove_leftovers(folder: Path) -> None:
 
 
 @contextmanager
-def storage_errors(place: Path, option: str, among: Container[int] | None = None) -> Iterator[None]:
-    """Raise StorageError, which names the place and its option, for errors of the operating system.
+def storage_errors(place: Path, option: str, only: Container[int] | None = None) -> Iterator[None]:
+    """Within the block, an error of the operating system becomes a StorageError that names the place and its option.
 
-    among: only for these error numbers; others pass through.
+    only: the error numbers that are converted; other errors pass through (None: all are converted).
     """
     try:
         yield
     except OSError as error:
-        if among is not None and error.errno not in among:
+        if only is not None and error.errno not in only:
             raise
         raise StorageError.of(error, place, option) from error
 
 
-def sha256_of(path: Path) -> str:
-    """Checksum of a file, or of the files of a directory in the order of their names."""
+def file_sha256(path: Path) -> str:
+    """SHA-256 of the bytes of a file, in hexadecimal."""
+    return _digest(path).hex()
+
+
+def combined_sha256(path: Path) -> str:
+    """One checksum for a file or a folder, in hexadecimal: the SHA-256 of the SHA-256 digests of its files.
+
+    The files directly inside a folder count in the order of their names; subfolders do not count.
+    """
     files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()
+    return hashlib.sha256(b"".join(_digest(file) for file in files)).hexdigest()
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

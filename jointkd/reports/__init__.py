@@ -1,1 +1,1 @@
-"""Tables, plots and pages of data sets and of finished runs."""
+"""Reports: the page of a data set, and tables and plots of finished runs."""

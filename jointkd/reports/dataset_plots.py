@@ -1,34 +1,33 @@
-"""The picture of a data set: six distributions on one page."""
+"""The plot of a data set: six distributions on one page."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
 
-if TYPE_CHECKING:
-    from jointkd.reports.dataset import Findings
+from jointkd.reports.dataset_findings import Findings
 
 COLORS = {"train": "#4c72b0", "val": "#dd8452", "test": "#55a868"}
 PAIR_COLORS = ("#8172b3", "#937860", "#da8bc3", "#8c8c8c", "#ccb974", "#64b5cd")
-MOST_ELEMENTS = 24
+MAX_ELEMENTS = 24
 BINS = 40
 
 
-def draw(findings: "Findings", path: Path) -> None:
-    """Save the picture."""
+def plot_findings(findings: Findings, path: Path) -> None:
+    """Save the plot."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
     figure = Figure(figsize=(12, 6.6), layout="constrained")
     panels = figure.subplots(2, 3)
-    draw_elements(panels[0, 0], findings)
+    plot_elements(panels[0, 0], findings)
     step = max(1, round(float(np.ptp(findings.sizes)) / BINS))
-    by_split(panels[0, 1], findings, findings.sizes, "atoms per structure", whole_bins(findings.sizes, step))
-    by_split(panels[0, 2], findings, findings.energies, "energy above a fit per element (eV/atom)")
-    by_split(panels[1, 0], findings, findings.forces, "root mean square force of a structure (eV/Å)")
-    draw_nearest(panels[1, 1], findings)
-    draw_neighbors(panels[1, 2], findings)
+    plot_by_split(panels[0, 1], findings, findings.sizes, "atoms per structure", whole_bins(findings.sizes, step))
+    plot_by_split(panels[0, 2], findings, findings.energies, "energy relative to a fit per element (eV/atom)")
+    plot_by_split(panels[1, 0], findings, findings.forces, "root mean square force of a structure (eV/Å)")
+    plot_nearest(panels[1, 1], findings)
+    plot_neighbors(panels[1, 2], findings)
     for panel in panels.flat:
         panel.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"{findings.name}: {len(findings.sizes)} structures, {findings.sizes.sum()} atoms")
@@ -38,14 +37,15 @@ def draw(findings: "Findings", path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
-def draw_elements(panel: Any, findings: "Findings") -> None:
-    shown = sorted(findings.elements.items(), key=lambda entry: -entry[1][1])[:MOST_ELEMENTS]
-    places = np.arange(len(shown))
+def plot_elements(panel: Any, findings: Findings) -> None:
+    """The share of structures that contain each element, and its share of the atoms."""
+    shown = sorted(findings.elements.items(), key=lambda entry: -entry[1][1])[:MAX_ELEMENTS]
+    x = np.arange(len(shown))
     structures = [100 * count / len(findings.sizes) for _, (count, _) in shown]
     atoms = [100 * count / findings.sizes.sum() for _, (_, count) in shown]
-    panel.bar(places - 0.2, structures, 0.4, color="#b8b0d0", label="of structures have it")
-    panel.bar(places + 0.2, atoms, 0.4, color="#6a5a9a", label="of atoms are")
-    panel.set_xticks(places, [chemical_symbols[z] for z, _ in shown], fontsize=10 if len(shown) < 13 else 7)
+    panel.bar(x - 0.2, structures, 0.4, color="#b8b0d0", label="of structures")
+    panel.bar(x + 0.2, atoms, 0.4, color="#6a5a9a", label="of atoms")
+    panel.set_xticks(x, [chemical_symbols[z] for z, _ in shown], fontsize=10 if len(shown) < 13 else 7)
     panel.set_ylabel("%")
     panel.set_ylim(0, 1.25 * max(structures))
     panel.legend(frameon=False, fontsize=8, ncols=2, loc="upper center")
@@ -53,10 +53,10 @@ def draw_elements(panel: Any, findings: "Findings") -> None:
     panel.set_xlabel(f"elements ({more} more)" if more else "elements")
 
 
-def by_split(
-    panel: Any, findings: "Findings", values: np.ndarray | None, label: str, bins: np.ndarray | None = None
+def plot_by_split(
+    panel: Any, findings: Findings, values: np.ndarray | None, label: str, bins: np.ndarray | None = None
 ) -> None:
-    """A histogram, splits on top of each other; without given bins, far outliers are counted and not drawn."""
+    """A histogram with the splits stacked; without given bins, distant outliers are counted and not drawn."""
     panel.set_xlabel(label)
     if values is None:
         panel.text(0.5, 0.5, "none in the data", ha="center", va="center", transform=panel.transAxes)
@@ -65,8 +65,8 @@ def by_split(
         low, high = np.percentile(values, [1, 99])
         low, high = max(values.min(), low - (high - low)), min(values.max(), high + (high - low))
         bins = np.linspace(low, high if high > low else low + 1, BINS + 1)
-    if beyond := np.count_nonzero((values < bins[0]) | (values > bins[-1])):
-        panel.text(0.99, 0.97, f"{beyond} beyond", ha="right", va="top", fontsize=8, transform=panel.transAxes)
+    if outside := np.count_nonzero((values < bins[0]) | (values > bins[-1])):
+        panel.text(0.99, 0.97, f"{outside} outside", ha="right", va="top", fontsize=8, transform=panel.transAxes)
     parts = [values[findings.splits == split] for split in COLORS]
     panel.hist(parts, bins=bins, stacked=True, color=list(COLORS.values()))
     panel.set_ylabel("structures")
@@ -74,12 +74,12 @@ def by_split(
 
 
 def whole_bins(values: np.ndarray, step: int) -> np.ndarray:
-    """Limits of bins around whole numbers."""
+    """The edges of bins that are centred on integers."""
     return np.arange(values.min() - 0.5, values.max() + step + 0.5, step)
 
 
-def draw_nearest(panel: Any, findings: "Findings") -> None:
-    """Of the commonest pairs of elements, one on top of the other."""
+def plot_nearest(panel: Any, findings: Findings) -> None:
+    """Nearest-neighbour distances of the most frequent pairs of elements, stacked."""
     panel.set_xlabel("distance of the nearest atom (Å)")
     panel.set_ylabel("atoms")
     shown = dict(list(findings.nearest.items())[: len(PAIR_COLORS)])
@@ -89,7 +89,8 @@ def draw_nearest(panel: Any, findings: "Findings") -> None:
         panel.legend(frameon=False, fontsize=8)
 
 
-def draw_neighbors(panel: Any, findings: "Findings") -> None:
+def plot_neighbors(panel: Any, findings: Findings) -> None:
+    """The numbers of neighbours within the cutoff."""
     step = max(1, round(float(np.ptp(findings.neighbors)) / BINS))
     panel.hist(findings.neighbors, bins=whole_bins(findings.neighbors, step), color="#7f7f7f")
     panel.set_xlabel(f"neighbours of an atom within {findings.cutoff:g} Å")

@@ -1,4 +1,4 @@
-"""Pictures of many runs: bars by method, grids by data and student, sweeps of one option, epochs to match."""
+"""Plots of many runs: bars by method, grids by data and student, sweeps of one option, epochs to match."""
 
 import csv
 import sys
@@ -17,15 +17,15 @@ TITLES = {
     "hessian_row_mae_eV_per_A2": "Hessian row MAE\neV/Å² (to the teacher)",
 }
 MAIN = list(TITLES)[:2]
-COLOURS = {"none": "#9aa0a6", "atomic_energy": "#e0a030", "hessian": "#4c78a8", "joint": "#c03a2b"}
+COLORS = {"none": "#9aa0a6", "atomic_energy": "#e0a030", "hessian": "#4c78a8", "joint": "#c03a2b"}
 OTHER = "#555555"
 
-Names = Mapping[Any, str]  # of settings, which are named tuples with `data`, `student`, `method`, …
+Names = Mapping[Any, str]  # by setting, a named tuple with `data`, `student`, `method`, …
 Runs = Mapping[Any, list[dict[str, Any]]]
 
 
 def methods(runs: Runs, names: Names, summary: dict[str, Any], path: Path) -> None:
-    """Bars of the test errors, and the validation errors as they fell during training."""
+    """Bars of the test errors, and the learning curves of the validation errors."""
     metrics = [name for name in TITLES if any(name in values for values in summary["methods"].values())]
     figure = pyplot.figure(figsize=(9, 7), layout="constrained")
     grid = figure.add_gridspec(2, 6, height_ratios=[1, 1.1])
@@ -42,16 +42,16 @@ def methods(runs: Runs, names: Names, summary: dict[str, Any], path: Path) -> No
 
 
 def bars(axis: Any, metric: str, values: Mapping[Any, dict[str, Any]], names: Names) -> None:
-    """One metric, a bar for each setting that has it."""
-    shown = {setting: found[metric] for setting, found in values.items() if metric in found}
-    drawn = axis.bar(
+    """A bar for each setting that has the metric."""
+    shown = {setting: metrics[metric] for setting, metrics in values.items() if metric in metrics}
+    container = axis.bar(
         [names[setting].replace(" ", "\n") for setting in shown],
         [value["mean"] for value in shown.values()],
         yerr=[value["std"] for value in shown.values()],
-        color=[COLOURS.get(setting.method, OTHER) for setting in shown],
+        color=[COLORS.get(setting.method, OTHER) for setting in shown],
         capsize=3,
     )
-    axis.bar_label(drawn, fmt="%.3g", padding=2, fontsize=8)
+    axis.bar_label(container, fmt="%.3g", padding=2, fontsize=8)
     axis.margins(y=0.15)
     axis.tick_params(axis="x", labelsize=8)
     axis.set_title(TITLES[metric], fontsize=10)
@@ -59,14 +59,14 @@ def bars(axis: Any, metric: str, values: Mapping[Any, dict[str, Any]], names: Na
 
 
 def curves(axis: Any, metric: str, runs: Runs, names: Names) -> None:
-    """A validation error over training steps, a line for each run; settings of one method differ in colour."""
-    alike = len({setting.method for setting in runs}) < len(runs)
-    for place, (setting, group) in enumerate(runs.items()):
-        colour = f"C{place}" if alike else COLOURS.get(setting.method, OTHER)
+    """A validation error over training steps, a line for each run; settings with the same method differ in color."""
+    methods_repeat = len({setting.method for setting in runs}) < len(runs)
+    for index, (setting, group) in enumerate(runs.items()):
+        color = f"C{index}" if methods_repeat else COLORS.get(setting.method, OTHER)
         for number, run in enumerate(group):
             steps, values = history(run["folder"], f"val/{metric}", "step")
             label = names[setting] if number == 0 else None
-            axis.plot(steps, values, color=colour, label=label, alpha=0.8)
+            axis.plot(steps, values, color=color, label=label, alpha=0.8)
     axis.set_yscale("log")
     axis.set_xlabel("step")
     axis.set_ylabel("validation " + TITLES[metric].replace("\n", ", "))
@@ -75,52 +75,52 @@ def curves(axis: Any, metric: str, runs: Runs, names: Names) -> None:
 
 
 def grid(runs: Runs, names: Names, summary: dict[str, Any], path: Path) -> None:
-    """Test errors by data set (columns) and student, a bar for each method: the paper's figure 2."""
+    """Test errors by data set (columns) and student, with a bar for each method, as in the paper's figure 2."""
     columns = list(dict.fromkeys((setting.data, setting.teacher) for setting in runs))
     size = (1.5 + 3.2 * len(columns), 5.5)
     figure, axes = pyplot.subplots(len(MAIN), len(columns), figsize=size, squeeze=False, layout="constrained")
     shown = list(dict.fromkeys(setting.method for setting in runs))
     for column, (data, teacher) in enumerate(columns):
-        here = [setting for setting in runs if (setting.data, setting.teacher) == (data, teacher)]
-        students = list(dict.fromkeys(setting.student for setting in here))
+        settings = [setting for setting in runs if (setting.data, setting.teacher) == (data, teacher)]
+        students = list(dict.fromkeys(setting.student for setting in settings))
         for row, metric in enumerate(MAIN):
             axis = axes[row, column]
-            for setting in here:
+            for setting in settings:
                 value = summary["methods"][names[setting]].get(metric)
                 if value:
                     width = 0.8 / len(shown)
                     x = students.index(setting.student) + width * (shown.index(setting.method) - (len(shown) - 1) / 2)
-                    colour = COLOURS.get(setting.method, OTHER)
-                    axis.bar(x, value["mean"], width, yerr=value["std"] or None, color=colour, capsize=2)
+                    color = COLORS.get(setting.method, OTHER)
+                    axis.bar(x, value["mean"], width, yerr=value["std"] or None, color=color, capsize=2)
             axis.set_xticks(range(len(students)), students)
             axis.spines[["top", "right"]].set_visible(False)
             if row == 0:
                 axis.set_title(f"{data}\n({teacher})", fontsize=10)
             if column == 0:
                 axis.set_ylabel(TITLES[metric])
-    handles = [pyplot.Rectangle((0, 0), 1, 1, color=COLOURS.get(method, OTHER)) for method in shown]
+    handles = [pyplot.Rectangle((0, 0), 1, 1, color=COLORS.get(method, OTHER)) for method in shown]
     figure.legend(handles, shown, loc="outside upper center", ncols=len(shown), frameon=False)
     save(figure, path)
 
 
 def sweep(runs: Runs, names: Names, summary: dict[str, Any], option: str, symbol: str, path: Path) -> None:
-    """Test errors over a weight, or over the number of parameters where the width was changed: table 1, figure 4."""
+    """Test errors over a weight, or for `width` over the number of parameters: the paper's table 1 and figure 4."""
     figure, axes = pyplot.subplots(1, len(MAIN), figsize=(9, 3.8), layout="constrained")
     lines = list(dict.fromkeys((setting.data, setting.student, setting.method) for setting in runs))
-    differing = [place for place in range(3) if len({line[place] for line in lines}) > 1] or [2]
+    differing = [field for field in range(3) if len({line[field] for line in lines}) > 1] or [2]
     for axis, metric in zip(axes, MAIN, strict=True):
         for line in lines:
-            here = [setting for setting in runs if (setting.data, setting.student, setting.method) == line]
-            here.sort(key=lambda setting: position(setting, option, runs))
-            values = [summary["methods"][names[setting]][metric] for setting in here]
+            settings = [setting for setting in runs if (setting.data, setting.student, setting.method) == line]
+            settings.sort(key=lambda setting: abscissa(setting, option, runs))
+            values = [summary["methods"][names[setting]][metric] for setting in settings]
             axis.errorbar(
-                [position(setting, option, runs) for setting in here],
+                [abscissa(setting, option, runs) for setting in settings],
                 [value["mean"] for value in values],
                 yerr=[value["std"] for value in values] if len(summary["seeds"]) > 1 else None,
                 fmt="o-",
                 capsize=3,
-                color=COLOURS.get(line[2], OTHER) if differing == [2] else None,
-                label=" ".join(line[place] for place in differing),
+                color=COLORS.get(line[2], OTHER) if differing == [2] else None,
+                label=" ".join(line[field] for field in differing),
             )
         if option == "width":
             axis.set_xscale("log")
@@ -134,22 +134,21 @@ def sweep(runs: Runs, names: Names, summary: dict[str, Any], option: str, symbol
     save(figure, path)
 
 
-def position(setting: Any, option: str, runs: Runs) -> float:
+def abscissa(setting: Any, option: str, runs: Runs) -> float:
+    """The value of a swept option; millions of parameters for `width`."""
     return runs[setting][0]["parameters"] / 1e6 if option == "width" else getattr(setting, option)
 
 
 def epochs(rows: list[dict[str, Any]], path: Path) -> None:
-    """Bars of the epochs to the energy error that Hessian-only training ended with: the paper's figure 3."""
+    """Bars of the epochs to the final energy error of Hessian-only training, as in the paper's figure 3."""
     labels = [f"{row['data']}\n{row['student']}" for row in rows]
     figure, axis = pyplot.subplots(figsize=(2 + 1.3 * len(rows), 3.8), layout="constrained")
     for offset, method in ((-0.2, "hessian"), (0.2, "joint")):
         heights = [row[method] or 0 for row in rows]
-        drawn = axis.bar(
-            [place + offset for place in range(len(rows))], heights, 0.4, color=COLOURS[method], label=method
-        )
-        axis.bar_label(drawn, [f"{row[method]:g}" if row[method] is not None else "not\nreached" for row in rows])
+        container = axis.bar([x + offset for x in range(len(rows))], heights, 0.4, color=COLORS[method], label=method)
+        axis.bar_label(container, [f"{row[method]:g}" if row[method] is not None else "not\nreached" for row in rows])
     axis.set_xticks(range(len(rows)), labels)
-    axis.set_ylabel("epochs to the energy error\nthat hessian ended with")
+    axis.set_ylabel("epochs to the final\nenergy error of hessian")
     axis.margins(y=0.15)
     axis.legend(frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
@@ -157,15 +156,16 @@ def epochs(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def save(figure: Any, path: Path) -> None:
+    """Write a figure to a file, and free it."""
     figure.savefig(path, dpi=140)
     pyplot.close(figure)
 
 
 def history(folder: Path, name: str, over: str) -> tuple[list[int], list[float]]:
-    """One logged quantity of a run, over `step` or `epoch`; where it was stopped and went on, of all its parts."""
-    found: dict[int, float] = {}
+    """A logged quantity of a run over `step` or `epoch`, also before the run was resumed."""
+    values: dict[int, float] = {}
     parts = (folder / "metrics").glob("metrics*.csv")  # metrics-1.csv, …, and then metrics.csv
     for file in sorted(parts, key=lambda part: int(part.stem.partition("-")[2] or sys.maxsize)):
         with file.open() as opened:
-            found |= {int(row[over]): float(row[name]) for row in csv.DictReader(opened) if row.get(name)}
-    return list(found), list(found.values())
+            values |= {int(row[over]): float(row[name]) for row in csv.DictReader(opened) if row.get(name)}
+    return list(values), list(values.values())

@@ -1,4 +1,4 @@
-"""Finished runs, gathered by what they have in common: those that differ in their seeds alone are averaged."""
+"""Finished runs, grouped by their settings: runs that differ only in their seeds are averaged."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ from jointkd.errors import DataError
 
 log = logging.getLogger(__name__)
 
-ORDER = {  # of what the paper has; others follow
+ORDER = {  # of the paper's data sets, students and methods; others follow
     "data": ["monomers", "solvated_aa", "iodine", "pm3m", "yttrium", "bandgap5"],
     "student": ["gemnet_dt", "painn", "gemnet_t"],
     "method": ["none", "atomic_energy", "hessian", "joint"],
@@ -22,21 +22,22 @@ SYMBOLS = {"width": "width", "energy": "λ_E", "forces": "λ_F", "atomic_energy"
 
 
 class Setting(NamedTuple):
-    """What runs that differ only in their seeds, and in where their files are, have in common."""
+    """The settings of a group of runs, which differ only in their seeds and in the folders of their files."""
 
     data: str
     teacher: str
     student: str
-    width: int  # 0 of a student that has none
-    energy: float  # weights of the terms, 0 of those that the method does not have
+    width: int  # 0 for a student without one
+    energy: float  # weights of the terms, 0 for terms that the method does not have
     forces: float
     atomic_energy: float
     hessian: float
     method: str
-    options: str = ""  # others by which runs like these were told apart, with their values
+    options: str = ""  # the values of other options that differ between such runs
 
     @classmethod
     def of(cls, run: dict[str, Any]) -> "Setting":
+        """The setting of a run, given by its summary."""
         weights = run["weights"]
         energy, forces, atomic_energy, hessian = (float(weights.get(name, 0)) for name in list(SYMBOLS)[1:])
         return cls(
@@ -51,8 +52,8 @@ class Setting(NamedTuple):
             run["method"],
         )
 
-    def place(self) -> tuple[Any, ...]:
-        """Where it stands in a table."""
+    def sort_key(self) -> tuple[Any, ...]:
+        """The position in a table."""
         return tuple(
             (known.index(value) if value in known else len(known), value)
             for name, value in self._asdict().items()
@@ -62,42 +63,39 @@ class Setting(NamedTuple):
 
 Runs = dict[Setting, list[dict[str, Any]]]
 
-IGNORED = {  # seeds, places, and the weights, for those that count are the terms' own and in a `Setting`
+IGNORED = {  # seeds, folders, and the weights, because a `Setting` has those of the terms
     *("seed", "data.seed", "weights", "name", "logger", "ckpt_path", "label.path", "teacher.python"),
     *("data.prepared", "data.source", "data.downloads"),
 }
 
 
 def read_runs(root: Path) -> Runs:
-    """Summaries of the finished runs below `root`, by what they have in common.
-
-    Raises DataError where there is none.
-    """
-    alike: Runs = defaultdict(list)
+    """The summaries of the finished runs below `root`, grouped by their settings. Raises DataError if none is found."""
+    groups: Runs = defaultdict(list)
     for file in sorted(root.rglob("summary.json")):
         run = json.loads(file.read_text())
         if "method" in run:
-            alike[Setting.of(run)].append({**run, "folder": file.parent, "options": options_of(file.parent)})
-    if not alike:
+            groups[Setting.of(run)].append({**run, "folder": file.parent, "options": options_of(file.parent)})
+    if not groups:
         raise DataError(f"runs={root} holds no finished runs", "give a folder that training wrote")
-    differing: dict[Any, set[str]] = defaultdict(set)  # of all methods, for they are compared with each other
-    for setting, group in alike.items():
+    differing: dict[Any, set[str]] = defaultdict(set)  # over all methods, because they are compared with each other
+    for setting, group in groups.items():
         differing[setting[:3]] |= differences(group)
-    found: Runs = defaultdict(list)
-    for setting, group in alike.items():
+    runs: Runs = defaultdict(list)
+    for setting, group in groups.items():
         for run in group:
             shown = [name for name in sorted(differing[setting[:3]]) if name in run["options"]]
             options = " ".join(f"{name}={run['options'][name]}" for name in shown)
-            found[setting._replace(options=options)].append(run)
-    for group in found.values():
+            runs[setting._replace(options=options)].append(run)
+    for group in runs.values():
         if len({run["seed"] for run in group}) < len(group):
             folders = ", ".join(str(run["folder"]) for run in group)
-            log.warning("runs of the same seed are averaged, for nothing else tells them apart: %s", folders)
-    return dict(sorted(found.items(), key=lambda item: item[0].place()))
+            log.warning("runs with the same seed and the same options are averaged: %s", folders)
+    return dict(sorted(runs.items(), key=lambda item: item[0].sort_key()))
 
 
 def options_of(run: Path) -> dict[str, str]:
-    """The effective options of a run but seeds and places; of a file only its name counts."""
+    """The effective options of a run except IGNORED ones; paths are reduced to their last part."""
     config: Any = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     return {
         name: "null" if value is None else str(value).rpartition("/")[2]
@@ -107,11 +105,11 @@ def options_of(run: Path) -> dict[str, str]:
 
 
 def differences(group: list[dict[str, Any]]) -> set[str]:
-    """The options that differ between runs; of several that always have the same values, that of the shortest name."""
+    """The options that differ between runs; of several options with equal values in every run, the shortest name."""
     names = sorted({name for run in group for name in run["options"]}, key=lambda name: (len(name), name))
-    found: dict[tuple[str | None, ...], str] = {}
+    by_values: dict[tuple[str | None, ...], str] = {}
     for name in names:
-        taken = tuple(run["options"].get(name) for run in group)
-        if len(set(taken)) > 1:
-            found.setdefault(taken, name)
-    return set(found.values())
+        values = tuple(run["options"].get(name) for run in group)
+        if len(set(values)) > 1:
+            by_values.setdefault(values, name)
+    return set(by_values.values())

@@ -1,4 +1,4 @@
-"""Many runs side by side: means and standard deviations over seeds, as the paper's tables group them."""
+"""Tables of many runs: means and standard deviations over seeds, grouped as in the paper's tables."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def write_comparison(root: Path) -> None:
-    """Write summary.json, table.md and pictures of all finished runs below a folder into it. Raises DataError."""
+    """Write summary.json, table.md and plots of all finished runs below a folder into it. Raises DataError."""
     runs = read_runs(root)
     summary = summarise(runs)
     (root / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
@@ -37,26 +37,29 @@ def write_comparison(root: Path) -> None:
 
 
 def varying(runs: Runs) -> list[str]:
-    """What tells the settings apart: data, teacher and student where they differ; the method; the width and the
-    weights that differ between runs which are alike in all that; and other options, if any differ."""
-    found = [name for name in ("data", "teacher", "student") if len({getattr(setting, name) for setting in runs}) > 1]
-    found.append("method")
+    """The fields that distinguish the settings.
+
+    These are data, teacher and student if they differ; the method; the width and the weights that differ between
+    settings with the same values of the former; and `options`, if other options differ.
+    """
+    fields = [name for name in ("data", "teacher", "student") if len({getattr(setting, name) for setting in runs}) > 1]
+    fields.append("method")
     for name in SYMBOLS:
-        seen = defaultdict(set)
+        values = defaultdict(set)
         for setting in runs:
-            seen[setting.data, setting.teacher, setting.student, setting.method].add(getattr(setting, name))
-        if any(len(values) > 1 for values in seen.values()):
-            found.append(name)
-    return [*found, "options"] if any(setting.options for setting in runs) else found
+            values[setting.data, setting.teacher, setting.student, setting.method].add(getattr(setting, name))
+        if any(len(different) > 1 for different in values.values()):
+            fields.append(name)
+    return [*fields, "options"] if any(setting.options for setting in runs) else fields
 
 
 def names(runs: Runs) -> dict[Setting, str]:
-    """A short name for each setting, of what tells it apart."""
-    shown = varying(runs)
+    """A short name of each setting, made of the fields that distinguish it."""
+    fields = varying(runs)
     return {
         setting: " ".join(
             f"{SYMBOLS[name]}={getattr(setting, name):g}" if name in SYMBOLS else getattr(setting, name)
-            for name in shown
+            for name in fields
             if name != "options" or setting.options
         )
         for setting in runs
@@ -64,7 +67,7 @@ def names(runs: Runs) -> dict[Setting, str]:
 
 
 def summarise(runs: Runs) -> dict[str, Any]:
-    """Mean and standard deviation over seeds of every test metric by name, the wall time of all, epochs to match."""
+    """Means and standard deviations over seeds of all test metrics, the total wall time, and the epochs to match."""
     everything = [run for group in runs.values() for run in group]
     methods = {}
     for setting, group in runs.items():
@@ -79,49 +82,53 @@ def summarise(runs: Runs) -> dict[str, Any]:
 
 
 def spread(values: list[float]) -> dict[str, float]:
+    """Mean and sample standard deviation; the latter is 0 for a single value."""
     return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else 0.0}
 
 
 def baseline(setting: Setting, runs: Runs) -> Setting | None:
-    """The Hessian-only setting that a joint one is to be compared with."""
+    """The Hessian-only setting with which a joint one is compared, None if there is not exactly one."""
     if setting.method != "joint":
         return None
     same = (setting.data, setting.teacher, setting.student, setting.width)
-    alike = [o for o in runs if o.method == "hessian" and o[:4] == same and o.options == setting.options]
-    return alike[0] if len(alike) == 1 else None
+    candidates = [o for o in runs if o.method == "hessian" and o[:4] == same and o.options == setting.options]
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def table(runs: Runs, summary: dict[str, Any]) -> str:
-    """Test metrics as a Markdown table; joint runs with their change against Hessian-only ones, and teachers' own."""
-    shown, called = varying(runs), names(runs)
+    """The test metrics as a Markdown table, with teachers' errors and the change of joint against Hessian-only runs."""
+    fields, short_names = varying(runs), names(runs)
     metrics = [name for name in TITLES if any(name in values for values in summary["methods"].values())]
-    heads = [SYMBOLS.get(name, name) for name in shown]
+    heads = [SYMBOLS.get(name, name) for name in fields]
     lines = ["| " + " | ".join([*heads, *(TITLES[name].replace("\n", ", ") for name in metrics)]) + " |"]
     lines.append("|---" * (len(heads) + len(metrics)) + "|")
-    taught = set()
+    teachers = set()
     for setting, group in runs.items():
-        own = group[0]["teacher_test"]
-        if own and (setting.data, setting.teacher) not in taught:
-            taught.add((setting.data, setting.teacher))
-            cells = ["–" if name in ("student", "options", *SYMBOLS) else getattr(setting, name) for name in shown]
-            cells[shown.index("method")] = f"teacher {setting.teacher}"
-            lines.append("| " + " | ".join([*cells, *(f"{own[n]:.3g}" if n in own else "–" for n in metrics)]) + " |")
+        errors = group[0]["teacher_test"]
+        if errors and (setting.data, setting.teacher) not in teachers:
+            teachers.add((setting.data, setting.teacher))
+            cells = ["–" if name in ("student", "options", *SYMBOLS) else getattr(setting, name) for name in fields]
+            cells[fields.index("method")] = f"teacher {setting.teacher}"
+            cells += [f"{errors[name]:.3g}" if name in errors else "–" for name in metrics]
+            lines.append("| " + " | ".join(cells) + " |")
         other = baseline(setting, runs)
-        values = summary["methods"][called[setting]]
-        base = summary["methods"][called[other]] if other else {}
-        cells = [value(setting, name, group[0]["parameters"]) for name in shown]
+        values = summary["methods"][short_names[setting]]
+        base = summary["methods"][short_names[other]] if other else {}
+        cells = [value(setting, name, group[0]["parameters"]) for name in fields]
         cells += [cell(values.get(name), base.get(name), len(summary["seeds"])) for name in metrics]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def value(setting: Setting, name: str, parameters: int) -> str:
+    """A field of a setting as text, with the number of parameters for a student or a width."""
     if name == "student" or name == "width":
         return f"{getattr(setting, name)} ({parameters / 1e6:.2g}M)"
     return f"{getattr(setting, name):g}" if name in SYMBOLS else getattr(setting, name) or "–"
 
 
 def cell(value: dict[str, float] | None, base: dict[str, float] | None, seeds: int) -> str:
+    """A metric as text, with its standard deviation over several seeds and its change against `base`."""
     if value is None:
         return "–"
     text = f"{value['mean']:.3g}" + (f" ± {value['std']:.2g}" if seeds > 1 else "")
@@ -129,9 +136,11 @@ def cell(value: dict[str, float] | None, base: dict[str, float] | None, seeds: i
 
 
 def epochs_to_match(runs: Runs) -> list[dict[str, Any]]:
-    """For each joint setting, after how many epochs it and the Hessian-only one first had the validation energy error
-    that the latter ended with (figure 3): means over seeds, None where one did not get there."""
-    found = []
+    """The epochs after which joint and Hessian-only runs first reach the final validation energy error of the latter.
+
+    Means over seeds for each joint setting, None if a run does not reach it. Source: the paper, figure 3.
+    """
+    rows = []
     for setting, group in runs.items():
         other = baseline(setting, runs)
         reached: dict[str, list[int | None]] = {"hessian": [], "joint": []}
@@ -146,21 +155,21 @@ def epochs_to_match(runs: Runs) -> list[dict[str, Any]]:
                 method: None if None in epochs else statistics.fmean(filter(None, epochs))
                 for method, epochs in reached.items()
             }
-            found.append({"data": setting.data, "student": setting.student, "width": setting.width, **means})
-    return found
+            rows.append({"data": setting.data, "student": setting.student, "width": setting.width, **means})
+    return rows
 
 
 def energy_curve(run: dict[str, Any]) -> list[tuple[int, float]]:
-    """Epochs, counted from one, and validation energy errors."""
+    """The validation energy error after each validated epoch, counted from one."""
     epochs, errors = history(run["folder"], "val/energy_mae_meV_per_atom", "epoch")
     return [(epoch + 1, error) for epoch, error in zip(epochs, errors, strict=True)]
 
 
 def epochs_table(summary: dict[str, Any]) -> str:
-    """Epochs to match as a Markdown table, or nothing."""
+    """The epochs to match as a Markdown table, empty if there are none."""
     if not summary["epochs"]:
         return ""
-    lines = ["Epochs to the validation energy error that the Hessian run ended with:", ""]
+    lines = ["Epochs to the final validation energy error of the Hessian run:", ""]
     lines += ["| data | student | width | hessian | joint |", "|---|---|---|---|---|"]
     for row in summary["epochs"]:
         epochs = [f"{row[name]:g}" if row[name] is not None else "not reached" for name in ("hessian", "joint")]

@@ -1,1 +1,1 @@
-"""Molecular dynamics with a student, and whether it stays stable."""
+"""Molecular dynamics with a student, and the stability of its bonds."""

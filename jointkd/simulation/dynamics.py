@@ -1,4 +1,4 @@
-"""Molecular dynamics with a student: trajectory, log, picture, and for how long it was stable."""
+"""Molecular dynamics with a student: trajectory, log, plot, and the time for which the structure was stable."""
 
 import csv
 import json
@@ -36,20 +36,20 @@ Line = tuple[float, ...]
 
 @dataclass(frozen=True)
 class SimulationOptions:
-    """Dynamics of one structure of a file with a student. Raises ConfigError."""
+    """Options of a simulation of one structure with a student. Raises ConfigError."""
 
     run: str  # the folder of a finished run, or a student's file
     structures: str  # a file that ASE reads
-    directory: str  # where results are written
-    index: int = 0  # which structure of the file, counted from 0
+    directory: str  # folder of the results
+    index: int = 0  # of the structure in the file, counted from 0
     ensemble: str = "nvt"  # nvt: Langevin; nve: velocity Verlet
-    temperature: float = 300.0  # K; nve only begins with it
+    temperature: float = 300.0  # K; for nve, of the initial velocities
     timestep: float = 1.0  # fs
-    friction: float = 0.01  # 1/fs, of nvt
+    friction: float = 0.01  # 1/fs, for nvt
     steps: int = 10000
-    interval: int = 50  # steps between two frames of the trajectory and two lines of the log
+    interval: int = 50  # steps between frames of the trajectory and between lines of the log
     seed: int = 0
-    device: str | None = None  # cuda where there is one
+    device: str | None = None  # None: cuda if available, else cpu
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
@@ -59,12 +59,12 @@ class SimulationOptions:
 
 
 def simulate(options: SimulationOptions) -> dict[str, Any]:
-    """Dynamics from one structure of a file.
+    """Simulate the dynamics of one structure of a file, and return the summary.
 
-    Writes trajectory.xyz, log.csv, summary.json and simulation.png to `directory`, and returns the summary. Ends early
-    where a bond is LONGEST_DEVIATION longer or shorter than in the beginning. Source: the paper, A.9.
+    Writes trajectory.xyz, log.csv, summary.json and simulation.png to `directory`. Ends early if the length of a bond
+    changes by more than LONGEST_DEVIATION. Source: the paper, A.9.
     """
-    atoms = start(options.structures, options.index)
+    atoms = read_structure(options.structures, options.index)
     atoms.calc = JointKD(options.run, options.device, options.dtype)
     rng = np.random.default_rng(options.seed)
     thermalize(atoms, options.temperature, rng)
@@ -72,9 +72,9 @@ def simulate(options: SimulationOptions) -> dict[str, Any]:
     dynamics = integrator(atoms, options, rng)
     folder = Path(options.directory)
     bonds = Bonds(atoms)
-    began = time.monotonic()
+    started = time.monotonic()
     lines = run_until_broken(dynamics, atoms, bonds, options.steps, options.interval, folder)
-    done, seconds = dynamics.nsteps, time.monotonic() - began
+    steps, seconds = dynamics.nsteps, time.monotonic() - started
     stable = lines[-1][-1] <= LONGEST_DEVIATION
     summary = {
         "run": options.run,
@@ -86,40 +86,40 @@ def simulate(options: SimulationOptions) -> dict[str, Any]:
         "temperature_K": options.temperature,
         "mean_temperature_K": float(np.mean([line[3] for line in lines])),
         "timestep_fs": options.timestep,
-        "steps": done,
+        "steps": steps,
         "stable": stable,
         "stable_ps": lines[-1 if stable else -2][0],
-        "steps_per_second": done / seconds,
-        "ns_per_day": done * options.timestep * 1e-6 / (seconds / 86400),
+        "steps_per_second": steps / seconds,
+        "ns_per_day": steps * options.timestep * 1e-6 / (seconds / 86400),
     }
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    picture(lines, folder / "simulation.png")
-    speed = f"{done} steps, {summary['ns_per_day']:.2f} ns/day, mean temperature {summary['mean_temperature_K']:.0f} K"
+    plot(lines, folder / "simulation.png")
+    speed = f"{steps} steps, {summary['ns_per_day']:.2f} ns/day, mean temperature {summary['mean_temperature_K']:.0f} K"
     log.info("%s; written to %s: trajectory.xyz, log.csv, summary.json, simulation.png", speed, folder)
     return summary
 
 
-def start(structures: str, index: int) -> Atoms:
-    """A structure of a file. Raises DataError where there is no such file or structure."""
+def read_structure(structures: str, index: int) -> Atoms:
+    """A structure of a file, without its labels and velocities. Raises DataError for a missing file or structure."""
     try:
-        found: Any = read(structures, index=index)
+        structure: Any = read(structures, index=index)
     except FileNotFoundError as error:
         raise DataError(f"structures={structures} does not exist", "give a file that ASE reads") from error
     except (IndexError, StopIteration) as error:
-        raise DataError(f"index={index}: {structures} holds fewer structures", "they are counted from 0") from error
+        raise DataError(f"index={index}: {structures} has fewer structures", "count them from 0") from error
     except Exception as error:
         raise DataError(f"structures={structures} cannot be read ({error})", "give a file that ASE reads") from error
-    return Atoms(found.numbers, found.positions, cell=found.cell, pbc=found.pbc)
+    return Atoms(structure.numbers, structure.positions, cell=structure.cell, pbc=structure.pbc)
 
 
 def thermalize(atoms: Atoms, temperature: float, rng: np.random.Generator) -> None:
-    """Give atoms random momenta of a temperature (K). ASE's own function has another name from version to version."""
+    """Give the atoms random momenta at a temperature (K). (The name of ASE's own function depends on its version.)"""
     momenta = rng.standard_normal((len(atoms), 3))
     atoms.set_momenta(momenta * np.sqrt(atoms.get_masses() * (units.kB * temperature))[:, None])
 
 
 def integrator(atoms: Atoms, options: SimulationOptions, rng: np.random.Generator) -> MolecularDynamics:
-    """The integrator of an ensemble. Raises ConfigError for one that is not known."""
+    """The integrator of an ensemble. Raises ConfigError for an unknown ensemble."""
     timestep = options.timestep * units.fs
     if options.ensemble == "nvt":
         atoms.set_constraint(FixCom())
@@ -135,7 +135,10 @@ def integrator(atoms: Atoms, options: SimulationOptions, rng: np.random.Generato
 def run_until_broken(
     dynamics: MolecularDynamics, atoms: Atoms, bonds: Bonds, steps: int, interval: int, folder: Path
 ) -> list[Line]:
-    """Move the atoms, writing each `interval` a frame and a line of the log. The lines, one for each of `COLUMNS`."""
+    """Integrate until the last step or until a bond breaks, and return the lines of the log, with one value per COLUMN.
+
+    After every `interval` steps a frame and a line of the log are written.
+    """
     lines: list[Line] = []
     with (
         (folder / "log.csv").open("w", newline="") as opened,
@@ -154,20 +157,20 @@ def run_until_broken(
             if finite:
                 write(folder / "trajectory.xyz", atoms, format="extxyz", append=dynamics.nsteps > 0)
             if deviation > LONGEST_DEVIATION:
-                what = bonds.worst(atoms) if finite else "positions are not finite"
-                log.warning("unstable after %.3f ps: %s", lines[-1][0], what)
+                reason = bonds.describe_worst(atoms) if finite else "positions are not finite"
+                log.warning("unstable after %.3f ps: %s", lines[-1][0], reason)
                 return lines
-            left = steps - dynamics.nsteps
-            if left <= 0:
+            remaining = steps - dynamics.nsteps
+            if remaining <= 0:
                 return lines
-            dynamics.run(min(interval, left))
+            dynamics.run(min(interval, remaining))
             bar.update(dynamics.nsteps - bar.n)
 
 
-def picture(lines: list[Line], path: Path) -> None:
-    """Energy, temperature and the largest change of a bond, over time."""
+def plot(lines: list[Line], path: Path) -> None:
+    """Plot the total energy, the temperature and the largest change of a bond length over time."""
     values = np.array(lines)
-    titles = ("Total energy\neV, from the start", "Temperature\nK", "Largest change\nof a bond, Å")
+    titles = ("Change of the total\nenergy, eV", "Temperature, K", "Largest change of\na bond length, Å")
     columns = (values[:, 2] - values[0, 2], values[:, 3], values[:, 4])
     figure, axes = pyplot.subplots(3, sharex=True, figsize=(7, 6), layout="constrained")
     for axis, title, column in zip(axes, titles, columns, strict=True):

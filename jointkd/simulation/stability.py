@@ -1,4 +1,4 @@
-"""Whether a structure stays whole: how far its bonds are from their first lengths. Source: the paper, A.9."""
+"""The stability of a structure: the change of its bond lengths since the start. Source: the paper, A.9."""
 
 import numpy as np
 from ase import Atoms
@@ -9,7 +9,7 @@ LONGEST_DEVIATION = 0.5  # Å; the paper, eq. 51
 
 
 class Bonds:
-    """The bonds of a structure, and how far from their first lengths they are."""
+    """The bonds of a structure, with their initial lengths."""
 
     def __init__(self, atoms: Atoms) -> None:
         first, second = neighbor_list("ij", atoms, natural_cutoffs(atoms, mult=1.25))
@@ -17,13 +17,13 @@ class Bonds:
         self.lengths = self._lengths(atoms)
 
     def deviation(self, atoms: Atoms) -> float:
-        """Å: the largest change of a bond's length; infinite where positions are not finite."""
+        """The largest change of a bond length in Å, infinite if a position is not finite."""
         if not np.isfinite(atoms.positions).all():
             return float("inf")
         return float(np.abs(self._lengths(atoms) - self.lengths).max(initial=0.0))
 
-    def worst(self, atoms: Atoms) -> str:
-        """The bond that changed most, in words."""
+    def describe_worst(self, atoms: Atoms) -> str:
+        """The bond whose length changed most, for messages."""
         lengths = self._lengths(atoms)
         bond = int(np.abs(lengths - self.lengths).argmax())
         i, j = self.pairs[bond]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from jointkd.errors import MissingExtra, TeacherError, first_line
-from jointkd.files.atomic import sha256_of
+from jointkd.files.atomic import combined_sha256
 from jointkd.labels.records import TeacherIdentity
 from jointkd.runtime import device_of
 from jointkd.teachers.ase import numbered
@@ -135,7 +135,7 @@ def identity_of(
     known = named or scale.references or dict.fromkeys(range(1, model.backbone.max_num_elements), 0.0)
     return TeacherIdentity(
         name=name,
-        checkpoint=sha256_of(path),
+        checkpoint=combined_sha256(path),
         dtype=dtype,
         elements=tuple(sorted(known)),
         free_atom_energies=scale.references,

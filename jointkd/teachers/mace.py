@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 
 from jointkd.errors import TeacherError
-from jointkd.files.atomic import sha256_of
+from jointkd.files.atomic import combined_sha256
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.runtime import default_dtype, device_of
 from jointkd.structures.frame import Frame
@@ -190,7 +190,7 @@ def teacher(
     energies = of_heads[heads.index(head) if head else 0]
     identity = TeacherIdentity(
         name=name,
-        checkpoint=sha256_of(path),
+        checkpoint=combined_sha256(path),
         dtype=dtype,
         elements=tuple(numbers),
         free_atom_energies=dict(zip(numbers, energies.tolist(), strict=True)),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jointkd.errors import ConfigError
-from jointkd.files.atomic import sha256_of
+from jointkd.files.atomic import combined_sha256
 from jointkd.teachers import ase
 from jointkd.teachers.base import Teacher
 from jointkd.teachers.ensemble import joint_checksum
@@ -65,11 +65,11 @@ class TeacherSpec:
         options = self.options
         known = {"name": self.name, "dtype": self.dtype, "head": options.get("head")}
         if options.get("checkpoint") and (file := Path(options["checkpoint"]).expanduser()).exists():
-            known["checkpoint"] = sha256_of(file)
+            known["checkpoint"] = combined_sha256(file)
         if "checkpoints" in options:
             files = [Path(member).expanduser() for member in options["checkpoints"]]
             if all(file.exists() for file in files):
-                known["checkpoint"] = joint_checksum([sha256_of(file) for file in files])
+                known["checkpoint"] = joint_checksum([combined_sha256(file) for file in files])
         if "calculator" in options and ase.version_of(options["calculator"]):
             known["checkpoint"] = ase.description(
                 *(options[name] for name in ("calculator", "options", "displacement", "atomic_energies"))

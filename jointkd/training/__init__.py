@@ -1,1 +1,1 @@
-"""The LightningModule, its loss, its callbacks, and what a run leaves in its folder."""
+"""Training: the LightningModule, its loss, its callbacks, and the files of a run."""

@@ -1,6 +1,6 @@
 """The four terms of the joint objective (the paper, eq. 2, 4 and 20).
 
-A term takes a prediction and a batch to (sum, count); `weighted_sum` divides the one by the other over all ranks.
+A term maps a prediction and a batch to (sum, count); `weighted_sum` divides sums by counts over all ranks.
 """
 
 import logging
@@ -16,8 +16,8 @@ from jointkd.structures.batch import Prediction, Structure
 
 log = logging.getLogger(__name__)
 
-FAINT = 1e-8  # weight of a structure beyond `Hessian.limit`
-NORMS: dict[str, Callable[[Tensor], Tensor]] = {  # of a difference, [..., D] to [...]
+FAINT = 1e-8  # weight of a structure whose Hessian rows exceed `Hessian.limit`
+NORMS: dict[str, Callable[[Tensor], Tensor]] = {  # of a difference: [..., D] → [...]
     "mae": lambda difference: difference.abs().mean(-1),
     "l2": lambda difference: torch.linalg.vector_norm(difference, dim=-1),
     "mse": lambda difference: difference.square().mean(-1),
@@ -29,17 +29,18 @@ NORMS: dict[str, Callable[[Tensor], Tensor]] = {  # of a difference, [..., D] to
 
 @dataclass(frozen=True)
 class SumCount:
-    """What one batch contributes to a mean over all batches of a step."""
+    """The contribution of one batch to a mean over all batches of a step."""
 
-    sum: Tensor  # scalar, the sum of norms
-    count: Tensor  # scalar, how many norms are summed
+    sum: Tensor  # scalar, the sum of the norms
+    count: Tensor  # scalar, the number of norms
 
 
 class Term(ABC):
-    """One weighted part of the loss.
+    """One weighted term of the loss.
 
-    `teacher`: it needs labels; `atomic`: atomic energies among them; `rows`: Hessian rows per structure and step;
-    `per_atom`: its count grows with the atoms of a batch, else with its structures.
+    `teacher`: whether it needs a teacher's labels; `atomic`: whether it needs the teacher's atomic energies; `rows`:
+    Hessian rows per structure and step; `per_atom`: whether its count is proportional to the atoms of a batch, else to
+    the structures.
     """
 
     teacher = False
@@ -50,17 +51,17 @@ class Term(ABC):
     def __init__(self, weight: float, norm: str) -> None:
         self.weight = weight
         if norm not in NORMS:
-            raise ConfigError(f"norm={norm!r} must be one of {', '.join(NORMS)}", "choose one of them")
+            raise ConfigError(f"norm={norm!r} is not known", f"choose one of {', '.join(NORMS)}")
         self.norm = NORMS[norm]
 
     def __call__(self, prediction: Prediction, batch: Structure) -> SumCount:
-        """The sum of the norms of all differences, and how many they are."""
+        """The sum of the norms of all differences, and their number."""
         values = self.norm(self.difference(prediction, batch))
         return SumCount(values.sum(), values.new_tensor(float(values.numel())))
 
     @abstractmethod
     def difference(self, prediction: Prediction, batch: Structure) -> Tensor:
-        """[..., D]: what is measured, D components at a time."""
+        """[..., D]: the differences, of which the norm is taken over the last dimension."""
 
 
 class Energy(Term):
@@ -86,7 +87,8 @@ class Forces(Term):
 class AtomicEnergy(Term):
     """Mean over atoms of |Ê_i - E_i of the teacher|, in eV.
 
-    spread: eV; an atom on which the members of an ensemble are σ apart then counts 1 / (1 + (σ / spread)²).
+    spread: eV; an atom whose energies in an ensemble have the standard deviation σ gets the weight
+    1 / (1 + (σ / spread)²). None: all atoms have the same weight.
     """
 
     teacher = True
@@ -95,7 +97,9 @@ class AtomicEnergy(Term):
     def __init__(self, weight: float, norm: str, spread: float | None = None) -> None:
         super().__init__(weight, norm)
         if spread is not None and not spread > 0:
-            raise ConfigError(f"method.terms.atomic_energy.spread={spread} is no energy", "give eV, or null")
+            raise ConfigError(
+                f"method.terms.atomic_energy.spread={spread} must be a positive energy", "give eV, or null"
+            )
         self.spread = spread
 
     def __call__(self, prediction: Prediction, batch: Structure) -> SumCount:
@@ -112,10 +116,10 @@ class AtomicEnergy(Term):
 
 
 class Hessian(Term):
-    """Mean over the atoms of the batch and the sampled rows of the norm of an atom's part of a row, in eV/Å².
+    """Mean over the atoms of the batch and the sampled rows of ‖ĥ_is - h_is‖ (entries of row s at atom i), in eV/Å².
 
-    rows: per structure and step; limit: eV/Å², a structure with a larger entry in its sampled rows counts `FAINT`, as
-    in the prior art, and is counted in the log (None: every structure counts).
+    rows: per structure and step; limit: eV/Å², a structure with a larger entry in its sampled rows has the weight
+    FAINT, as in the prior art, and is counted in the log. None: all structures have the same weight.
     """
 
     teacher = True
@@ -123,9 +127,11 @@ class Hessian(Term):
     def __init__(self, weight: float, norm: str, rows: int, limit: float | None = None) -> None:
         super().__init__(weight, norm)
         if weight > 0 and rows < 1:
-            raise ConfigError(f"hessian.rows={rows} is no number of rows", "give at least 1, or choose another method")
+            raise ConfigError(
+                f"hessian.rows={rows} must be a positive integer", "give at least 1, or choose another method"
+            )
         self.rows, self.limit = rows, limit
-        self.faint = 0  # structures that counted FAINT, over all steps of this process
+        self.faint = 0  # structures of weight FAINT, over all steps of this process
 
     def __call__(self, prediction: Prediction, batch: Structure) -> SumCount:
         if self.limit is None:
@@ -136,7 +142,7 @@ class Hessian(Term):
         return SumCount((scale[batch.batch][:, None] * values).sum(), values.new_tensor(float(values.numel())))
 
     def _beyond(self, batch: Structure, limit: float) -> Tensor:
-        """[B] bool: whose sampled rows hold an entry beyond the limit. The log hears of the 1st, 2nd, 4th, 8th, …"""
+        """[B] bool: whether a structure's sampled rows exceed the limit; the 1st, 2nd, 4th, 8th, … is logged."""
         assert batch.hessian_rows is not None
         largest = batch.hessian_rows.abs().amax((1, 2))
         largest = largest.new_zeros(batch.num_structures).scatter_reduce(0, batch.batch, largest, "amax")
@@ -144,7 +150,7 @@ class Hessian(Term):
         before, self.faint = self.faint, self.faint + int(beyond.sum())
         if self.faint.bit_length() > before.bit_length():
             log.warning(
-                "Hessian rows with entries beyond hessian.limit=%g eV/Å²: %d structures so far counted %g",
+                "Hessian rows with entries beyond hessian.limit=%g eV/Å²: %d structures so far had the weight %g",
                 limit,
                 self.faint,
                 FAINT,
@@ -162,10 +168,10 @@ def weighted_sum(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss to differentiate on this rank, and each term's mean over all ranks.
 
-    DDP averages gradients over ranks; dividing the local sum by the global count and multiplying by the number of
-    ranks makes that average the gradient of the global mean, also where ranks hold uneven batches. Where `batch` is a
-    micro-batch, counts are those of the whole batch, so that the means of its micro-batches add up; the loss is
-    multiplied by the number of parts, which Lightning divides by.
+    DDP averages gradients over ranks. With the local sum divided by the global count and multiplied by the number of
+    ranks, that average is the gradient of the global mean, also for batches of different sizes. For a micro-batch the
+    counts are those of the whole batch, so that the means of its micro-batches add up, and the loss is multiplied by
+    the number of micro-batches, by which Lightning divides.
     """
     counts = torch.stack([term.count for term in sums.values()])
     totals = torch.stack([term.sum for term in sums.values()])

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from jointkd.errors import ConfigError, DivergedError
-from jointkd.evaluation.metrics import METRICS
+from jointkd.evaluation.metrics import METRICS, prediction_errors
 from jointkd.structures.batch import Prediction, Structure
 from jointkd.students.base import Student
 from jointkd.students.derivatives import predict
@@ -21,10 +21,10 @@ HEAVIEST_ELEMENT = 118
 
 
 class DistillationModule(lightning.LightningModule):
-    """Trains a student. terms: named, weighted parts of the loss; those of weight zero are not computed.
+    """Trains a student. terms: the weighted terms of the loss by name; terms of weight zero are not computed.
 
-    optimizer: parameters → optimiser; scheduler: optimiser → scheduler, stepped with the force MAE after every
-    validation if it is ReduceLROnPlateau, else after every epoch.
+    optimizer: parameters → optimiser; scheduler: optimiser → scheduler. ReduceLROnPlateau is stepped with the force MAE
+    after every validation, other schedulers after every epoch.
     """
 
     reference_energies: Tensor  # [119] eV by atomic number
@@ -42,7 +42,7 @@ class DistillationModule(lightning.LightningModule):
         self.rows = max((term.rows for term in self.terms.values()), default=0)
         self.make_optimizer: Callable[..., torch.optim.Optimizer] = optimizer
         self.make_scheduler = scheduler
-        self._means: dict[str, Tensor] = {}  # of the terms, summed over the micro-batches of a step so far
+        self._means: dict[str, Tensor] = {}  # of each term, summed over the micro-batches of the step so far
         self.register_buffer("reference_energies", torch.zeros(HEAVIEST_ELEMENT + 1, dtype=torch.float64))
         self.metrics = torch.nn.ModuleDict(
             {stage: torch.nn.ModuleDict({name: MeanMetric() for name in METRICS}) for stage in ("val", "test")}
@@ -55,11 +55,11 @@ class DistillationModule(lightning.LightningModule):
 
     @property
     def needs_atomic_energies(self) -> bool:
-        """Whether any term needs a teacher that parts its energy among atoms."""
+        """Whether any term needs a teacher's atomic energies."""
         return any(term.atomic for term in self.terms.values())
 
     def set_references(self, energies: dict[int, float]) -> None:
-        """Keep the per-element energies (eV) that predictions are relative to, for whoever uses the student."""
+        """Store the reference energies (eV by atomic number), to which predictions are relative, in the checkpoints."""
         for number, energy in energies.items():
             self.reference_energies[number] = energy
 
@@ -84,7 +84,7 @@ class DistillationModule(lightning.LightningModule):
         if not torch.isfinite(error):
             raise DivergedError(
                 f"training diverged: the validation force error is {error:.0f} after step {self.global_step}",
-                "lower optimizer.lr or weights.hessian, and look at the data's energies and forces",
+                "lower optimizer.lr or weights.hessian, and check the energies and forces of the data",
             )
         scheduler: Any = self.lr_schedulers()
         if is_plateau(scheduler):
@@ -94,19 +94,8 @@ class DistillationModule(lightning.LightningModule):
         self._measure("test", batch, predict(self.student, batch, batch.row_ids))
 
     def _measure(self, stage: str, batch: Structure, prediction: Prediction) -> None:
-        assert prediction.forces is not None
-        assert batch.energy is not None
-        assert batch.forces is not None
-        energy = (batch.total_energy(prediction.atomic_energies) - batch.energy) / batch.atoms_per_structure
-        errors = {
-            "energy_mae_meV_per_atom": 1e3 * energy,
-            "force_mae_meV_per_A": 1e3 * (prediction.forces - batch.forces),
-        }
-        if batch.teacher_atomic_energies is not None:
-            errors["atomic_energy_mae_meV"] = 1e3 * (prediction.atomic_energies - batch.teacher_atomic_energies)
-        if prediction.hessian_rows is not None and batch.hessian_rows is not None:
-            errors["hessian_row_mae_eV_per_A2"] = prediction.hessian_rows - batch.hessian_rows
-        for name, error in errors.items():
+        """Update and log the metrics of a stage."""
+        for name, error in prediction_errors(prediction, batch).items():
             metric = self.metrics[stage][name]  # type: ignore[index]
             metric.update(error.abs())
             self.log(f"{stage}/{name}", metric, prog_bar=stage == "val", batch_size=batch.num_structures)
@@ -121,7 +110,7 @@ class DistillationModule(lightning.LightningModule):
         scheduler = self.make_scheduler(optimizer)
         config = {"scheduler": scheduler, "interval": "epoch", "monitor": MONITOR}
         if is_plateau(scheduler):
-            # Lightning leaves out a plateau scheduler in the epoch in which training was resumed: we step it.
+            # Lightning skips a plateau scheduler in the epoch in which training is resumed, so we step it ourselves.
             config["frequency"] = sys.maxsize
         return {"optimizer": optimizer, "lr_scheduler": config}
 

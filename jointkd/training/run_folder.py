@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: what it was made from, its metrics, and its student."""
+"""The files of a run: its provenance, its metrics, and its student."""
 
 import json
 import logging
@@ -27,15 +27,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunDescription:
-    """What a run's files say of the configuration that it was made with."""
+    """The parts of a run's configuration that its files record."""
 
     method: str
     student: str
     teacher: str
     seed: int
-    weights: dict[str, float]  # of the terms of the loss
+    weights: dict[str, float]  # of the terms of the loss, by name
     student_options: dict[str, Any]  # `_target_` and the arguments of the student's constructor
-    configuration: str  # all of it, as YAML
+    configuration: str  # the whole configuration as YAML
 
 
 def write_results(
@@ -47,7 +47,7 @@ def write_results(
     metrics: dict[str, float],
     started: float,
 ) -> None:
-    """Write summary.json and the student's file, and log the test metrics; started: when the run was, s."""
+    """Write summary.json and the student's file, and log the test metrics. started: time stamp of the start, s."""
     result = {
         "method": run.method,
         "student": run.student,
@@ -81,7 +81,7 @@ def write_results(
 
 
 def write_provenance(run: RunDescription, directory: Path, data: DistillationData, store: LabelStore | None) -> None:
-    """Save the configuration, the split, versions, git revision, and hashes of data and labels in the run's folder."""
+    """Write the configuration, the split, versions, the git revision, and hashes of the data to the run's folder."""
     data.save_split(directory)
     (directory / "config.yaml").write_text(run.configuration)
     provenance: dict[str, Any] = {
@@ -94,7 +94,7 @@ def write_provenance(run: RunDescription, directory: Path, data: DistillationDat
 
 
 def card(teacher: TeacherIdentity) -> dict[str, Any]:
-    """What whoever uses a student must know of its teacher."""
+    """The facts about a teacher that users of its student must know."""
     return {
         "licence": teacher.licence,
         "level_of_theory": teacher.level_of_theory,
@@ -104,18 +104,18 @@ def card(teacher: TeacherIdentity) -> dict[str, Any]:
 
 
 def git_revision() -> str | None:
-    """The revision of the source, with `+` where it was changed; None outside a git checkout."""
-    here = Path(__file__).parent
-    asked = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"]
+    """The revision of the source, with `+` for uncommitted changes; None outside a git checkout."""
+    folder = Path(__file__).parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"]
     try:
-        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 
 
 @rank_zero_only
 def keep_metrics(directory: Path) -> None:
-    """Set what was logged before a run goes on aside as metrics-1.csv, -2, …: the logger begins a new file."""
+    """Rename the metrics of a run that is resumed to metrics-1.csv, -2, …, because the logger starts a new file."""
     file = directory / "metrics" / "metrics.csv"
     if file.exists():
         file.rename(file.with_name(f"metrics-{len(list(file.parent.glob('metrics*.csv')))}.csv"))

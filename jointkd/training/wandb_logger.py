@@ -1,4 +1,4 @@
-"""Weights & Biases, online where it can be reached."""
+"""The logger of Weights & Biases, online if its server can be reached."""
 
 import os
 import socket
@@ -17,9 +17,9 @@ def reachable(host: str = "api.wandb.ai", port: int = 443, seconds: float = 2.0)
 
 
 def wandb_logger(**options: Any) -> WandbLogger:
-    """A logger that keeps the run on disk where there is no network; `wandb sync` sends it later.
+    """A logger that stores the run on disk if there is no network, to be sent later with `wandb sync`.
 
-    WANDB_MODE, where it is set, decides instead.
+    The environment variable WANDB_MODE has precedence.
     """
     offline = "WANDB_MODE" not in os.environ and not reachable()
     return WandbLogger(offline=offline, **options)

@@ -20,12 +20,12 @@ GRADIENT_WEIGHT = 5.0  # of its extra term for students with a force head
 
 
 def rows_anew() -> None:
-    """Hessian rows drawn in every step without regard to those drawn before."""
+    """Sample the Hessian rows of every step without regard to those sampled before."""
 
-    def drawn(stored: int, wanted: int, seed: int, key: str, epoch: int) -> np.ndarray:
-        return np.random.default_rng([seed, epoch, int(key[:16], 16)]).choice(stored, wanted, replace=False)
+    def sample_rows(stored: int, count: int, seed: int, key: str, epoch: int) -> np.ndarray:
+        return np.random.default_rng([seed, epoch, int(key[:16], 16)]).choice(stored, count, replace=False)
 
-    dataset.drawn = drawn
+    dataset.sample_rows = sample_rows
 
 
 def torch_layer_norm() -> None:

@@ -18,8 +18,8 @@ from jointkd.data.subsets import RULES
 from jointkd.errors import DataError
 from tests import mptrj
 from tests.files import isolated, molecules, saved
-from tests.unit.test_mace_off import published as mace_off
-from tests.unit.test_spice import springs
+from tests.unit.data.readers.test_mace_off import published as mace_off
+from tests.unit.data.readers.test_spice import springs
 
 
 def configuration(name: str) -> DictConfig:

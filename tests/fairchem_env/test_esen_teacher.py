@@ -122,7 +122,7 @@ def test_a_missing_weight_is_named(tmp_path):
 
 def test_a_checkpoint_that_needs_code_is_refused(tmp_path):
     file = write_1x(tmp_path / "code.pt", val_metrics=Path("a"))
-    with pytest.raises(DataError, match=r"^DataError: teacher\.checkpoint=.* needs code to be run .*\(pathlib"):
+    with pytest.raises(DataError, match=r"^DataError: teacher\.checkpoint=.* can only be read by running .*\(pathlib"):
         teacher_of(file)
 
 

@@ -38,11 +38,11 @@ def test_an_option_that_does_not_exist_is_refused_before_anything_is_written(com
         (["trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches=0 is no number of parts"),
         (["+trainer.precision=foo"], "trainer: Precision 'foo' is invalid"),
         (["data.split=group"], "data.split=group is not known; give data.split.by"),
-        (["data.subset=Br"], "data.subset=Br is no rule"),
+        (["data.subset=Br"], "data.subset=Br must be a rule"),
         (["method.rows=4"], "method.rows=4 is not known; choose fresh or fixed"),
         (["method=hessian", "hessian.rows=0"], "hessian.rows=0 is no number of rows"),
         (["teacher=demo", "method=joint", "hessian.rows=4", "label.rows=2"], "hessian.rows=4 and label.rows=2"),
-        (["teacher=demo", "teacher.batch_atoms=0"], "teacher.batch_atoms=0 is no number of atoms"),
+        (["teacher=demo", "teacher.batch_atoms=0"], "teacher.batch_atoms=0 must be a positive integer or null"),
         (["data.path=/dev/null"], "data.path=/dev/null is neither a file nor a folder"),
         (["teacher=none", "method=joint"], "method=joint needs a teacher"),
         (["teacher=mace", "teacher.checkpoint=missing.model"], "missing.model does not exist"),
@@ -75,7 +75,7 @@ def test_a_bug_of_ours_keeps_its_traceback(command, monkeypatch):
     def broken(config):
         raise KeyError("a bug")
 
-    monkeypatch.setattr("jointkd.commands.train.train", broken)
+    monkeypatch.setattr("jointkd.commands.train.run", broken)
     with pytest.raises(KeyError, match=r"a bug"):
         command("train")
 

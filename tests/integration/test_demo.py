@@ -15,9 +15,10 @@ FEW_STEPS = ("trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1", "label
 @pytest.fixture(scope="module")
 def splits():
     frames, isolated = extxyz.read(str(PACKAGE / "demo" / "conformations.xyz.gz"), group_key="group", split_key="split")
-    read = list(frames)
+    structures = list(frames)
     assert set(isolated) == {1, 6, 7, 8}
-    return Split(by="file")(read)
+    indices = Split(by="file").indices(structures)
+    return {split: [structures[index] for index in part] for split, part in indices.items()}
 
 
 def test_no_trajectory_and_no_structure_of_the_example_serves_two_splits(splits):

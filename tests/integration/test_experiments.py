@@ -46,7 +46,7 @@ SOME = {  # of the jobs of each experiment, on what student, and what the report
     "table3": ("painn", "method=joint", "| joint |"),
     "table4": ("gemnet_t", "method=none", "| none |"),
     "table12": ("gemnet_dt", "weights={energy:0,forces:0,atomic_energy:20,hessian:400}", "| joint |"),
-    "figure3": ("painn", "method=hessian,joint", "Epochs to the validation energy error"),
+    "figure3": ("painn", "method=hessian,joint", "Epochs to the final validation energy error"),
     "figure4": ("gemnet_dt", "student.width=4,8", "| joint | 8 ("),
 }
 

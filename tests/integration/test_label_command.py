@@ -189,10 +189,10 @@ def test_workers_end_with_the_first_process_also_where_that_is_killed(tmp_path):
 
 
 @pytest.mark.parametrize("workers", ["0", "many"])
-def test_workers_are_a_number(command, options, workers):
+def test_the_number_of_workers_must_be_a_positive_integer(command, options, workers):
     refused = command("label", *options, f"label.workers={workers}")
     assert refused.status == 1
-    assert refused.err.startswith(f"ConfigError: label.workers={workers} is no number of processes")
+    assert refused.err.startswith(f"ConfigError: label.workers={workers} must be a positive integer")
 
 
 def test_sigterm_ends_the_command_within_seconds_and_the_next_one_goes_on(command, options, tmp_path):

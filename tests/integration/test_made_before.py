@@ -78,7 +78,7 @@ def test_a_prepared_set_and_its_neighbours_are_found_by_the_options_they_were_ma
     assert result.status == 0, result.err
     assert f"prepared: {SET};" in result.out
     assert "data molecules: 20 structures" in result.out
-    assert "set aside 1 structures: a force is larger" in result.out
+    assert "quarantined 1 structures: a force is larger" in result.out
     assert "reference energies in eV (isolated atoms of the data): H -13.000" in result.out
     assert contents(made / "outputs" / "data") == before
 

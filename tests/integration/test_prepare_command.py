@@ -36,7 +36,7 @@ def test_what_was_prepared_is_what_is_trained_on_and_its_split_can_be_given_back
     assert command("prepare", *OWN, *SMALL).status == 0
     (prepared,) = (tmp_path / "outputs" / "data").glob("mine-*")
     assert (prepared / "neighbors-3").is_dir()
-    monkeypatch.setattr("jointkd.data.readers.paths.parsed", lambda *arguments: pytest.fail("read again"))
+    monkeypatch.setattr("jointkd.data.readers.paths.read_text", lambda *arguments: pytest.fail("read again"))
     result = command("train", *TRAIN)
     assert result.status == 0, result.err
     (first,) = (tmp_path / "outputs").glob("mine_painn_none_seed0/*")

@@ -25,7 +25,7 @@ REFERENCES = {1: -13.0, 6: -1030.0, 7: -1486.0, 8: -2040.0}
 
 @pytest.fixture
 def student(tmp_path: Path) -> Path:
-    """A student that hardly pulls: forces are small, so what is hot flies apart."""
+    """A student with small forces, so that hot molecules dissociate."""
     torch.manual_seed(0)
     file = tmp_path / "student.safetensors"
     save_student(file, SavedStudent(CONFIG, build(CONFIG, torch.float32).state_dict(), REFERENCES, {}))
@@ -38,10 +38,10 @@ def folder_of(tmp_path: Path) -> Path:
     return summary.parent
 
 
-def test_a_simulation_leaves_a_trajectory_a_log_a_summary_and_a_picture(command, tmp_path, student):
+def test_a_simulation_writes_a_trajectory_a_log_a_summary_and_a_plot(command, tmp_path, student):
     options = ("steps=25", "interval=10", "temperature=10", "timestep=0.5")
-    done = command("simulate", "run=student.safetensors", "structures=start.xyz", *options)
-    assert done.status == 0, done.err
+    result = command("simulate", "run=student.safetensors", "structures=start.xyz", *options)
+    assert result.status == 0, result.err
     folder = folder_of(tmp_path)
     frames = read(folder / "trajectory.xyz", index=":")
     assert len(frames) == 4  # after 0, 10, 20 and 25 steps
@@ -58,24 +58,24 @@ def test_a_simulation_leaves_a_trajectory_a_log_a_summary_and_a_picture(command,
     assert (folder / "simulation.png").stat().st_size > 10_000
 
 
-def test_the_same_seed_gives_the_same_trajectory_and_another_one_another(command, tmp_path, student):
+def test_the_trajectory_depends_on_the_seed_alone(command, tmp_path, student):
     ends = []
     for seed in (1, 1, 2):
-        name = f"hydra.run.dir={len(ends)}"
-        done = command("simulate", "run=student.safetensors", "structures=start.xyz", "steps=10", f"seed={seed}", name)
-        assert done.status == 0, done.err
+        options = ("steps=10", f"seed={seed}", f"hydra.run.dir={len(ends)}")
+        result = command("simulate", "run=student.safetensors", "structures=start.xyz", *options)
+        assert result.status == 0, result.err
         ends.append(read(tmp_path / str(len(ends)) / "trajectory.xyz", index=-1).positions)
     np.testing.assert_array_equal(ends[0], ends[1])
     assert np.abs(ends[0] - ends[2]).max() > 1e-3
 
 
-def test_it_ends_where_a_bond_breaks_and_says_which(command, tmp_path, student):
-    done = command(
+def test_a_simulation_ends_with_a_broken_bond_and_names_it(command, tmp_path, student):
+    result = command(
         "simulate", "run=student.safetensors", "structures=start.xyz", "steps=1000", "interval=5", "temperature=3000"
     )
-    assert done.status == 0, done.err
-    assert "unstable after " in done.out + done.err
-    assert " Å long and was " in done.out + done.err
+    assert result.status == 0, result.err
+    assert "unstable after " in result.out + result.err
+    assert " Å long and was " in result.out + result.err
     summary = json.loads((folder_of(tmp_path) / "summary.json").read_text())
     assert summary["stable"] is False
     assert summary["steps"] < 1000
@@ -88,9 +88,9 @@ def test_it_ends_where_a_bond_breaks_and_says_which(command, tmp_path, student):
     ("options", "message"),
     [
         (["structures=none.xyz"], "DataError: structures=none.xyz does not exist; give a file that ASE reads"),
-        (["index=3"], "DataError: index=3: start.xyz holds fewer structures; they are counted from 0"),
+        (["index=3"], "DataError: index=3: start.xyz has fewer structures; count them from 0"),
         (["ensemble=npt"], "ConfigError: ensemble=npt is not known; choose nvt or nve"),
-        (["steps=0"], "ConfigError: steps=0, interval=50; give numbers of steps, at least 1"),
+        (["steps=0"], "ConfigError: steps=0 must be a positive integer; give at least 1"),
         (
             ["temperature=hot"],
             "ConfigError: temperature=hot is of the wrong type; give it a value of type float or int",
@@ -101,9 +101,9 @@ def test_it_ends_where_a_bond_breaks_and_says_which(command, tmp_path, student):
         ),
     ],
 )
-def test_a_wrong_option_is_one_line(command, tmp_path, student, options, message):
-    given = {"run": "student.safetensors", "structures": "start.xyz"} | dict(option.split("=") for option in options)
-    done = command("simulate", *(f"{name}={value}" for name, value in given.items()))
-    assert done.status == 1
-    assert done.err.startswith(message)
-    assert done.err.count("\n") == 1
+def test_a_wrong_option_gives_a_one_line_error(command, tmp_path, student, options, message):
+    values = {"run": "student.safetensors", "structures": "start.xyz"} | dict(option.split("=") for option in options)
+    result = command("simulate", *(f"{name}={value}" for name, value in values.items()))
+    assert result.status == 1
+    assert result.err.startswith(message)
+    assert result.err.count("\n") == 1

@@ -1,1 +1,1 @@
-"""Readers of data files: each gives frames in eV and Å."""
+"""Readers of data files, which yield frames in eV and Å."""

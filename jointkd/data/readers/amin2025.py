@@ -1,7 +1,7 @@
-"""The splits that Amin et al. (ICLR 2025) published: LMDB files of pickled graphs, read without trusting them.
+"""The splits that Amin et al. (ICLR 2025) published: LMDB files of pickled graphs, read by a restricted unpickler.
 
-Zenodo 14759305: `SPICE/spice_separated/<subset>` and `MPtrj/MPtrj_separated_all_splits/<subset>`, each with
-`{train,val,test}/data.lmdb`; in it `torch_geometric.data.Data` under the keys "0", "1", …
+Zenodo 14759305 has `SPICE/spice_separated/<subset>` and `MPtrj/MPtrj_separated_all_splits/<subset>`, each with
+`{train,val,test}/data.lmdb`, whose entries "0", "1", … are pickled `torch_geometric.data.Data`.
 """
 
 from collections.abc import Iterator
@@ -24,38 +24,45 @@ ENERGIES = {  # eV
     "corrected": ("corrected_total_energy", "y", "energy"),
 }
 FORCES = ("force", "forces")  # eV/Å
-PLAIN = {"dataset_name": "config_type", "smiles": "smiles", "mp_id": "mp_id", "bandgap": "bandgap", "fid": "frame_id"}
+INFO = {  # names in Frame.info, by the names of the fields
+    "dataset_name": "config_type",
+    "smiles": "smiles",
+    "mp_id": "mp_id",
+    "bandgap": "bandgap",
+    "fid": "frame_id",
+}
 
 
 def read(source: str | Path | None, folder: str, energy: str) -> tuple[Iterator[Frame], dict[int, float]]:
-    """Frames of one subset with their splits, and energies of free atoms (eV; of SPICE alone).
+    """Frames of one subset with their splits, and free-atom energies (eV; for SPICE only).
 
-    source: the directory where the record was unpacked; folder: the subset's name in it; energy: `spice`, whose
-    molecules are not periodic, or of crystals `corrected` or `uncorrected`. Raises ConfigError, DataError.
+    source: the directory of the unpacked record; folder: the name of the subset in it; energy: `spice` for molecules,
+    which are not periodic, and `corrected` or `uncorrected` for crystals. Raises ConfigError, DataError.
     """
     if energy not in ENERGIES:
         raise ConfigError(f"data.energy={energy!r} is not known", f"choose one of {', '.join(ENERGIES)}")
     if source is None:
         raise DataError(
-            f"data.split=amin2025 reads {folder} of the record doi:{DOI}",
-            "download and unpack it, and give data.source=DIRECTORY where it is",
+            f"data.split=amin2025 needs {folder} of the record doi:{DOI}",
+            "download and unpack the record, and give its directory: data.source=DIRECTORY",
         )
     return frames(find(Path(source).expanduser(), folder), energy), FREE_ATOMS if energy == "spice" else {}
 
 
 def find(source: Path, folder: str) -> Path:
-    """The folder of a subset: `source` itself or below it. Raises DataError."""
+    """The folder of a subset, which is `source` itself or lies below it. Raises DataError."""
     candidates = [source, *sorted(path for path in source.rglob(Path(folder).name) if path.is_dir())]
     for path in candidates:
         if all((path / split).is_dir() for split in SPLITS):
             return path
     raise DataError(
-        f"{source} has no {folder} with train, val and test in it",
-        f"unpack the record doi:{DOI} there, or give data.source=DIRECTORY where it is",
+        f"{source} contains no folder {folder} with train, val and test",
+        f"unpack the record doi:{DOI} there, or give its directory: data.source=DIRECTORY",
     )
 
 
 def frames(folder: Path, energy: str) -> Iterator[Frame]:
+    """The frames of the three splits. Raises DataError."""
     for split in SPLITS:
         files = sorted((folder / split).glob("*.lmdb"))
         if not files:
@@ -64,17 +71,17 @@ def frames(folder: Path, energy: str) -> Iterator[Frame]:
             for number, content in entries(file):
                 source = f"{folder.name}/{split} entry {number}"
                 try:
-                    held = fields(load(content))
-                except Refused as asked:
+                    graph = fields(load(content))
+                except Refused as request:
                     raise DataError(
-                        f"{file} entry {number} is refused: it asks for {asked}",
-                        f"it is not the published file; get it from doi:{DOI}",
-                    ) from asked
-                yield parsed(held, energy, split, source)
+                        f"{file} entry {number} is refused, because its pickle asks for {request}",
+                        f"this is not the published file; download it from doi:{DOI}",
+                    ) from request
+                yield parse(graph, energy, split, source)
 
 
 def entries(file: Path) -> Iterator[tuple[int, bytes]]:
-    """Number and content of each entry, in their order. Raises DataError for what is no LMDB file."""
+    """The number and content of each entry, in ascending order. Raises DataError for a file that is not LMDB."""
     try:
         with (
             lmdb.open(str(file), subdir=file.is_dir(), readonly=True, lock=False, readahead=False) as environment,
@@ -84,47 +91,50 @@ def entries(file: Path) -> Iterator[tuple[int, bytes]]:
             for name in sorted(names, key=int):
                 yield int(name), transaction.get(name) or b""
     except lmdb.Error as error:
-        raise DataError(f"{file} cannot be read ({error})", f"get it from doi:{DOI} again") from error
+        raise DataError(f"{file} cannot be read ({error})", f"download it again from doi:{DOI}") from error
 
 
-def parsed(held: dict[str, Any], energy: str, split: str, source: str) -> Frame:
-    """A frame from the fields of a graph. Raises DataError for missing fields and shapes that do not agree."""
+def parse(graph: dict[str, Any], energy: str, split: str, source: str) -> Frame:
+    """The frame of a graph, given by its fields. Raises DataError for missing fields and inconsistent shapes."""
     try:
-        numbers = np.asarray(found(held, ("atomic_numbers", "z"), source)).astype(np.int64).ravel()
+        numbers = np.asarray(field(graph, ("atomic_numbers", "z"), source)).astype(np.int64).ravel()
         count, periodic = len(numbers), energy != "spice"
-        cell = found(held, ("cell",), source) if periodic else np.zeros((3, 3))
+        cell = field(graph, ("cell",), source) if periodic else np.zeros((3, 3))
         return Frame(
             numbers=numbers,
-            positions=np.asarray(found(held, ("pos", "positions"), source), dtype=float).reshape(count, 3),
+            positions=np.asarray(field(graph, ("pos", "positions"), source), dtype=float).reshape(count, 3),
             cell=np.asarray(cell, dtype=float).reshape(3, 3),
             pbc=np.full(3, periodic),
-            energy=total(held, numbers, energy, source),
-            forces=np.asarray(found(held, FORCES, source), dtype=float).reshape(count, 3),
-            group=str(held.get("mp_id") or held.get("smiles") or ""),
+            energy=total(graph, numbers, energy, source),
+            forces=np.asarray(field(graph, FORCES, source), dtype=float).reshape(count, 3),
+            group=str(graph.get("mp_id") or graph.get("smiles") or ""),
             split=split,
             source=source,
-            info={ours: held[name] for name, ours in PLAIN.items() if isinstance(held.get(name), str | int | float)},
+            info={ours: graph[name] for name, ours in INFO.items() if isinstance(graph.get(name), str | int | float)},
         )
     except (TypeError, ValueError) as error:
-        raise DataError(f"{source} holds fields that do not fit each other ({error})", f"see doi:{DOI}") from error
+        raise DataError(f"{source} has fields of inconsistent shapes ({error})", f"see doi:{DOI}") from error
 
 
-def total(held: dict[str, Any], numbers: np.ndarray, energy: str, source: str) -> float:
-    """The total energy, eV. SPICE's are stored in single precision, to 8 meV where there is bromine; the difference to
-    free atoms (`reference_energy`) is in double, and where both agree it is what counts."""
-    stored = float(np.ravel(found(held, ENERGIES[energy], source))[0])
-    if energy == "spice" and "reference_energy" in held and set(numbers.tolist()) <= FREE_ATOMS.keys():
-        exact = float(np.ravel(held["reference_energy"])[0]) + sum(FREE_ATOMS[z] for z in numbers.tolist())
+def total(graph: dict[str, Any], numbers: np.ndarray, energy: str, source: str) -> float:
+    """The total energy in eV.
+
+    SPICE's total energies are stored in single precision, with an error of up to 8 meV for molecules with bromine; the
+    energy relative to the free atoms (`reference_energy`) is stored in double precision, and used if the two agree.
+    """
+    stored = float(np.ravel(field(graph, ENERGIES[energy], source))[0])
+    if energy == "spice" and "reference_energy" in graph and set(numbers.tolist()) <= FREE_ATOMS.keys():
+        exact = float(np.ravel(graph["reference_energy"])[0]) + sum(FREE_ATOMS[z] for z in numbers.tolist())
         if np.isclose(exact, stored, rtol=1e-6, atol=0.0):
             return exact
     return stored
 
 
-def found(held: dict[str, Any], names: tuple[str, ...], source: str) -> Any:
-    """The first field of those names. Raises DataError."""
+def field(graph: dict[str, Any], names: tuple[str, ...], source: str) -> Any:
+    """The first field that exists under one of the names. Raises DataError if there is none."""
     for name in names:
-        if name in held:
-            return held[name]
+        if name in graph:
+            return graph[name]
     raise DataError(
-        f"{source} has no {' or '.join(names)} (it has {', '.join(held)})", f"it is not as in the record doi:{DOI}"
+        f"{source} has no {' or '.join(names)} (it has {', '.join(graph)})", f"give a file of the record doi:{DOI}"
     )

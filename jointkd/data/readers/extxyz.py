@@ -1,4 +1,4 @@
-"""Anything that ASE reads, extended XYZ above all, with explicit keys and units."""
+"""Files in extended XYZ and all other formats that ASE reads, with explicit keys and units."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from jointkd.errors import DataError
 from jointkd.structures.frame import Frame
 
 ISOLATED = "IsolatedAtom"
-FILE = "file"  # the name of a frame's file, beside the entries of the file itself
+FILE = "file"  # the entry that holds the name of a frame's file, beside the entries of the file itself
 
 
 def read(
@@ -24,30 +24,30 @@ def read(
     split_key: str | None = None,
     format: str | None = None,
 ) -> tuple[Iterator[Frame], dict[int, float]]:
-    """Frames of a file, of a folder, or of the files that fit a pattern (see `folders.files`), and the energies of the
-    isolated atoms in them (eV by atomic number; complete when all frames were taken).
+    """Frames of a file, a folder, or the files that match a pattern (see `paths.files`), and free-atom energies (eV by
+    atomic number), which are complete when all frames have been read.
 
-    Keys name entries of a frame's properties; None says that the file holds no such label. `group_key=file` groups by
+    Keys name entries of a frame's properties; None means that the file has no such label. `group_key=file` groups by
     file. Forces are in energy / length of `units`. Isolated atoms are frames of one atom with
-    `config_type=IsolatedAtom`. `Frame.info` has what else the file says in words and single numbers.
-    Raises DataError for a missing file, for one that ASE cannot read, and for frames without the labels named;
-    ConfigError for an unknown unit; MissingExtra for a database of another package.
+    `config_type=IsolatedAtom`. `Frame.info` has the other strings and single numbers of a frame.
+    Raises DataError for a missing or unreadable file and for frames without the labels that the keys name; ConfigError
+    for an unknown unit; MissingExtra for a database format that needs another package.
     """
     if path is None:
         raise DataError("data.path is not set", "give the file with your structures: data.path=FILE")
-    named = {"energy": "eV", "length": "angstrom", **(units or {})}
+    names = {"energy": "eV", "length": "angstrom", **(units or {})}
     scale = (
-        factor(named["energy"], ENERGY, "data.units.energy"),
-        factor(named["length"], LENGTH, "data.units.length"),
+        factor(names["energy"], ENERGY, "data.units.energy"),
+        factor(names["length"], LENGTH, "data.units.length"),
     )
-    taken = files(path, format)
+    sources = files(path, format)
     isolated: dict[int, float] = {}
 
     def frames() -> Iterator[Frame]:
         count = 0
-        for file, name in taken:
-            for number, atoms in enumerate(structures(file, format)):
-                source = f"{name} frame {number}"
+        for file, name in sources:
+            for index, atoms in enumerate(structures(file, format)):
+                source = f"{name} frame {index}"
                 energy = value(atoms, energy_key, "energy", (), source)
                 if energy is not None and len(atoms) == 1 and atoms.info.get("config_type") == ISOLATED:
                     isolated[int(atoms.numbers[0])] = float(energy) * scale[0]
@@ -57,7 +57,7 @@ def read(
                 yield frame_of(atoms, energy, forces, scale, group_key, split_key, source)
                 count += 1
         if not count:
-            raise DataError(f"data.path={path} holds no structures", "give a file with at least three of them")
+            raise DataError(f"data.path={path} contains no structures", "give a file with at least three structures")
 
     return frames(), isolated
 
@@ -71,7 +71,7 @@ def frame_of(
     split_key: str | None,
     source: str,
 ) -> Frame:
-    """A frame in eV and Å. scale: how many eV and Å the file's units of energy and length are."""
+    """A frame in eV and Å. scale: the file's units of energy in eV and of length in Å."""
     info: dict[str, Any] = atoms.info
     return Frame(
         numbers=atoms.numbers.astype(np.int64),
@@ -83,17 +83,17 @@ def frame_of(
         group=str(info[group_key]) if group_key and group_key in info else "",
         split=str(info[split_key]) if split_key and split_key in info else None,
         source=source,
-        info={key: plain for key, entry in info.items() if isinstance(plain := number_of(entry), str | int | float)},
+        info={key: plain for key, entry in info.items() if isinstance(plain := as_plain(entry), str | int | float)},
     )
 
 
-def number_of(entry: Any) -> Any:
+def as_plain(entry: Any) -> Any:
     """numpy's numbers as Python's."""
     return entry.item() if isinstance(entry, np.generic) else entry
 
 
 def value(atoms: Atoms, key: str | None, label: str, shape: tuple[int, ...], source: str) -> np.ndarray | None:
-    """The label stored under `key`: a result, an info entry or an array. Raises DataError where there is none."""
+    """The label stored under `key` as a result, an info entry or an array. Raises DataError if it is missing."""
     if key is None:
         return None
     results = atoms.calc.results if atoms.calc is not None else {}
@@ -105,4 +105,7 @@ def value(atoms: Atoms, key: str | None, label: str, shape: tuple[int, ...], sou
     try:
         return np.asarray(entries[key], dtype=float).reshape(shape)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{source} has no {label} under data.{label}_key={key} but {entries[key]!r}", remedy) from error
+        raise DataError(
+            f"{source} must have {label} of shape {list(shape)} under data.{label}_key={key}, not {entries[key]!r}",
+            remedy,
+        ) from error

@@ -1,4 +1,4 @@
-"""The structures that MACE-OFF was trained and tested on: extended XYZ of about a million frames, read as a stream."""
+"""The training and test sets of MACE-OFF: extended XYZ files of about a million frames, read as a stream."""
 
 import gzip
 import io
@@ -21,56 +21,58 @@ from jointkd.errors import DataError
 from jointkd.structures.frame import Frame
 
 TEXT = (".xyz", ".extxyz")
-ENERGIES = ("energy", "REF_energy", "dft_energy")  # eV, in the order of preference
+ENERGIES = ("energy", "REF_energy", "dft_energy")  # eV, in order of preference
 FORCES = ("forces", "REF_forces", "dft_forces")  # eV/Å
 
 
 def read(train: Path, test: Path | None = None) -> tuple[Iterator[Frame], dict[int, float]]:
-    """Frames of the training file, then of the test file, and the energies of free atoms at their level (eV).
+    """Frames of the training file, then of the test file, and the free-atom energies (eV) at their level of theory.
 
-    Files may be plain, .gz, .tar or .tar.gz (the .xyz in it). Frames of `test` have `split="test"`; those of `train`
-    have none. `Frame.group` is the SMILES, or the formula where a frame has none, so that isomers stay together.
-    Energies are totals in eV, forces eV/Å. Frames with `config_type=IsolatedAtom` are left out. Raises DataError.
+    The files may be plain, .gz, .tar or .tar.gz (with an .xyz file inside). Frames of `test` have `split="test"`, those
+    of `train` have no split. `Frame.group` is the SMILES, or the formula if a frame has none, so that isomers stay
+    together. Energies are totals in eV, forces in eV/Å. Frames with `config_type=IsolatedAtom` are left out. Raises
+    DataError.
     """
-    return both(train, test), FREE_ATOMS
+    return both_files(train, test), FREE_ATOMS
 
 
-def both(train: Path, test: Path | None) -> Iterator[Frame]:
+def both_files(train: Path, test: Path | None) -> Iterator[Frame]:
+    """The frames of the training file, then those of the test file if there is one."""
     yield from frames(train, None)
     if test is not None:
         yield from frames(test, "test")
 
 
 def frames(path: Path, split: str | None) -> Iterator[Frame]:
-    """The frames of one file as a stream; one at a time is in memory. Raises DataError."""
-    number = 0
+    """The frames of one file as a stream, with one frame at a time in memory. Raises DataError."""
+    index = 0
     try:
-        with opened(path) as lines:
+        with open_text(path) as lines:
             for header in lines:
                 if not header.strip():
                     continue
                 count = int(header)
                 comment, *atoms = islice(lines, count + 1)
-                frame = parsed(comment, atoms, count, f"{path.name} frame {number}", split)
-                number += 1
+                frame = parse(comment, atoms, count, f"{path.name} frame {index}", split)
+                index += 1
                 if frame is not None:
                     yield frame
     except (OSError, EOFError, tarfile.TarError, zlib.error, ValueError, KeyError, IndexError) as error:
         reason = str(error) or type(error).__name__
         raise DataError(
-            f"{path} cannot be read after {number} frames ({reason})", "remove it and download it again"
+            f"{path} cannot be read after {index} frames ({reason})", "remove it and download it again"
         ) from error
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Iterable[str]]:
-    """The lines of a text file, or of the text file in an archive, without unpacking it."""
+def open_text(path: Path) -> Iterator[Iterable[str]]:
+    """The lines of a text file, or of the text file in an archive, which is not unpacked to disk."""
     if ".tar" in path.suffixes or path.suffix == ".tgz":
         with tarfile.open(path) as archive:
             member = next((entry for entry in archive if entry.isfile() and entry.name.endswith(TEXT)), None)
             content = archive.extractfile(member) if member else None
             if content is None:
-                raise ValueError("there is no .xyz in it")
+                raise ValueError("there is no .xyz file in it")
             yield io.TextIOWrapper(content)
     elif path.suffix == ".gz":
         with gzip.open(path, "rt") as lines:
@@ -80,10 +82,10 @@ def opened(path: Path) -> Iterator[Iterable[str]]:
             yield lines
 
 
-def parsed(comment: str, atoms: list[str], count: int, source: str, split: str | None) -> Frame | None:
-    """A frame from its comment line and the lines of its atoms; None for an isolated atom."""
+def parse(comment: str, atoms: list[str], count: int, source: str, split: str | None) -> Frame | None:
+    """The frame of a comment line and the lines of its atoms; None for an isolated atom."""
     if len(atoms) != count:
-        raise ValueError(f"{source} has {len(atoms)} of its {count} atoms")
+        raise ValueError(f"{source} has only {len(atoms)} of its {count} atoms")
     info: dict[str, Any] = key_val_str_to_dict(comment)
     if info.get("config_type") == ISOLATED:
         return None
@@ -104,7 +106,7 @@ def parsed(comment: str, atoms: list[str], count: int, source: str, split: str |
 
 
 def layout(properties: str) -> dict[str, slice]:
-    """Which columns hold what, from `species:S:1:pos:R:3:…`."""
+    """The columns of each property, from a specification such as `species:S:1:pos:R:3:…`."""
     columns: dict[str, slice] = {}
     words, start = properties.split(":"), 0
     for name, width in zip(words[::3], words[2::3], strict=True):
@@ -114,7 +116,7 @@ def layout(properties: str) -> dict[str, slice]:
 
 
 def first(entries: dict[str, Any], names: tuple[str, ...], label: str, source: str) -> Any:
-    """The entry of the first of `names` that there is. Raises DataError."""
+    """The first entry that exists under one of the names. Raises DataError if there is none."""
     for name in names:
         if name in entries:
             return entries[name]

@@ -12,15 +12,15 @@ from jointkd.errors import ConfigError, DataError
 from jointkd.structures.frame import Frame
 
 ENERGIES = {"uncorrected": "uncorrected_total_energy", "corrected": "corrected_total_energy"}
-NUMBER = ("bandgap", "ef_per_atom")  # eV; go to Frame.info under these names
+INFO = ("bandgap", "ef_per_atom")  # eV; fields that are kept in Frame.info
 BUFFER = 1 << 20  # bytes
 
 
 def read(path: Path, energy: str = "uncorrected") -> tuple[Iterator[Frame], dict[int, float]]:
-    """Frames of MPtrj, material by material, and no energies of free atoms, for MPtrj has none.
+    """Frames of MPtrj, material by material, and an empty dictionary, because MPtrj has no free-atom energies.
 
     The file is `{mp_id: {frame_id: {structure, uncorrected_total_energy, …}}}`, energies in eV, forces in eV/Å.
-    energy: `uncorrected`, what VASP gave, or `corrected`, with the Materials Project's corrections added.
+    energy: `uncorrected`, as VASP computed it, or `corrected`, with the Materials Project's corrections added.
     `Frame.group` is the material. Frame.info has `mp_id`, `frame_id`, `bandgap` (eV). Raises ConfigError, DataError.
     """
     if energy not in ENERGIES:
@@ -29,24 +29,24 @@ def read(path: Path, energy: str = "uncorrected") -> tuple[Iterator[Frame], dict
 
 
 def frames(path: Path, energy_key: str) -> Iterator[Frame]:
-    """The frames of one file; those of one material at a time are in memory. Raises DataError."""
-    number = 0
+    """The frames of one file, with the frames of one material at a time in memory. Raises DataError."""
+    count = 0
     try:
         with path.open("rb") as file:
             for mp_id, entries in ijson.kvitems(file, "", use_float=True, buf_size=BUFFER):
                 for frame_id, entry in entries.items():
-                    yield parsed(mp_id, frame_id, entry, energy_key)
-                    number += 1
+                    yield parse(mp_id, frame_id, entry, energy_key)
+                    count += 1
     except (OSError, ijson.JSONError, AttributeError) as error:
         raise DataError(
-            f"{path} cannot be read after {number} frames ({error})", "remove it and download it again"
+            f"{path} cannot be read after {count} frames ({error})", "remove it and download it again"
         ) from error
-    if not number:
-        raise DataError(f"{path} holds no structures", "remove it and download it again")
+    if not count:
+        raise DataError(f"{path} contains no structures", "remove it and download it again")
 
 
-def parsed(mp_id: str, frame_id: str, entry: dict[str, Any], energy_key: str) -> Frame:
-    """A frame from its entry. Raises DataError where that lacks what a frame needs."""
+def parse(mp_id: str, frame_id: str, entry: dict[str, Any], energy_key: str) -> Frame:
+    """The frame of an entry. Raises DataError for missing or malformed fields."""
     source = f"{mp_id} frame {frame_id}"
     try:
         structure = entry["structure"]
@@ -61,17 +61,17 @@ def parsed(mp_id: str, frame_id: str, entry: dict[str, Any], energy_key: str) ->
             forces=np.array(entry["force"], dtype=float).reshape(len(sites), 3),
             group=mp_id,
             source=source,
-            info={"mp_id": mp_id, "frame_id": frame_id, **{key: entry[key] for key in NUMBER if key in entry}},
+            info={"mp_id": mp_id, "frame_id": frame_id, **{key: entry[key] for key in INFO if key in entry}},
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        has = ", ".join(entry) if isinstance(entry, dict) else "no entries"
+        fields = ", ".join(entry) if isinstance(entry, dict) else "no fields"
         raise DataError(
-            f"{source} is not as in MPtrj_2022.9_full.json ({type(error).__name__}: {error}; it has {has})",
+            f"{source} must be as in MPtrj_2022.9_full.json ({type(error).__name__}: {error}; it has {fields})",
             "give the file of doi:10.6084/m9.figshare.23713842",
         ) from error
 
 
 def element(site: dict[str, Any]) -> int:
-    """The atomic number at a site of a pymatgen structure. Raises ValueError where it is shared by several."""
+    """The atomic number at a site of a pymatgen structure. Raises ValueError for a site of mixed occupation."""
     (species,) = site["species"]
     return atomic_numbers[species["element"].rstrip("+-0123456789.")]

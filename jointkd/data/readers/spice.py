@@ -1,4 +1,4 @@
-"""SPICE as its authors publish it: HDF5, one group per molecule, atomic units."""
+"""SPICE as its authors publish it: HDF5 with one group per molecule, in atomic units."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,11 +29,11 @@ FIELDS = ("atomic_numbers", "conformations", "dft_total_energy", GRADIENT)
 
 
 def read(path: Path) -> tuple[Iterator[Frame], dict[int, float]]:
-    """Frames of a SPICE file, molecule by molecule, and the energies of free atoms at its level (eV).
+    """Frames of a SPICE file, molecule by molecule, and the free-atom energies (eV) at its level of theory.
 
     A molecule is a group with `atomic_numbers` [N], `conformations` [M, N, 3] (bohr), `dft_total_energy` [M] (hartree),
     `dft_total_gradient` [M, N, 3] (hartree/bohr, the negative of the forces) and, as text, `smiles` and `subset`.
-    `Frame.group` is the SMILES, or the name of the group where there is none. Raises DataError.
+    `Frame.group` is the SMILES, or the name of the HDF5 group if it has none. Raises DataError.
     """
     return frames(path), FREE_ATOMS
 
@@ -42,19 +42,19 @@ def frames(path: Path) -> Iterator[Frame]:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise DataError(f"{path} is no HDF5 file ({error})", "remove it and download it again") from error
+        raise DataError(f"{path} must be an HDF5 file ({error})", "remove it and download it again") from error
     with file:
         for name, molecule in file.items():
             yield from conformations(molecule, name, f"{path.name} {name}")
 
 
 def conformations(molecule: Any, name: str, source: str) -> Iterator[Frame]:
-    """The frames of one group. Raises DataError where it lacks a field or its shapes do not agree."""
+    """The frames of one group. Raises DataError for missing fields or inconsistent shapes."""
     missing = [field for field in FIELDS if field not in molecule]
     if missing:
         raise DataError(
             f"{source} has no {missing[0]} (it has {', '.join(molecule)})",
-            "give SPICE's own HDF5 file with energies and gradients",
+            "give the HDF5 file that SPICE publishes, with energies and gradients",
         )
     numbers, positions, energies, gradients = (molecule[field][()] for field in FIELDS)
     if positions.shape != (len(energies), len(numbers), 3) or gradients.shape != positions.shape:
@@ -65,44 +65,45 @@ def conformations(molecule: Any, name: str, source: str) -> Iterator[Frame]:
         )
     smiles, subset = text(molecule, "smiles"), text(molecule, "subset")
     info = {key: value for key, value in (("config_type", subset), ("smiles", smiles)) if value}
-    for number, (energy, here, gradient) in enumerate(zip(energies, positions, gradients, strict=True)):
+    for index, (energy, coordinates, gradient) in enumerate(zip(energies, positions, gradients, strict=True)):
         yield Frame(
             numbers=numbers.astype(np.int64),
-            positions=here.astype(float) * units.Bohr,
+            positions=coordinates.astype(float) * units.Bohr,
             energy=float(energy) * units.Hartree,
             forces=gradient.astype(float) * -FORCE,
             group=smiles or name,
-            source=f"{source} conformation {number}",
+            source=f"{source} conformation {index}",
             info=info,
         )
 
 
 def structures(path: Path) -> Iterator[Atoms]:
-    """The conformations of a file like SPICE's, whatever its labels are called and whatever units it is in.
+    """The conformations of a file with SPICE's layout, with any names of labels and in any units.
 
-    Fields of M entries are in `Atoms.info` (one number each) or `Atoms.arrays` ([N, 3] each) by their names, words and
-    the group's name (`molecule`) in `Atoms.info`. Where there is a gradient and no `forces`, its negative is `forces`.
+    Fields with one value per conformation are stored in `Atoms.info` (numbers) or `Atoms.arrays` ([N, 3]) under their
+    names; strings, and the name of the group as `molecule`, are stored in `Atoms.info`. If there is a gradient but no
+    field `forces`, the negative gradient is stored as `forces`.
     """
     with h5py.File(path, "r") as file:
         for name, molecule in file.items():
             numbers, positions = molecule["atomic_numbers"][()], molecule["conformations"][()]
-            words = {key: text(molecule, key) for key in molecule if h5py.check_string_dtype(molecule[key].dtype)}
-            others = {key: molecule[key][()] for key in molecule.keys() - words.keys() if len(molecule[key].shape)}
-            if GRADIENT in others and "forces" not in others:
-                others["forces"] = -others[GRADIENT]
-            for number, here in enumerate(positions):
-                atoms = Atoms(numbers, here.astype(float))
-                atoms.info.update(words, molecule=name)
-                for key, values in others.items():
+            strings = {key: text(molecule, key) for key in molecule if h5py.check_string_dtype(molecule[key].dtype)}
+            fields = {key: molecule[key][()] for key in molecule.keys() - strings.keys() if len(molecule[key].shape)}
+            if GRADIENT in fields and "forces" not in fields:
+                fields["forces"] = -fields[GRADIENT]
+            for index, coordinates in enumerate(positions):
+                atoms = Atoms(numbers, coordinates.astype(float))
+                atoms.info.update(strings, molecule=name)
+                for key, values in fields.items():
                     if values.shape == positions.shape and key != "conformations":
-                        atoms.arrays[key] = values[number].astype(float)
+                        atoms.arrays[key] = values[index].astype(float)
                     elif values.shape == positions.shape[:1]:
-                        atoms.info[key] = values[number]
+                        atoms.info[key] = values[index]
                 yield atoms
 
 
 def text(molecule: Any, field: str) -> str:
-    """What a group says in words, or nothing."""
+    """A string field of a group, empty if it is missing."""
     if field not in molecule:
         return ""
     value = np.ravel(molecule[field][()])[0]

@@ -1,4 +1,4 @@
-"""Units that a data file may come in; inside jointkd everything is eV and Å."""
+"""Units of data files, as factors to eV and Å, the units inside jointkd."""
 
 from ase import units
 
@@ -15,8 +15,8 @@ LENGTH = {"angstrom": 1.0, "bohr": units.Bohr, "nm": 10.0}
 
 
 def factor(name: str, table: dict[str, float], option: str) -> float:
-    """How many eV (or Å) one `name` is. Raises ConfigError for a unit that is not known."""
+    """The size of a unit in eV or Å. Raises ConfigError for an unknown unit."""
     if name not in table:
         hint = did_you_mean(str(name), table, likeness=0.3)
-        raise ConfigError(f"{option}={name!r} is not a known unit", f"{hint}known are {', '.join(table)}")
+        raise ConfigError(f"{option}={name!r} is not a known unit", f"{hint}choose one of {', '.join(table)}")
     return table[name]

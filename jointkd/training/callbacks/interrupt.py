@@ -1,4 +1,4 @@
-"""Ctrl-C and a batch system's SIGTERM end training after the current step, with everything saved."""
+"""A callback that ends training after the current step on Ctrl-C or SIGTERM, with a checkpoint to resume from."""
 
 import signal
 from pathlib import Path
@@ -8,7 +8,7 @@ import lightning
 
 
 class StopOnSignal(lightning.Callback):
-    """Save `last.ckpt` in `directory` and leave with exit code 130 (SIGINT) or 143 (SIGTERM)."""
+    """Saves `last.ckpt` in `directory` and exits with status 130 (SIGINT) or 143 (SIGTERM)."""
 
     def __init__(self, directory: str) -> None:
         self.path = Path(directory) / "last.ckpt"
@@ -26,18 +26,18 @@ class StopOnSignal(lightning.Callback):
         self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if stepped and not trainer.is_last_batch:  # else the epoch's validation, which may change the rate, comes first
+        if stepped and not trainer.is_last_batch:  # the validation at the end of an epoch may change the learning rate
             self._stop(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         self._stop(trainer)
 
     def _stop(self, trainer: lightning.Trainer) -> None:
-        # ranks may get the signal in different steps, but must save in the same one
+        # the ranks may receive the signal in different steps, but must save in the same one
         if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
             trainer.save_checkpoint(self.path)
             if trainer.is_global_zero:
-                print(f"\nstopped after step {trainer.global_step}; go on with the same command and ckpt_path=last")
+                print(f"\nstopped after step {trainer.global_step}; resume with the same command and ckpt_path=last")
             raise SystemExit(128 + (self.received or signal.SIGTERM))
 
     def on_train_end(self, *_: Any) -> None:

@@ -1,4 +1,4 @@
-"""Less of the teacher, once the student is about as good: what the prior art did to its Hessian term."""
+"""A callback of the prior art: it halves the Hessian term once the student is about as accurate as the teacher."""
 
 import logging
 from typing import Any
@@ -12,10 +12,10 @@ log = logging.getLogger(__name__)
 
 
 class HalveNearTeacher(lightning.Callback):
-    """Halve the weight of the Hessian term, once and for good, when the student comes near the teacher's accuracy.
+    """Halves the weight of the Hessian term permanently when the student approaches the teacher's accuracy.
 
-    That is when the force error of the last validation is less than (1 + within) times the teacher's own, looked at
-    every `every` steps. Without a Hessian term nothing happens. Source: the code of Amin et al., ICLR 2025.
+    Every `every` steps, the force error of the last validation is compared with (1 + within) times the teacher's own
+    error. Without a Hessian term nothing happens. Source: the code of Amin et al., ICLR 2025.
     """
 
     def __init__(self, within: float = 0.05, every: int = 20) -> None:

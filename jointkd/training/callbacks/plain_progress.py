@@ -1,4 +1,4 @@
-"""Progress as plain lines, where there is no terminal to draw a bar on."""
+"""A callback that prints progress as plain lines where there is no terminal for a progress bar."""
 
 import math
 import sys
@@ -12,7 +12,7 @@ from jointkd.training.module import MONITOR
 
 
 class PlainProgress(lightning.Callback):
-    """One line after every `every`-th validation: epoch, steps, rate, time left, force error."""
+    """Prints a line after every `every`-th validation: epoch, step, rate, time left, force error."""
 
     def __init__(self, every: int = 1) -> None:
         self.every = every

@@ -1,4 +1,4 @@
-"""Every configuration composes, the paper's numbers stand in it, and what is not in it is refused in one line."""
+"""Every configuration composes, has the paper's numbers, and refuses unknown options with a one-line error."""
 
 import os
 import re
@@ -22,7 +22,7 @@ EVERYTHING = [
     if group.is_dir() and group.name not in NOT_GROUPS
     for choice in choices(group.name)
 ]
-MUST_BE_GIVEN = {
+REQUIRED = {
     "data": {"path": "mine.xyz"},
     "teacher": {
         "checkpoint": "a.model",
@@ -36,10 +36,10 @@ MUST_BE_GIVEN = {
 @pytest.mark.parametrize(("group", "choice"), EVERYTHING)
 def test_every_choice_of_every_group_composes_and_resolves(group, choice):
     text = (CONF / group / f"{choice}.yaml").read_text()
-    must = {name: value for name, value in MUST_BE_GIVEN.get(group, {}).items() if f"\n{name}: ???" in text}
-    given = [f"{group}.{name}={value}" for name, value in must.items()]
-    needed = ["data=monomers"] if (group, choice) == ("teacher", "paper") else []
-    config = composed(f"{group}={choice}", *needed, *given)
+    required = {name: value for name, value in REQUIRED.get(group, {}).items() if f"\n{name}: ???" in text}
+    options = [f"{group}.{name}={value}" for name, value in required.items()]
+    data = ["data=monomers"] if (group, choice) == ("teacher", "paper") else []
+    config = composed(f"{group}={choice}", *data, *options)
     OmegaConf.resolve(config)
     assert not OmegaConf.missing_keys(config)
 
@@ -50,13 +50,13 @@ def test_all_groups_are_discovered():
 
 
 @pytest.mark.parametrize("method", choices("method"))
-def test_a_method_is_one_word(method):
+def test_a_method_is_one_choice(method):
     config = composed(f"method={method}")
     assert config.method.name == method
     assert config.name == f"demo_painn_{method}_seed0"
 
 
-def test_the_recipe_of_the_example_is_chosen_for_the_example_alone():
+def test_the_recipe_of_the_example_is_used_for_the_example_alone():
     own = composed("data=extxyz", "data.path=mine.xyz", "student=painn")
     example = composed("data=demo", "student=painn")
     assert own.student.width == 128
@@ -79,7 +79,7 @@ def test_the_defaults_are_the_numbers_of_the_paper():
     assert (student.width, student.layers, student.radial, student.cutoff) == (128, 4, 128, 12.0)
 
 
-def test_methods_differ_only_in_the_weights_of_their_terms():
+def test_methods_differ_in_the_terms_with_a_weight():
     used = {
         method: {name for name, term in composed(f"method={method}").method.terms.items() if term.weight}
         for method in choices("method")
@@ -93,7 +93,7 @@ def test_methods_differ_only_in_the_weights_of_their_terms():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["method=jiont"], r"there is no method=jiont; did you mean joint\?"),
         (["method=none,jiont"], r"there is no method=jiont; did you mean joint\?"),
@@ -103,15 +103,15 @@ def test_methods_differ_only_in_the_weights_of_their_terms():
         (["weigths.hessian=3"], r"no option weigths.hessian; did you mean weights.hessian\?"),
         (["metod=joint"], r"no option metod; did you mean method\?"),
         (["~loger"], r"no option loger"),
-        (["trainer.precision=16-mixed"], r"\+trainer.precision=… adds one that lightning.Trainer takes"),
+        (["trainer.precision=16-mixed"], r"\+trainer.precision=… adds a parameter of lightning.Trainer"),
         (["method"], r"write options as name=value"),
         (["seed=[1"], r"write options as name=value"),
-        (["data=extxyz"], r"data.path is not set; give it as data.path=…"),
+        (["data=extxyz"], r"data.path is not set; give data.path=…"),
         (["teacher=mace"], r"teacher.checkpoint is not set"),
     ],
 )
-def test_a_misspelt_or_missing_option_is_named_with_the_nearest_one(arguments, said):
-    with pytest.raises(ConfigError, match=said) as caught:
+def test_a_misspelt_or_missing_option_is_named_with_the_nearest_one(arguments, message):
+    with pytest.raises(ConfigError, match=message) as caught:
         check_overrides("train", arguments)
     assert "\n" not in str(caught.value)
 
@@ -128,12 +128,12 @@ def test_a_misspelt_or_missing_option_is_named_with_the_nearest_one(arguments, s
         ["method.terms.atomic_energy.weight=0,1,10"],
     ],
 )
-def test_whatever_hydra_understands_is_let_through(arguments):
+def test_valid_overrides_of_hydra_are_accepted(arguments):
     check_overrides("train", arguments)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["trainer.max_epochs=abc"], "trainer.max_epochs=abc is of the wrong type; give it a value of type int"),
         (["trainer.max_epochs=1.5"], "trainer.max_epochs=1.5 is of the wrong type"),
@@ -150,12 +150,12 @@ def test_whatever_hydra_understands_is_let_through(arguments):
         (["+student.widht=3"], r"there is no option student.widht; did you mean width\?"),
     ],
 )
-def test_a_value_of_the_wrong_type_is_refused_by_the_annotation_of_what_takes_it(arguments, said):
-    with pytest.raises(ConfigError, match=said):
+def test_a_value_of_another_type_than_its_parameter_is_refused(arguments, message):
+    with pytest.raises(ConfigError, match=message):
         check_values(composed(*arguments))
 
 
-def test_values_that_their_annotations_allow_are_let_through():
+def test_values_of_the_right_types_are_accepted():
     config = composed(
         "trainer.devices=auto",
         "+trainer.precision=32",
@@ -175,18 +175,18 @@ def instantiated(target: str, **values) -> Exception:
     return caught.value
 
 
-def test_a_value_that_somebody_elses_class_refuses_is_the_users_mistake():
+def test_a_value_that_a_class_of_another_package_refuses_is_the_users_mistake():
     mistake = as_mistake(instantiated("fractions.Fraction", numerator="a"))
     assert isinstance(mistake, ConfigError)
     assert "student: Invalid literal for Fraction" in str(mistake)
 
 
-def test_a_user_error_below_other_errors_is_found():
+def test_a_user_error_that_caused_other_errors_is_found():
     mistake = as_mistake(instantiated("jointkd.data.readers.extxyz.read", path="missing.xyz"))
     assert isinstance(mistake, DataError)
 
 
-def test_a_place_that_the_user_may_not_use_is_the_users_mistake():
+def test_a_folder_without_permission_is_the_users_mistake():
     mistake = as_mistake(PermissionError(13, "Permission denied", "/nowhere/runs"))
     assert "Permission denied: '/nowhere/runs'; see to its permissions" in str(mistake)
 
@@ -199,24 +199,24 @@ def test_a_folder_within_a_file_is_the_users_mistake(tmp_path):
 
 
 @pytest.mark.parametrize("error", [KeyError("forces"), TypeError("ours"), AttributeError("ours")])
-def test_our_own_bugs_are_not_hidden(error):
+def test_bugs_are_not_reported_as_mistakes(error):
     assert as_mistake(error) is None
 
 
-def test_a_bug_in_what_we_build_is_not_hidden():
+def test_a_bug_in_a_class_of_jointkd_is_not_reported_as_a_mistake():
     assert as_mistake(instantiated("jointkd.structures.batch.collate", structures=3)) is None
 
 
-def test_help_that_nobody_reads_to_its_end_is_no_error(tmp_path):
-    asked = [sys.executable, "-m", "jointkd.train", "--help"]
-    with subprocess.Popen(asked, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+def test_a_closed_output_of_help_is_not_an_error(tmp_path):
+    line = [sys.executable, "-m", "jointkd.train", "--help"]
+    with subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.close()
         assert process.stderr.read() == ""
 
 
-def test_help_comes_quickly_because_torch_is_not_imported(tmp_path):
-    asked = [sys.executable, "-X", "importtime", "-m", "jointkd.train", "--help"]
-    done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, env=os.environ)
+def test_help_does_not_import_torch(tmp_path):
+    line = [sys.executable, "-X", "importtime", "-m", "jointkd.train", "--help"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, env=os.environ)
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time")}
     assert done.returncode == 0
     assert "python -m jointkd.train data=extxyz data.path=mine.xyz" in done.stdout

@@ -1,4 +1,4 @@
-"""Every number of the paper's tables 5 to 11 is what training gets for its data and student, with nothing else set."""
+"""The recipe of each data set and student has the numbers of the paper's tables 5 to 11."""
 
 import functools
 
@@ -127,7 +127,7 @@ def of_student(table: str) -> dict[tuple[str, str], int]:
 BATCH_SIZES, ROWS = of_student(TABLE_10), of_student(TABLE_11)
 
 
-@functools.cache  # a composition takes a third of a second
+@functools.cache  # composing takes a third of a second
 def recipe(data: str, student: str, *more: str) -> DictConfig:
     return composed(f"data={data}", f"student={student}", "method=joint", *more)
 
@@ -197,8 +197,8 @@ def test_the_sizes_of_table_5_follow_from_the_width():
     for dense in (model.radial_triplet, model.radial_atom, model.radial_output):
         assert dense.weight.shape == (table["RBF Embedding Size"], table["Radial Basis Functions"])
     for part, count in (("before_skip", "Number Before Skip"), ("after_skip", "Number After Skip")):
-        assert names(block, part) == table[count]
-    assert names(block, "residual") == table["Number of Concatenations"]
+        assert count_residual(block, part) == table[count]
+    assert count_residual(block, "residual") == table["Number of Concatenations"]
     assert sum(type(layer).__name__ == "Residual" for layer in block.atoms.layers) == table["Number of Atoms"]
     assert model.envelope.exponent == 5
     assert type(block.skip.activation).__name__ == "ScaledSiLU"
@@ -207,8 +207,8 @@ def test_the_sizes_of_table_5_follow_from_the_width():
     torch.testing.assert_close(rows.var(1), torch.full((64,), 1 / 64), atol=1e-3, rtol=0)
 
 
-def names(block: torch.nn.Module, part: str) -> int:
-    """How many residual layers of that name a block has."""
+def count_residual(block: torch.nn.Module, part: str) -> int:
+    """The number of residual layers of that name in a block."""
     return sum(name == part and type(module).__name__ == "Residual" for name, module in block.named_children())
 
 
@@ -229,20 +229,20 @@ def test_a_recipe_serves_every_method(method):
     assert ("hessian" in config.method.terms) == (method != "none")
 
 
-def test_what_is_given_on_the_command_line_wins_over_the_recipe():
+def test_the_command_line_overrides_the_recipe():
     config = recipe("iodine", "painn", "trainer.max_epochs=3", "weights.atomic_energy=7", "hessian.rows=2")
     assert config.trainer.max_epochs == 3
     assert config.method.terms.atomic_energy.weight == 7
     assert config.method.terms.hessian.rows == 2
 
 
-def test_without_a_recipe_the_schedule_is_still_that_of_the_student():
+def test_without_a_recipe_of_the_pair_the_schedule_is_that_of_the_student():
     config = recipe("bandgap5", "gemnet_t")
     assert (config.schedulers.plateau.patience, config.schedulers.plateau.min_lr) == (5, 1e-6)
     assert config.trainer.max_epochs == 1000
 
 
-def test_the_preset_of_the_paper_changes_what_it_names_and_nothing_else():
+def test_the_preset_of_the_paper_changes_these_options_only():
     before, after = (recipe("iodine", "painn", *more) for more in ((), ("preset=paper",)))
     changed = flat(after).items() - flat(before).items()
     assert dict(changed) == {
@@ -261,21 +261,21 @@ def test_the_preset_of_the_paper_changes_what_it_names_and_nothing_else():
 
 
 def flat(config: DictConfig) -> dict:
-    """Every option that is not a dictionary itself."""
-    found = flatten(OmegaConf.to_container(config, resolve=True))
+    """All options that are not dictionaries."""
+    options = flatten(OmegaConf.to_container(config, resolve=True))
     return {
         name: tuple(value) if isinstance(value, list) else value
-        for name, value in found.items()
+        for name, value in options.items()
         if not isinstance(value, dict)
     }
 
 
 @pytest.mark.parametrize("student", STUDENTS.values())
-def test_the_preset_takes_the_references_form_of_the_student_that_has_one(student):
+def test_the_preset_uses_the_reference_implementation_of_painn(student):
     assert recipe("iodine", student, "preset=paper").student.get("smooth") == (False if student == "painn" else None)
 
 
 @pytest.mark.parametrize("data", ["pm3m", "yttrium", "bandgap5"])
-def test_the_preset_takes_the_corrected_energies_of_mptrj(data):
+def test_the_preset_uses_the_corrected_energies_of_mptrj(data):
     assert recipe(data, "painn", "preset=paper").data.energy == "corrected"
     assert recipe(data, "painn").data.energy == "uncorrected"

@@ -1,4 +1,4 @@
-"""A prepared set holds what was sound, is there whole or not at all, and is made again when its source changes."""
+"""A prepared set contains the structures that passed screening, is complete or absent, and follows its source."""
 
 import multiprocessing
 import os
@@ -45,20 +45,20 @@ def everything() -> list[Frame]:
     ]
 
 
-def made(folder: Path, some: list[Frame], name: str = "some", origin: dict | None = None) -> PreparedSet:
+def prepared_set(folder: Path, some: list[Frame], name: str = "some", origin: dict | None = None) -> PreparedSet:
     return prepare(folder, name, lambda: (iter(some), FREE), None, 50.0, {"files": {}} if origin is None else origin)
 
 
 def refuse() -> tuple[list[Frame], dict[int, float]]:
-    raise AssertionError("what is prepared is read again")
+    raise AssertionError("the source of a prepared set is read again")
 
 
-def test_frames_come_back_as_they_were(tmp_path):
+def test_frames_are_read_back_unchanged(tmp_path):
     some = everything()
-    found = made(tmp_path, some)
-    assert len(found) == len(found.frames) == len(some)
-    for frame, back in zip(some, found.frames, strict=True):
-        assert vars(back)["key"] == frame.key  # given, not computed
+    data_set = prepared_set(tmp_path, some)
+    assert len(data_set) == len(data_set.frames) == len(some)
+    for frame, back in zip(some, data_set.frames, strict=True):
+        assert vars(back)["key"] == frame.key  # stored, not computed
         for name in ("numbers", "positions", "cell", "pbc"):
             before, after = getattr(frame, name), getattr(back, name)
             assert before.dtype == after.dtype
@@ -72,61 +72,61 @@ def test_frames_come_back_as_they_were(tmp_path):
         assert (back.forces is None) == (frame.forces is None)
         if frame.forces is not None:
             np.testing.assert_array_equal(back.forces, frame.forces)
-    assert found.frames[5].info == {"bandgap": 1.5, "s": [1]}
-    assert found.frames[6].info == {"number": 2.5, "array": [0, 1]}
-    assert found.free_atom_energies == FREE
-    assert found.manifest["elements"] == [1, 6, 8, 11, 17]
+    assert data_set.frames[5].info == {"bandgap": 1.5, "s": [1]}
+    assert data_set.frames[6].info == {"number": 2.5, "array": [0, 1]}
+    assert data_set.free_atom_energies == FREE
+    assert data_set.manifest["elements"] == [1, 6, 8, 11, 17]
 
 
-def test_frames_can_be_sliced_and_chosen(tmp_path):
-    found = made(tmp_path, frames(9)).frames
-    keys = [frame.key for frame in found]
-    assert [frame.key for frame in found[::-2]] == keys[::-2]
-    assert [frame.key for frame in found[2:7].at([4, 0])] == [keys[6], keys[2]]
-    assert found[-1].key == keys[-1]
+def test_frames_can_be_sliced_and_selected(tmp_path):
+    data_set = prepared_set(tmp_path, frames(9)).frames
+    keys = [frame.key for frame in data_set]
+    assert [frame.key for frame in data_set[::-2]] == keys[::-2]
+    assert [frame.key for frame in data_set[2:7].at([4, 0])] == [keys[6], keys[2]]
+    assert data_set[-1].key == keys[-1]
 
 
-def test_what_a_process_changes_does_not_reach_the_file(tmp_path):
-    found = made(tmp_path, frames(3))
-    before = found.frames[0].positions.copy()
-    tensor = torch.from_numpy(found.frames[0].positions)  # writable, or torch warns
+def test_changes_of_an_array_do_not_reach_the_file(tmp_path):
+    data_set = prepared_set(tmp_path, frames(3))
+    before = data_set.frames[0].positions.copy()
+    tensor = torch.from_numpy(data_set.frames[0].positions)  # writable, or torch warns
     tensor.add_(1)
-    np.testing.assert_array_equal(PreparedSet(found.path).frames[0].positions, before)
+    np.testing.assert_array_equal(PreparedSet(data_set.path).frames[0].positions, before)
 
 
-def test_a_set_travels_to_another_process_by_its_path(tmp_path):
-    found = made(tmp_path, frames(5))
-    sent = pickle.dumps((found.frames[1:3], neighbors_of(found, 4.0)))
-    assert len(sent) < 1500
-    some, stored = pickle.loads(sent)
-    assert [frame.key for frame in some] == [frame.key for frame in found.frames[1:3]]
+def test_a_set_is_pickled_as_its_path(tmp_path):
+    data_set = prepared_set(tmp_path, frames(5))
+    content = pickle.dumps((data_set.frames[1:3], neighbors_of(data_set, 4.0)))
+    assert len(content) < 1500
+    some, stored = pickle.loads(content)
+    assert [frame.key for frame in some] == [frame.key for frame in data_set.frames[1:3]]
     assert stored(some[0]).edge_index.numel()
 
 
-def test_what_is_there_is_not_read_again(tmp_path):
-    found = made(tmp_path, frames(5))
-    assert prepare(tmp_path, "some", refuse, None, 50.0, {"files": {}}).path == found.path
-    assert prepare(found.path, "other", refuse, None, 50.0, {"files": {}}).path == found.path
+def test_an_existing_set_is_not_made_again(tmp_path):
+    data_set = prepared_set(tmp_path, frames(5))
+    assert prepare(tmp_path, "some", refuse, None, 50.0, {"files": {}}).path == data_set.path
+    assert prepare(data_set.path, "other", refuse, None, 50.0, {"files": {}}).path == data_set.path
 
 
-def test_what_is_set_aside_is_counted_and_kept_with_its_reason(tmp_path):
+def test_quarantined_structures_are_counted_and_written_with_their_reasons(tmp_path):
     bad = Frame(np.array([1, 1]), np.zeros((2, 3)), source="the bad one")
-    found = made(tmp_path, [*frames(5), bad, *frames(1)])
-    assert len(found) == 5
-    assert found.manifest["set_aside"] == {
+    data_set = prepared_set(tmp_path, [*frames(5), bad, *frames(1)])
+    assert len(data_set) == 5
+    assert data_set.manifest["set_aside"] == {
         "two atoms are closer than 0.3 Å": 1,
         "the same structure occurs twice": 1,
     }
-    assert "the bad one" in (found.path / "quarantine.xyz").read_text()
+    assert "the bad one" in (data_set.path / "quarantine.xyz").read_text()
 
 
-def test_a_subset_is_prepared_of_what_is_chosen_and_an_empty_one_refused(tmp_path):
+def test_a_subset_is_prepared_from_the_selected_structures_and_an_empty_one_is_refused(tmp_path):
     def water(some):
         return (frame for frame in some if len(frame) == 3)
 
     read = partial(lambda: (iter(frames(9)), {}))
     assert len(prepare(tmp_path, "water", read, water, 50.0, {"files": {}})) == 3
-    with pytest.raises(DataError, match=r"no structure of data=none is left; look at data.subset"):
+    with pytest.raises(DataError, match=r"no structure of data=none is left; check data.subset"):
         prepare(tmp_path, "none", read, lambda some: iter([]), 50.0, {"files": {}})
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [
         prepare(tmp_path, "water", refuse, None, 50.0, {"files": {}}).path.name
@@ -135,9 +135,9 @@ def test_a_subset_is_prepared_of_what_is_chosen_and_an_empty_one_refused(tmp_pat
 
 @pytest.mark.parametrize("name", ["positions.npy", "keys.npy", "text.npy", "manifest.json"])
 @pytest.mark.parametrize("how", ["truncated", "missing", "other"])
-def test_a_damaged_file_is_named_with_what_to_do(tmp_path, name, how):
-    found = made(tmp_path, frames(5))
-    file = found.path / name
+def test_a_damaged_file_is_named_with_a_remedy(tmp_path, name, how):
+    data_set = prepared_set(tmp_path, frames(5))
+    file = data_set.path / name
     content = file.read_bytes()
     if how == "missing" and name != "manifest.json":
         file.unlink()
@@ -145,83 +145,85 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path, name, how):
         file.write_bytes(content[: len(content) // 2])
     else:
         file.write_bytes(b"\x93NUMPY nonsense")
-    with pytest.raises(DataError, match=rf"{name} is damaged .*; delete the folder {found.path}; it is made again"):
-        PreparedSet(found.path)
+    with pytest.raises(DataError, match=rf"{name} is damaged .*; delete the folder {data_set.path}; it is made again"):
+        PreparedSet(data_set.path)
 
 
 def test_a_set_of_another_version_is_not_misread(tmp_path, monkeypatch):
-    found = made(tmp_path, frames(5))
+    data_set = prepared_set(tmp_path, frames(5))
     monkeypatch.setattr(prepared, "FORMAT", 2)
     with pytest.raises(DataError, match=r"is of format 1, and this version reads 2; delete that folder"):
-        PreparedSet(found.path)
+        PreparedSet(data_set.path)
 
 
 def dies_half_way(folder: Path) -> None:
     def some():
-        yield from frames(1100)  # screening looks at the first thousand before it begins
+        yield from frames(1100)  # screening reads the first thousand before it begins
         os.kill(os.getpid(), signal.SIGKILL)
 
-    made(folder, some())
+    prepared_set(folder, some())
 
 
-def test_nothing_of_a_process_that_was_killed_half_way_is_ever_taken(tmp_path):
+def test_the_files_of_a_killed_process_are_never_used_and_are_removed_later(tmp_path):
     process = FORK.Process(target=dies_half_way, args=(tmp_path,))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    (left,) = tmp_path.glob(".*.tmp")
-    assert (left / "positions.npy").stat().st_size > 0
-    assert len(made(tmp_path, frames(6))) == 6
-    assert left.exists()  # it may be that of another machine that is still at it
+    (abandoned,) = tmp_path.glob(".*.tmp")
+    assert (abandoned / "positions.npy").stat().st_size > 0
+    assert len(prepared_set(tmp_path, frames(6))) == 6
+    assert abandoned.exists()  # it may belong to another machine that is still writing
     old = time.time() - 2 * atomic.ABANDONED
-    for path in (*left.iterdir(), left):
+    for path in (*abandoned.iterdir(), abandoned):
         os.utime(path, (old, old))
-    made(tmp_path, frames(5), origin={"files": {}, "other": 1})
-    assert left.exists()  # nor is it looked for where another set is prepared
-    (found,) = (path for path in tmp_path.glob("some-*") if len(PreparedSet(path)) == 6)
-    (found / "manifest.json").unlink()
-    for path in sorted(found.iterdir()):
+    prepared_set(tmp_path, frames(5), origin={"files": {}, "other": 1})
+    assert abandoned.exists()  # preparing another set does not remove it
+    (data_set,) = (path for path in tmp_path.glob("some-*") if len(PreparedSet(path)) == 6)
+    (data_set / "manifest.json").unlink()
+    for path in sorted(data_set.iterdir()):
         path.unlink()
-    found.rmdir()
-    made(tmp_path, frames(6))
-    assert not left.exists()
+    data_set.rmdir()
+    prepared_set(tmp_path, frames(6))
+    assert not abandoned.exists()
 
 
-def test_a_folder_without_its_manifest_is_named_with_what_to_do(tmp_path):
-    found = made(tmp_path, frames(5))
-    (found.path / "manifest.json").unlink()
-    with pytest.raises(DataError, match=rf"manifest.json is damaged \(it is missing\); delete the folder {found.path}"):
-        made(tmp_path, frames(5))
+def test_a_folder_without_its_manifest_is_named_with_a_remedy(tmp_path):
+    data_set = prepared_set(tmp_path, frames(5))
+    (data_set.path / "manifest.json").unlink()
+    with pytest.raises(
+        DataError, match=rf"manifest.json is damaged \(it is missing\); delete the folder {data_set.path}"
+    ):
+        prepared_set(tmp_path, frames(5))
 
 
-def test_what_a_machine_out_of_reach_of_the_lock_has_made_meanwhile_is_taken(tmp_path):
+def test_a_set_that_a_machine_without_the_lock_has_made_meanwhile_is_used(tmp_path):
     def read():
-        made(tmp_path / "elsewhere", frames(5)).path.rename(expected)
+        prepared_set(tmp_path / "elsewhere", frames(5)).path.rename(expected)
         return frames(5), {}
 
-    expected = made(tmp_path / "first", frames(5)).path
+    expected = prepared_set(tmp_path / "first", frames(5)).path
     expected = tmp_path / expected.name
     assert prepare(tmp_path, "some", read, None, 50.0, {"files": {}}).path == expected
     assert not list(tmp_path.glob(".*.tmp"))
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_no_files_remain(tmp_path, monkeypatch):
     def full(self, name, rows):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(arrays.Writer, "append", full)
     with pytest.raises(StorageError, match=r"No space left on device.*name another disk with data.prepared="):
-        made(tmp_path, frames(5))
+        prepared_set(tmp_path, frames(5))
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
-def test_a_place_that_cannot_be_written_is_not_said_to_be_full(tmp_path):
+def test_an_invalid_folder_is_not_reported_as_a_full_disk(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match=r"Not a directory\); name a folder to write into with data.prepared="):
-        made(tmp_path / "file" / "sets", frames(5))
+        prepared_set(tmp_path / "file" / "sets", frames(5))
 
 
-def test_a_reader_that_may_not_read_is_not_taken_for_a_full_disk(tmp_path):
+def test_a_reader_without_permission_is_not_reported_as_a_full_disk(tmp_path):
     def read():
         raise PermissionError(13, "Permission denied", "mine.xyz")
 
@@ -238,7 +240,7 @@ def prepare_and_count(folder: Path) -> None:
     assert len(prepare(folder, "some", read, None, 50.0, {"files": {}})) == 3
 
 
-def test_one_of_many_processes_prepares_and_the_others_wait_for_it(tmp_path):
+def test_one_of_many_processes_prepares_and_the_others_wait(tmp_path):
     processes = [FORK.Process(target=prepare_and_count, args=(tmp_path,)) for _ in range(3)]
     for process in processes:
         process.start()
@@ -249,13 +251,13 @@ def test_one_of_many_processes_prepares_and_the_others_wait_for_it(tmp_path):
 
 
 @pytest.mark.parametrize("most", [None, 3])
-def test_stored_neighbours_are_those_that_are_found_anew(tmp_path, most):
+def test_stored_neighbours_equal_those_of_a_new_search(tmp_path, most):
     some = [*frames(4), crystal(1), crystal(2), Frame(np.array([1]), np.zeros((1, 3)))]
-    found = made(tmp_path, some)
+    data_set = prepared_set(tmp_path, some)
     for cutoff in (3.0, 7.0):
-        stored = neighbors_of(found, cutoff, most)
+        stored = neighbors_of(data_set, cutoff, most)
         assert isinstance(stored, StoredNeighbors)
-        for frame, back in zip(some, found.frames, strict=True):
+        for frame, back in zip(some, data_set.frames, strict=True):
             new = neighbors(frame.positions, frame.cell, frame.pbc, cutoff, most)
             for a, b in zip(stored(back), new, strict=True):
                 assert a.dtype == b.dtype
@@ -263,40 +265,40 @@ def test_stored_neighbours_are_those_that_are_found_anew(tmp_path, most):
 
 
 def test_neighbours_are_searched_once_for_each_cutoff(tmp_path, monkeypatch):
-    found = made(tmp_path, frames(4))
-    neighbors_of(found, 3.0)
+    data_set = prepared_set(tmp_path, frames(4))
+    neighbors_of(data_set, 3.0)
     monkeypatch.setattr(stored_neighbors, "find_pairs", lambda *arguments: pytest.fail("searched again"))
-    neighbors_of(found, 3.0)
+    neighbors_of(data_set, 3.0)
     for cutoff in (3.1, 3.0000001):
         with pytest.raises(pytest.fail.Exception):
-            neighbors_of(found, cutoff)
+            neighbors_of(data_set, cutoff)
     with pytest.raises(pytest.fail.Exception):
-        neighbors_of(found, 3.0, 5)
+        neighbors_of(data_set, 3.0, 5)
 
 
-def test_neighbours_too_many_for_the_disk_are_found_anew_each_time_and_that_is_said(tmp_path, monkeypatch, caplog):
-    found = made(tmp_path, frames(4))
+def test_neighbours_that_would_fill_the_disk_are_computed_on_access_with_a_warning(tmp_path, monkeypatch, caplog):
+    data_set = prepared_set(tmp_path, frames(4))
     monkeypatch.setattr(stored_neighbors.shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
     with caplog.at_level("WARNING"):
-        search = neighbors_of(found, 3.0)
-    assert "are found anew in every epoch; give data.workers" in caplog.text
-    assert not list(found.path.glob("neighbors-*"))
-    frame = found.frames[0]
+        search = neighbors_of(data_set, 3.0)
+    assert "so they are computed anew in every epoch; set data.workers" in caplog.text
+    assert not list(data_set.path.glob("neighbors-*"))
+    frame = data_set.frames[0]
     for a, b in zip(search(frame), neighbors(frame.positions, frame.cell, frame.pbc, 3.0), strict=True):
         assert (a == b).all()
 
 
-def test_the_size_of_the_neighbours_is_estimated_well_from_a_sample(tmp_path):
-    found = made(tmp_path, [crystal(number) for number in range(60)])
-    estimate = stored_neighbors.estimated_bytes(found, 7.0, None)
-    stored = neighbors_of(found, 7.0)
+def test_the_size_of_the_neighbours_is_estimated_within_10_percent(tmp_path):
+    data_set = prepared_set(tmp_path, [crystal(number) for number in range(60)])
+    estimate = stored_neighbors.estimated_bytes(data_set, 7.0, None)
+    stored = neighbors_of(data_set, 7.0)
     size = sum((stored.path / f"{name}.npy").stat().st_size for name in ("atoms", "images"))
     assert estimate == pytest.approx(size, rel=0.1)
 
 
-def test_damaged_neighbours_are_named_with_what_to_do(tmp_path):
-    found = made(tmp_path, frames(4))
-    path = neighbors_of(found, 3.0).path
+def test_damaged_neighbours_are_named_with_a_remedy(tmp_path):
+    data_set = prepared_set(tmp_path, frames(4))
+    path = neighbors_of(data_set, 3.0).path
     (path / "atoms.npy").write_bytes(b"")
     with pytest.raises(DataError, match=rf"atoms.npy is damaged .*; delete the folder {path}; it is made again"):
-        neighbors_of(found, 3.0)
+        neighbors_of(data_set, 3.0)

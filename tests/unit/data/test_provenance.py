@@ -1,4 +1,4 @@
-"""Which prepared set is that of a source: what is asked for, of which files, read in which way."""
+"""A prepared set belongs to a source: the options, the files and the readers."""
 
 from functools import partial
 from pathlib import Path
@@ -20,18 +20,18 @@ def mine(file: Path, where: Path, subset: Subset | None = None, limit: float = 5
     return prepare(where, file.stem, read, subset, limit, origin_of(read, subset, limit))
 
 
-def test_another_reader_file_subset_or_limit_is_another_set_and_the_same_is_the_same(tmp_path):
+def test_another_file_unit_or_limit_gives_another_set_and_the_same_ones_give_the_same(tmp_path):
     file = saved(tmp_path / "a.xyz", [*molecules(4), *isolated()])
 
-    def asked(path=file, limit=50.0, **arguments):
+    def origin(path=file, limit=50.0, **arguments):
         return origin_of(partial(read_file, str(path), "REF_energy", "REF_forces", **arguments), None, limit)
 
-    assert asked() == asked()
-    assert asked(units={"energy": "eV"}) != asked()
-    assert asked(limit=40.0) != asked()
-    assert asked(saved(tmp_path / "b.xyz", molecules(4))) != asked()
-    (found,) = asked()["files"].values()
-    assert found[0] == file.stat().st_size
+    assert origin() == origin()
+    assert origin(units={"energy": "eV"}) != origin()
+    assert origin(limit=40.0) != origin()
+    assert origin(saved(tmp_path / "b.xyz", molecules(4))) != origin()
+    (state,) = origin()["files"].values()
+    assert state[0] == file.stat().st_size
 
 
 def test_all_files_of_a_folder_or_pattern_count(tmp_path):
@@ -41,7 +41,7 @@ def test_all_files_of_a_folder_or_pattern_count(tmp_path):
         assert len(origin_of(partial(read_file, str(path)), None, 50.0)["files"]) == 2
 
 
-def test_a_source_that_changed_is_prepared_again_and_that_is_said(tmp_path, caplog):
+def test_a_changed_source_is_prepared_again_with_a_warning(tmp_path, caplog):
     file = saved(tmp_path / "a.xyz", molecules(4))
     read = partial(read_file, str(file), "REF_energy", "REF_forces")
 
@@ -55,54 +55,54 @@ def test_a_source_that_changed_is_prepared_again_and_that_is_said(tmp_path, capl
     with caplog.at_level("WARNING"):
         after = now()
     assert (len(before), len(after)) == (4, 6)
-    assert f"a.xyz changed since {before.path} was prepared; prepared again" in caplog.text
+    assert f"a.xyz changed since {before.path} was prepared; preparing again" in caplog.text
 
 
-def test_a_reader_that_was_mended_prepares_again_and_that_is_said(tmp_path, monkeypatch, caplog):
+def test_a_new_version_of_the_readers_prepares_again_with_a_warning(tmp_path, monkeypatch, caplog):
     file = saved(tmp_path / "a.xyz", molecules(4))
     before = mine(file, tmp_path / "sets")
     monkeypatch.setattr(provenance, "READERS", provenance.READERS + 1)
     with caplog.at_level("WARNING"):
         assert mine(file, tmp_path / "sets").path != before.path
-    assert f"jointkd's way to read them changed since {before.path} was prepared; prepared again" in caplog.text
+    assert f"jointkd's readers changed since {before.path} was prepared; preparing again" in caplog.text
 
 
-def test_a_set_that_is_named_is_taken_without_its_files_wherever_they_were(tmp_path):
+def test_a_set_that_is_named_is_used_without_its_source_files(tmp_path):
     file = saved(tmp_path / "a.xyz", molecules(4))
-    found = mine(file, tmp_path / "sets")
+    data_set = mine(file, tmp_path / "sets")
     file.unlink()
-    assert mine(Path("elsewhere/a.xyz"), found.path).path == found.path
+    assert mine(Path("elsewhere/a.xyz"), data_set.path).path == data_set.path
 
 
 @pytest.mark.parametrize(
-    ("different", "said"),
+    ("different", "message"),
     [
-        ({"file": Path("b.xyz")}, r"made with data.path=a.xyz, and asked for is data.path=b.xyz"),
-        ({"energy_key": None}, r"made with data.energy_key=REF_energy, and asked for is data.energy_key=null"),
-        ({"limit": 5.0}, r"made with data.max_force=50.0, and asked for is data.max_force=5.0"),
-        ({"subset": Subset(min_atoms=4)}, r"data.subset.min_atoms=null, and asked for is data.subset.min_atoms=4"),
+        ({"file": Path("b.xyz")}, r"made with data.path=a.xyz, but the options are data.path=b.xyz"),
+        ({"energy_key": None}, r"made with data.energy_key=REF_energy, but the options are data.energy_key=null"),
+        ({"limit": 5.0}, r"made with data.max_force=50.0, but the options are data.max_force=5.0"),
+        ({"subset": Subset(min_atoms=4)}, r"data.subset.min_atoms=null, but the options are data.subset.min_atoms=4"),
         (
             {"forces_key": None, "energy_key": "E"},
-            r"asked for is data.energy_key=E data.forces_key=null; give the options that it was made with",
+            r"but the options are data.energy_key=E data.forces_key=null; give the options that it was made with",
         ),
     ],
 )
-def test_a_set_that_was_made_with_other_options_is_refused_with_those(tmp_path, different, said):
+def test_a_set_that_was_made_with_other_options_is_refused(tmp_path, different, message):
     file = saved(tmp_path / "a.xyz", molecules(4))
-    found = mine(file, tmp_path / "sets", Subset())
-    with pytest.raises(ConfigError, match=rf"data.prepared={found.path} was .*{said}"):
-        mine(**{"file": file, "where": found.path, "subset": Subset(), **different})
+    data_set = mine(file, tmp_path / "sets", Subset())
+    with pytest.raises(ConfigError, match=rf"data.prepared={data_set.path} was .*{message}"):
+        mine(**{"file": file, "where": data_set.path, "subset": Subset(), **different})
 
 
-def test_a_set_of_a_file_that_is_here_and_another_is_refused(tmp_path):
-    found = mine(saved(tmp_path / "a.xyz", molecules(4)), tmp_path / "sets")
+def test_a_set_of_a_file_that_has_another_size_now_is_refused(tmp_path):
+    data_set = mine(saved(tmp_path / "a.xyz", molecules(4)), tmp_path / "sets")
     other = tmp_path / "other"
     other.mkdir()
-    with pytest.raises(ConfigError, match=r"made with bytes of a.xyz=\d+, and asked for is bytes of a.xyz=\d+"):
-        mine(saved(other / "a.xyz", molecules(6)), found.path)
+    with pytest.raises(ConfigError, match=r"made with bytes of a.xyz=\d+, but the options are bytes of a.xyz=\d+"):
+        mine(saved(other / "a.xyz", molecules(6)), data_set.path)
 
 
-def test_a_published_set_may_come_from_elsewhere_but_not_be_read_in_another_way(tmp_path):
+def test_a_published_set_may_come_from_a_mirror_but_not_from_another_reader_or_file(tmp_path):
     def published(reader, source, file):
         return origin_of(partial(reader, {"train": {"name": file, "url": source}}, source), None, 50.0)
 
@@ -112,18 +112,18 @@ def test_a_published_set_may_come_from_elsewhere_but_not_be_read_in_another_way(
     def other(files, source):
         raise AssertionError
 
-    made = published(read, None, "train.tar.gz")
-    provenance.check_agrees(tmp_path, made, published(read, "mirror", "train.tar.gz"))
-    with pytest.raises(ConfigError, match=r"data.files.train.name=train.tar.gz, and asked for is .*=old.tar.gz"):
-        provenance.check_agrees(tmp_path, made, published(read, None, "old.tar.gz"))
-    with pytest.raises(ConfigError, match=r"reader=.*\.read, and asked for is reader=.*\.other"):
-        provenance.check_agrees(tmp_path, made, published(other, None, "train.tar.gz"))
+    recorded = published(read, None, "train.tar.gz")
+    provenance.check_matches(tmp_path, recorded, published(read, "mirror", "train.tar.gz"))
+    with pytest.raises(ConfigError, match=r"data.files.train.name=train.tar.gz, but the options are .*=old.tar.gz"):
+        provenance.check_matches(tmp_path, recorded, published(read, None, "old.tar.gz"))
+    with pytest.raises(ConfigError, match=r"reader=.*\.read, but the options are reader=.*\.other"):
+        provenance.check_matches(tmp_path, recorded, published(other, None, "train.tar.gz"))
 
 
-def test_a_set_by_other_readers_is_taken_where_it_is_named_and_that_is_said(tmp_path, monkeypatch, caplog):
+def test_a_set_of_other_readers_is_used_if_it_is_named_with_a_warning(tmp_path, monkeypatch, caplog):
     file = saved(tmp_path / "a.xyz", molecules(4))
-    found = mine(file, tmp_path / "sets")
+    data_set = mine(file, tmp_path / "sets")
     monkeypatch.setattr(provenance, "READERS", provenance.READERS + 1)
     with caplog.at_level("WARNING"):
-        assert mine(file, found.path).path == found.path
+        assert mine(file, data_set.path).path == data_set.path
     assert "was made by another version of jointkd's readers" in caplog.text

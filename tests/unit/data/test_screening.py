@@ -1,4 +1,4 @@
-"""What is not fit to learn from is set aside, counted and written down; wrong units are noticed."""
+"""Structures that are unfit for training are quarantined and counted; wrong units of length are refused."""
 
 from dataclasses import replace
 
@@ -23,9 +23,10 @@ def spoilt(**changes) -> Frame:
 
 
 def forces(value: float) -> np.ndarray:
-    found = np.zeros((3, 3))
-    found[1, 2] = value
-    return found
+    """Forces of three atoms with one component that is not zero."""
+    components = np.zeros((3, 3))
+    components[1, 2] = value
+    return components
 
 
 def water(x: float) -> np.ndarray:
@@ -45,7 +46,7 @@ def water(x: float) -> np.ndarray:
         (replace(frames(1)[0], split="test"), "the same structure occurs twice, as no split and as test"),
     ],
 )
-def test_a_bad_frame_is_set_aside_with_its_reason(tmp_path, bad, reason):
+def test_a_bad_frame_is_quarantined_with_its_reason(tmp_path, bad, reason):
     good = frames(8)
     sound, rejected = screened([*good, bad])
     assert sound == good
@@ -57,30 +58,30 @@ def test_a_bad_frame_is_set_aside_with_its_reason(tmp_path, bad, reason):
     np.testing.assert_array_equal(written.numbers, bad.numbers)
 
 
-def test_nothing_is_written_where_nothing_is_set_aside(tmp_path):
+def test_no_file_is_written_if_no_frame_is_rejected(tmp_path):
     sound, rejected = screened(frames(5))
     assert len(sound) == 5
     quarantine(rejected, tmp_path / "quarantine.xyz")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_of_which_half_is_unusable_is_refused():
+def test_a_file_is_refused_if_half_of_its_structures_are_unusable():
     good = frames(4)
     bad = [replace(frame, forces=frame.forces + 99) for frame in frames(4, seed=1)]
     assert len(screened([*good, *bad[:3]])[0]) == 4
-    with pytest.raises(DataError, match=r"4 of 8 structures are not usable, 4 because a force is larger"):
+    with pytest.raises(DataError, match=r"4 of 8 structures are unusable, 4 because a force is larger"):
         screened([*good, *bad])
 
 
 @pytest.mark.parametrize("scale", [0.1, 1 / 0.529177, 0.529177])
-def test_molecules_in_another_unit_of_length_are_noticed(scale):
+def test_molecules_in_a_wrong_unit_of_length_are_refused(scale):
     wrong = [replace(frame, positions=frame.positions * scale) for frame in frames(9)]
     with pytest.raises(DataError, match=r"frame 0 and others are .* set data.units.length"):
         screened(wrong)
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 1 / 0.529177])
-def test_crystals_in_another_unit_of_length_are_noticed(scale):
+def test_crystals_in_a_wrong_unit_of_length_are_refused(scale):
     crystals = [bulk("Cu"), bulk("Si"), bulk("NaCl", "rocksalt", a=5.64), bulk("Fe")]
     wrong = [
         Frame(atoms.numbers.astype(int), atoms.positions * scale, atoms.cell.array * scale, atoms.pbc, source="frame 0")
@@ -93,7 +94,7 @@ def test_crystals_in_another_unit_of_length_are_noticed(scale):
             screened(wrong)
 
 
-def test_atoms_that_bind_nothing_are_no_reason_to_refuse_a_file():
+def test_noble_gases_and_isolated_atoms_pass():
     argon = bulk("Ar", "fcc", a=5.26)
     crystal = Frame(argon.numbers.astype(int), argon.positions, argon.cell.array, argon.pbc)
     alone = Frame(np.array([1]), np.zeros((1, 3)))

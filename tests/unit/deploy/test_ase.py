@@ -24,15 +24,15 @@ PAINN = {"_target_": "jointkd.students.painn.PaiNN", "width": 8, "layers": 2, "r
 GEMNET = {"_target_": "jointkd.students.gemnet.GemNet", "width": 8, "blocks": 1, "cutoff": 4.0}
 
 
-class Own(PaiNN):
-    """A user's student."""
+class UsersPaiNN(PaiNN):
+    """A student of the user's own class."""
 
 
-def made(folder: Path, config: dict[str, Any], references: dict[int, float] = FREE) -> Path:
+def student_file(folder: Path, config: dict[str, Any], references: dict[int, float] = FREE) -> Path:
     """A student's file with seeded random weights in float64."""
     torch.manual_seed(3)
     student = build(config, torch.float64)
-    for parameter in student.parameters():  # output layers begin at zero
+    for parameter in student.parameters():  # output layers are initialised to zero
         torch.nn.init.normal_(parameter, std=0.3)
     file = folder / "student.safetensors"
     save_student(file, SavedStudent(config, student.state_dict(), references, {}))
@@ -43,10 +43,10 @@ CONSERVATIVE = [{**PAINN, "conservative": True}, {**GEMNET, "conservative": True
 
 
 @pytest.mark.parametrize("config", CONSERVATIVE, ids=["painn", "gemnet"])
-def test_forces_and_stress_are_those_of_finite_differences(tmp_path, config):
+def test_forces_and_stress_equal_finite_differences(tmp_path, config):
     crystal = Atoms("SrTiO3", scaled_positions=PEROVSKITE, cell=3.9 * np.eye(3) + 0.1 * np.array(TRICLINIC), pbc=True)
     crystal.rattle(0.1, seed=1)
-    crystal.calc = JointKD(made(tmp_path, config), dtype="float64")
+    crystal.calc = JointKD(student_file(tmp_path, config), dtype="float64")
     forces, stress = crystal.get_forces(), crystal.get_stress(voigt=False)
     assert np.abs(forces).max() > 0.01
     assert np.abs(stress).max() > 1e-4
@@ -55,8 +55,8 @@ def test_forces_and_stress_are_those_of_finite_differences(tmp_path, config):
     np.testing.assert_allclose(stress, numerical, atol=1e-5 * np.abs(stress).max())
 
 
-def test_energies_are_those_of_training_on_top_of_the_references(tmp_path):
-    file = made(tmp_path, PAINN)
+def test_total_energies_are_predictions_plus_reference_energies(tmp_path):
+    file = student_file(tmp_path, PAINN)
     atoms = ETHANOL.copy()
     atoms.calc = JointKD(tmp_path, dtype="float64")  # a run's folder, which holds the file
     batch = batch_of(ETHANOL)
@@ -70,9 +70,9 @@ def test_energies_are_those_of_training_on_top_of_the_references(tmp_path):
     assert atoms.get_potential_energy() == pytest.approx(energy, rel=1e-6)
 
 
-def test_results_follow_the_atoms(tmp_path):
+def test_results_are_recomputed_for_changed_atoms(tmp_path):
     atoms = bulk("NaCl", "rocksalt", a=5.6)
-    atoms.calc = JointKD(made(tmp_path, CONSERVATIVE[0]))
+    atoms.calc = JointKD(student_file(tmp_path, CONSERVATIVE[0]))
     first = atoms.get_potential_energy()
     atoms.set_cell(atoms.cell * 1.02, scale_atoms=True)
     second = atoms.get_potential_energy()
@@ -82,7 +82,7 @@ def test_results_follow_the_atoms(tmp_path):
 
 def test_a_conservative_student_conserves_energy(tmp_path):
     atoms = ETHANOL.copy()
-    atoms.calc = JointKD(made(tmp_path, CONSERVATIVE[0]), dtype="float64")
+    atoms.calc = JointKD(student_file(tmp_path, CONSERVATIVE[0]), dtype="float64")
     dynamics = VelocityVerlet(atoms, timestep=0.2 * units.fs)
     before = atoms.get_total_energy()
     dynamics.run(50)
@@ -92,32 +92,32 @@ def test_a_conservative_student_conserves_energy(tmp_path):
 
 def test_a_student_with_a_force_head_has_no_stress(tmp_path):
     atoms = bulk("NaCl", "rocksalt", a=5.6)
-    atoms.calc = JointKD(made(tmp_path, PAINN))
+    atoms.calc = JointKD(student_file(tmp_path, PAINN))
     with pytest.raises(PropertyNotImplementedError):
         atoms.get_stress()
 
 
-def test_an_element_that_the_student_was_not_trained_on_is_refused(tmp_path):
+def test_an_element_on_which_the_student_was_not_trained_is_refused(tmp_path):
     atoms = Atoms("SiH4", np.eye(5, 3))
-    atoms.calc = JointKD(made(tmp_path, PAINN, {1: -13.0}))
-    with pytest.raises(DataError, match="the student was not trained on Si; it knows H"):
+    atoms.calc = JointKD(student_file(tmp_path, PAINN, {1: -13.0}))
+    with pytest.raises(DataError, match="the student was not trained on Si; give structures of H only"):
         atoms.get_potential_energy()
 
 
-def test_energies_of_a_file_without_references_count_from_zero(tmp_path):
+def test_without_reference_energies_the_total_is_the_sum_of_the_predictions(tmp_path):
     atoms = ETHANOL.copy()
-    atoms.calc = JointKD(made(tmp_path, PAINN, {}), dtype="float64")
+    atoms.calc = JointKD(student_file(tmp_path, PAINN, {}), dtype="float64")
     assert atoms.get_potential_energy() == pytest.approx(atoms.get_potential_energies().sum())
 
 
-def test_a_precision_that_is_none_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="dtype=float16 is not a precision of students"):
-        JointKD(made(tmp_path, PAINN), dtype="float16")
+def test_an_unknown_precision_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="dtype=float16 is not known; choose float32 or float64"):
+        JointKD(student_file(tmp_path, PAINN), dtype="float16")
 
 
-def test_a_students_own_class_is_found_by_its_import_path(tmp_path):
-    file = made(tmp_path, {**PAINN, "_target_": f"{__name__}.Own"})
-    assert isinstance(JointKD(file).student, Own)
+def test_a_students_class_is_imported_by_its_path(tmp_path):
+    file = student_file(tmp_path, {**PAINN, "_target_": f"{__name__}.UsersPaiNN"})
+    assert isinstance(JointKD(file).student, UsersPaiNN)
     save_student(file, SavedStudent({"_target_": "nowhere.Own"}, {"a": torch.ones(1)}, {}, {}))
     with pytest.raises(DataError, match=r"the student nowhere\.Own is not here .*; put its module on PYTHONPATH"):
         JointKD(file)

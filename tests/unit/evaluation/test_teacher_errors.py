@@ -1,4 +1,4 @@
-"""How far a teacher is from the reference."""
+"""Errors of a teacher against the reference data."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from jointkd.evaluation.teacher_errors import teacher_errors
 from tests.toy import FREE, toy_data
 
 
-def test_errors_are_means_of_what_students_are_given(tmp_path):
+def test_errors_are_means_over_the_targets_of_the_student(tmp_path):
     data = toy_data(tmp_path)
     alignment, store = data.teacher["train"].alignment, data.teacher["train"].store
     forces, energies = [], []
@@ -24,14 +24,14 @@ def test_errors_are_means_of_what_students_are_given(tmp_path):
 
 
 @pytest.mark.parametrize(("split", "remedy"), [("val", "label.validation=true"), ("test", "jointkd.label")])
-def test_structures_without_labels_are_refused_with_the_remedy(tmp_path, split, remedy):
+def test_structures_without_labels_are_refused_with_a_remedy(tmp_path, split, remedy):
     data = toy_data(tmp_path)
     data.frames[split] = [type(f)(f.numbers, f.positions + 1e-3, forces=f.forces) for f in data.frames[split]]
     with pytest.raises(LabelMismatch, match=rf"6 of 6 structures of the {split} split .*{remedy}"):
         teacher_errors(data, split)
 
 
-def test_a_split_of_which_nothing_could_be_labelled_is_refused(tmp_path):
+def test_a_split_without_any_usable_label_is_refused(tmp_path):
     data = toy_data(tmp_path)
     data.teacher["train"].store._failed.update({frame.key: "no" for frame in data.frames["val"]})
     with pytest.raises(LabelMismatch, match="toy could label no structure of the val split"):

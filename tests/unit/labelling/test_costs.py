@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from jointkd.labelling.costs import label_bytes, labelling_time, power_law, rounding, volume
+from jointkd.labelling.costs import label_bytes, labelling_time, power_law, rounding
+from jointkd.labelling.formats import format_bytes
 from jointkd.labels.records import Spread, TeacherLabels
 from jointkd.labels.store import LabelStore
 from jointkd.structures.frame import Frame
@@ -82,7 +83,7 @@ def test_bytes_are_those_of_the_files_within_a_tenth(tmp_path, dtype, rows, spre
 
 
 def test_bytes_are_said_in_units_that_suit_them():
-    assert [volume(size) for size in (906_000, 99_900_000, 2_500_000_000)] == ["0.906 MB", "99.9 MB", "2.5 GB"]
+    assert [format_bytes(size) for size in (906_000, 99_900_000, 2_500_000_000)] == ["0.906 MB", "99.9 MB", "2.5 GB"]
 
 
 def test_what_single_precision_takes_is_measured_and_said(tiny_mace):

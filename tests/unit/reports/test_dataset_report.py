@@ -1,4 +1,4 @@
-"""A report says what a data set is, and names what looks like a mistake."""
+"""The report describes a data set, and names the entries that look like mistakes."""
 
 from dataclasses import replace
 from functools import partial
@@ -8,14 +8,15 @@ import pytest
 from ase.build import bulk
 
 from jointkd.data.stored_neighbors import computed
-from jointkd.reports.dataset import look, report, text
+from jointkd.reports.dataset import lines, write_report
+from jointkd.reports.dataset_findings import analyse
 from jointkd.structures.frame import Frame
 from tests.files import frames
 from tests.structures import rattled
 
 
 def numbered(count: int, seed: int = 0) -> list[Frame]:
-    """Molecules whose forces sum to zero, as they should."""
+    """Molecules with forces that sum to zero."""
     return [
         replace(frame, forces=frame.forces - frame.forces.mean(0), source=f"frame {number}")
         for number, frame in enumerate(frames(count, seed))
@@ -26,42 +27,39 @@ def divided(some: list[Frame]) -> dict[str, list[Frame]]:
     return {"train": some[:-6], "val": some[-6:-3], "test": some[-3:]}
 
 
-def findings(some: list[Frame]):
-    return look("mine", divided(some), partial(computed, cutoff=4.0, max_neighbors=None), 4.0)
+def text_of(some: list[Frame]) -> str:
+    """The text of the report."""
+    return "\n".join(lines(analyse("mine", divided(some), partial(computed, cutoff=4.0, max_neighbors=None), 4.0)))
 
 
-def said(some: list[Frame]) -> str:
-    return "\n".join(text(findings(some)))
+def test_structures_atoms_elements_and_groups_are_counted():
+    text = text_of(numbered(30))
+    assert "mine: 30 structures, 140 atoms" in text
+    assert "24 train, 3 val, 3 test" in text
+    assert "3 to 6, median 5 per structure" in text
+    assert "H 71.4 % (in 30), C 14.3 % (in 20), O 14.3 % (in 20)" in text
+    assert "3; 100 % of those of val also in train, 100 % of those of test also in train" in text
+    assert "nearest atoms     C–H 0." in text
+    assert "suspicious        nothing" in text
 
 
-def test_what_there_is_is_counted():
-    lines = said(numbered(30))
-    assert "mine: 30 structures, 140 atoms" in lines
-    assert "24 train, 3 val, 3 test" in lines
-    assert "3 to 6, median 5 per structure" in lines
-    assert "H 71.4 % (in 30), C 14.3 % (in 20), O 14.3 % (in 20)" in lines
-    assert "3; 100 % of those of val also in train, 100 % of those of test also in train" in lines
-    assert "nearest atoms     C–H 0." in lines
-    assert "suspicious        nothing" in lines
-
-
-def test_numbers_are_right_for_a_structure_that_is_known():
+def test_neighbours_are_right_for_a_known_crystal():
     crystal = bulk("Cu", "fcc", a=3.6, cubic=True)
     frame = Frame(crystal.numbers.astype(int), crystal.positions, crystal.cell.array, crystal.pbc)
-    found = look(
+    findings = analyse(
         "copper", {"train": [frame], "val": [], "test": []}, partial(computed, cutoff=3.0, max_neighbors=None), 3.0
     )
-    assert found.neighbors.tolist() == [12] * 4
-    np.testing.assert_allclose(found.nearest["Cu–Cu"], 3.6 / np.sqrt(2))
+    assert findings.neighbors.tolist() == [12] * 4
+    np.testing.assert_allclose(findings.nearest["Cu–Cu"], 3.6 / np.sqrt(2))
 
 
-def test_data_without_labels_have_a_report_too(tmp_path):
+def test_data_without_labels_have_a_report(tmp_path):
     some = [Frame(frame.numbers, frame.positions) for frame in numbered(12)]
-    report("mine", divided(some), partial(computed, cutoff=4.0, max_neighbors=None), 4.0, tmp_path)
+    write_report("mine", divided(some), partial(computed, cutoff=4.0, max_neighbors=None), 4.0, tmp_path)
     written = (tmp_path / "report.txt").read_text()
     assert "energies          none" in written
     assert "forces            none" in written
-    assert "none are named (data.group_key)" in written
+    assert "none (data.group_key is not set)" in written
     assert (tmp_path / "report.png").stat().st_size > 10_000
 
 
@@ -73,7 +71,7 @@ def spoilt(some: list[Frame], number: int, **changes) -> list[Frame]:
     return [*some[:number], replace(some[number], **changes), *some[number + 1 :]]
 
 
-def turned(frame: Frame) -> Frame:
+def rotated(frame: Frame) -> Frame:
     return replace(frame, positions=frame.positions[:, [1, 2, 0]], forces=frame.forces[:, [1, 2, 0]], source="the copy")
 
 
@@ -88,25 +86,25 @@ SOME = numbered(60)
         ([replace(frame, energy=-7.0) for frame in SOME], "all structures have the same energy, -7.0 eV"),
         (spoilt(SOME, 4, energy=SOME[4].energy + 90), "far from that of all others in 1 structures (frame 4)"),
         (spoilt(SOME, 5, forces=0 * SOME[5].forces), "all forces are zero in 1 structures (frame 5)"),
-        (spoilt(SOME, 6, forces=99 * SOME[6].forces), "20 times as large as is usual in 1 structures (frame 6)"),
+        (spoilt(SOME, 6, forces=99 * SOME[6].forces), "20 times as large as usual in 1 structures (frame 6)"),
         (spoilt(SOME, 7, forces=SOME[7].forces + 0.1), "forces do not sum to zero in 1 structures (frame 7)"),
         (
-            [*SOME, turned(SOME[0])],
-            "1 energies occur more than once for the same formula, 1 of them in more than one split: copies that were "
-            "turned, shifted or renumbered? (such as frame 0 and the copy)",
+            [*SOME, rotated(SOME[0])],
+            "1 energies occur more than once for the same formula, 1 of them in more than one split: rotated, "
+            "shifted or renumbered copies? (such as frame 0 and the copy)",
         ),
         (spoilt(SOME, 8, positions=SOME[8].positions * 9), "atoms have no neighbour within the cutoff"),
     ],
 )
-def test_what_looks_like_a_mistake_is_named(some, line):
-    assert line in said(some)
+def test_a_likely_mistake_is_named(some, line):
+    assert line in text_of(some)
 
 
-def test_crystals_and_many_elements_are_drawn(tmp_path):
+def test_crystals_and_many_elements_are_plotted(tmp_path):
     some = []
     for number in range(40):
         atoms = rattled(bulk("NaCl", "rocksalt", a=5.6), number)
         atoms.numbers[0] = 20 + number
         some.append(Frame(atoms.numbers.astype(int), atoms.positions, atoms.cell.array, atoms.pbc, energy=number * 0.1))
-    report("salts", divided(some), partial(computed, cutoff=5.0, max_neighbors=None), 5.0, tmp_path)
+    write_report("salts", divided(some), partial(computed, cutoff=5.0, max_neighbors=None), 5.0, tmp_path)
     assert (tmp_path / "report.png").stat().st_size > 10_000

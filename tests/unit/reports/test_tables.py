@@ -1,4 +1,4 @@
-"""Many runs side by side, as the paper's tables and figures put them."""
+"""Tables and plots of many runs, as in the paper."""
 
 import csv
 import json
@@ -6,17 +6,16 @@ from pathlib import Path
 
 import matplotlib.image
 import pytest
-from omegaconf import OmegaConf
 
 from jointkd.errors import DataError
 from jointkd.reports.runs import read_runs
-from jointkd.reports.tables import report, summarise, table
+from jointkd.reports.tables import summarise, table, write_comparison
 
 PAPER = {"energy": 5, "forces": 100, "atomic_energy": 20, "hessian": 400}
 
 
 def run(folder: Path, method: str, energy: float, force: float = 10.0, **different) -> None:
-    """A finished run; `curve`: its validation energy errors by epoch; `config`: its effective options."""
+    """Write a finished run. `curve`: its validation energy errors by epoch; `config`: its effective options."""
     folder.mkdir(parents=True)
     seed = different.get("seed", 0)
     (folder / "config.yaml").write_text(json.dumps({"seed": seed, "name": str(seed), **different.pop("config", {})}))
@@ -45,17 +44,18 @@ def run(folder: Path, method: str, energy: float, force: float = 10.0, **differe
 
 
 def reported(folder: Path) -> str:
-    report(OmegaConf.create({"runs": str(folder)}))
+    """The tables of the runs below a folder."""
+    write_comparison(folder)
     return (folder / "table.md").read_text()
 
 
 def cells(text: str) -> list[list[str]]:
-    """The first table of a report, without its rule."""
+    """The cells of the first table, without the line below its head."""
     lines = text.split("\n\n")[0].splitlines()
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in (lines[0], *lines[2:])]
 
 
-def test_methods_are_averaged_over_seeds_and_stand_in_their_usual_order(tmp_path):
+def test_methods_are_averaged_over_seeds_and_listed_in_the_order_of_the_paper(tmp_path):
     for seed, energy in enumerate([1.0, 2.0, 3.0]):
         run(tmp_path / f"j{seed}", "joint", energy, seed=seed)
         run(tmp_path / f"n{seed}", "none", 2 * energy, seed=seed)
@@ -68,7 +68,7 @@ def test_methods_are_averaged_over_seeds_and_stand_in_their_usual_order(tmp_path
     assert "| joint | 2 ± 1 | 10 ± 0 |" in table(runs, summary)
 
 
-def test_one_seed_has_no_spread(tmp_path):
+def test_one_seed_has_no_standard_deviation_in_the_table(tmp_path):
     run(tmp_path / "a", "joint", 2.0)
     assert cells(reported(tmp_path)) == [
         ["method", "Energy MAE, meV/atom", "Force MAE, meV/Å"],
@@ -76,14 +76,14 @@ def test_one_seed_has_no_spread(tmp_path):
     ]
 
 
-def test_the_table_is_grouped_by_data_and_student_with_the_change_against_hessian_as_in_the_paper(tmp_path):
+def test_the_table_is_grouped_and_compared_with_hessian_runs_as_in_the_paper(tmp_path):
     energies = {"none": 3.3, "hessian": 3.3, "joint": 1.2}
     for data, factor in (("solvated_aa", 1), ("monomers", 2)):
         for method, energy in energies.items():
             for student in ("painn", "gemnet_dt"):
-                own = {"energy_mae_meV_per_atom": 1.3 * factor, "force_mae_meV_per_A": 19.4}
+                errors = {"energy_mae_meV_per_atom": 1.3 * factor, "force_mae_meV_per_A": 19.4}
                 force = {"none": 50.1, "hessian": 18.6, "joint": 18.5}[method]
-                setting = {"data": data, "student": student, "teacher_test": own}
+                setting = {"data": data, "student": student, "teacher_test": errors}
                 run(tmp_path / data / student / method, method, factor * energy, force, **setting)
     rows = cells(reported(tmp_path))
     assert rows[0][:3] == ["data", "student", "method"]
@@ -97,7 +97,7 @@ def test_the_table_is_grouped_by_data_and_student_with_the_change_against_hessia
     assert [row[1].split()[0] for row in rows[9:]] == ["gemnet_dt"] * 3 + ["painn"] * 3
 
 
-def test_a_weight_that_was_swept_is_a_column_and_is_drawn(tmp_path):
+def test_a_swept_weight_has_a_column_and_a_plot(tmp_path):
     for weight, energy in ((100, 0.9), (0, 1.5), (20, 0.8)):
         run(tmp_path / str(weight), "joint", energy, weights={**PAPER, "atomic_energy": weight})
     rows = cells(reported(tmp_path))
@@ -107,17 +107,17 @@ def test_a_weight_that_was_swept_is_a_column_and_is_drawn(tmp_path):
         ["joint", "20", "0.8"],
         ["joint", "100", "0.9"],
     ]
-    assert picture(tmp_path / "comparison.png")
+    assert is_plotted(tmp_path / "comparison.png")
 
 
-def test_weights_that_differ_with_the_method_or_the_data_are_no_sweep(tmp_path):
+def test_weights_that_differ_with_the_method_or_the_data_have_no_column(tmp_path):
     run(tmp_path / "a", "hessian", 2.0, weights={"energy": 5, "hessian": 400})
     run(tmp_path / "b", "joint", 1.0)
     run(tmp_path / "c", "joint", 1.0, data="pm3m", weights={**PAPER, "hessian": 200})
     assert cells(reported(tmp_path))[0][:2] == ["data", "method"]
 
 
-def test_widths_are_shown_with_the_sizes_they_make(tmp_path):
+def test_widths_are_shown_with_the_numbers_of_parameters(tmp_path):
     for width in (32, 64):
         for method in ("hessian", "joint"):
             run(tmp_path / f"{width}{method}", method, 64 / width, width=width, parameters=170 * width**2)
@@ -127,10 +127,10 @@ def test_widths_are_shown_with_the_sizes_they_make(tmp_path):
         ["hessian", "32 (0.17M)", "2"],
         ["joint", "32 (0.17M)", "2 (+0.0%)"],
     ]
-    assert picture(tmp_path / "comparison.png")
+    assert is_plotted(tmp_path / "comparison.png")
 
 
-def test_epochs_to_match_are_those_when_each_first_had_what_hessian_ended_with(tmp_path):
+def test_epochs_to_match_are_counted_to_the_final_error_of_the_hessian_run(tmp_path):
     run(tmp_path / "h", "hessian", 2.0, curve=[9, 4, 3, 2, 3])
     run(tmp_path / "j", "joint", 1.0, curve=[5, 3, 2, 1, 1])
     run(tmp_path / "h1", "hessian", 2.0, seed=1, curve=[9, 4, 3, 2, 1])
@@ -138,16 +138,16 @@ def test_epochs_to_match_are_those_when_each_first_had_what_hessian_ended_with(t
     (row,) = summarise(read_runs(tmp_path))["epochs"]
     assert (row["hessian"], row["joint"]) == (4, 3.5)
     assert "| demo | painn | 64 | 4 | 3.5 |" in reported(tmp_path)
-    assert picture(tmp_path / "epochs.png")
+    assert is_plotted(tmp_path / "epochs.png")
 
 
-def test_a_joint_run_that_does_not_get_there_is_said(tmp_path):
+def test_a_joint_run_that_does_not_reach_the_error_is_marked(tmp_path):
     run(tmp_path / "h", "hessian", 2.0, curve=[9, 4, 3])
     run(tmp_path / "j", "joint", 1.0, curve=[5, 4, 4])
     assert "| demo | painn | 64 | 3 | not reached |" in reported(tmp_path)
 
 
-def test_the_curve_of_a_run_that_went_on_is_that_of_all_its_parts(tmp_path):
+def test_the_curve_of_a_resumed_run_contains_all_its_parts(tmp_path):
     run(tmp_path / "h", "hessian", 2.0, curve=[9, 4, 3, 2, 2])
     run(tmp_path / "j", "joint", 1.0, curve=[9, 9, 2])
     metrics = tmp_path / "j" / "metrics" / "metrics.csv"
@@ -157,16 +157,16 @@ def test_the_curve_of_a_run_that_went_on_is_that_of_all_its_parts(tmp_path):
     assert row["joint"] == 4
 
 
-def test_runs_of_the_same_seed_that_the_report_cannot_tell_apart_are_said(tmp_path, caplog):
+def test_runs_with_the_same_seed_and_options_are_averaged_with_a_warning(tmp_path, caplog):
     for rows in (1, 4):
         run(tmp_path / f"again{rows}", "hessian", 10.0)
     with caplog.at_level("WARNING"):
         read_runs(tmp_path)
-    assert "runs of the same seed are averaged" in caplog.text
+    assert "runs with the same seed and the same options are averaged" in caplog.text
     assert str(tmp_path / "again4") in caplog.text
 
 
-def test_runs_that_differ_in_any_option_are_rows_of_their_own_which_name_it(tmp_path):
+def test_runs_that_differ_in_an_option_have_separate_rows_with_its_value(tmp_path):
     for rows in (1, 4):
         for seed in (0, 1):
             for method, energy in (("hessian", 4.0), ("joint", 2.0)):
@@ -180,10 +180,10 @@ def test_runs_that_differ_in_any_option_are_rows_of_their_own_which_name_it(tmp_
         ["joint", "hessian.rows=1", "2 ± 0 (-50.0%)"],
         ["joint", "hessian.rows=4", "0.5 ± 0 (-50.0%)"],
     ]
-    assert picture(tmp_path / "comparison.png")
+    assert is_plotted(tmp_path / "comparison.png")
 
 
-def test_a_joint_run_is_compared_with_a_hessian_run_of_the_same_options_or_none(tmp_path):
+def test_a_joint_run_is_compared_only_with_a_hessian_run_of_the_same_options(tmp_path):
     run(tmp_path / "h", "hessian", 4.0, config={"student": {"cutoff": 5.0}})
     for cutoff in (5.0, 6.0):
         run(tmp_path / f"j{cutoff}", "joint", 2.0, config={"student": {"cutoff": cutoff}})
@@ -194,13 +194,13 @@ def test_a_joint_run_is_compared_with_a_hessian_run_of_the_same_options_or_none(
     ]
 
 
-def test_an_option_that_some_runs_have_and_others_lack_tells_them_apart(tmp_path):
+def test_an_option_that_only_some_runs_have_separates_them(tmp_path):
     run(tmp_path / "a", "joint", 1.0)
     run(tmp_path / "b", "joint", 2.0, config={"callbacks": {"halving": {"_target_": "a.B", "every": 20}}})
     assert list(summarise(read_runs(tmp_path))["methods"]) == ["joint", "joint callbacks.halving.every=20"]
 
 
-def test_options_that_differ_with_the_method_or_the_data_and_places_of_files_tell_nothing_apart(tmp_path):
+def test_options_that_differ_with_method_or_data_and_folders_of_files_separate_no_runs(tmp_path):
     run(tmp_path / "h", "hessian", 2.0, config={"optimizer": {"lr": 1}, "data": {"path": "a/x.xyz"}})
     run(
         tmp_path / "h1",
@@ -209,8 +209,8 @@ def test_options_that_differ_with_the_method_or_the_data_and_places_of_files_tel
         seed=1,
         config={"optimizer": {"lr": 1}, "data": {"path": "x.xyz"}, "weights": {"atomic_energy": 1}},
     )
-    for seed, place in enumerate("ab"):
-        config = {"optimizer": {"lr": 2}, "data": {"path": f"{place}/x.xyz", "prepared": place, "seed": seed}}
+    for seed, folder in enumerate("ab"):
+        config = {"optimizer": {"lr": 2}, "data": {"path": f"{folder}/x.xyz", "prepared": folder, "seed": seed}}
         run(tmp_path / f"j{seed}", "joint", 1.0, seed=seed, config=config)
     run(tmp_path / "c", "joint", 1.0, data="pm3m", config={"trainer": {"max_epochs": 3}})
     assert cells(reported(tmp_path))[0][:3] == ["data", "method", "Energy MAE, meV/atom"]
@@ -231,6 +231,6 @@ def test_a_folder_without_runs_is_refused(tmp_path):
         read_runs(tmp_path)
 
 
-def picture(path: Path) -> bool:
-    """Whether there is a picture with something in it."""
+def is_plotted(path: Path) -> bool:
+    """Whether an image file exists and is not blank."""
     return float(matplotlib.image.imread(path)[..., :3].std()) > 0.01

@@ -209,7 +209,7 @@ WRONG = {
         "is not a checkpoint of fairchem-core 1.x: it has no c",
     ),
     "one tensor": (lambda: torch.ones(3), "is not a checkpoint of fairchem-core 1.x: it holds a Tensor"),
-    "code": (partial(changed, val_metrics=Path("a")), "needs code to be run to be read (pathlib"),
+    "code": (partial(changed, val_metrics=Path("a")), "can only be read by running code from it (pathlib"),
 }
 
 
@@ -227,7 +227,7 @@ def test_what_no_student_can_reproduce_is_refused(what, tmp_path):
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 half a file"])
 def test_a_file_that_is_no_checkpoint_is_refused(content, tmp_path):
     (tmp_path / "notes.txt").write_bytes(content)
-    with pytest.raises(DataError, match=r"is not a checkpoint of fairchem-core 1\.x: it is no file of torch"):
+    with pytest.raises(DataError, match=r"is not a checkpoint of fairchem-core 1\.x: it was not written by torch"):
         import_checkpoint(str(tmp_path / "notes.txt"), str(tmp_path / "student.safetensors"))
 
 
@@ -243,7 +243,7 @@ def test_the_remedy_for_a_checkpoint_with_code_makes_one_without(tmp_path, monke
     torch.save(checkpoint_of(student, val_metrics=Path("a")), tmp_path / "code.pt")
     with pytest.raises(DataError) as caught:
         import_checkpoint(str(tmp_path / "code.pt"), str(tmp_path / "student.safetensors"))
-    program = caught.value.remedy.split("read it with ")[1].removesuffix(", and give that")
+    program = caught.value.remedy.split("convert it with ")[1].removesuffix(", and give plain.pt")
     monkeypatch.chdir(tmp_path)
     exec(program, {"torch": torch, "path": tmp_path / "code.pt"})
     import_checkpoint("plain.pt", "student.safetensors")
@@ -253,7 +253,7 @@ def test_the_remedy_for_a_checkpoint_with_code_makes_one_without(tmp_path, monke
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["checkpoint=none.pt"], "DataError: checkpoint=none.pt: there is no such file; give a checkpoint of fairchem"),
+        (["checkpoint=none.pt"], "DataError: checkpoint=none.pt does not exist; give a checkpoint of fairchem"),
         (["output=there"], "ConfigError: output=there exists already; name another file, or delete that one"),
         (["scale=0.5"], "ConfigError: scale=0.5 is not known; choose energy, forces or null"),
         (["ema=0.999"], "ConfigError: ema=0.999 is of the wrong type; choose true or false"),

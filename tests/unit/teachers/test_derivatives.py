@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-from jointkd.files.atomic import sha256_of
 from jointkd.teachers.base import hessian_rows
 
 SIZES = [3, 1, 5]
@@ -60,14 +59,3 @@ def test_one_backward_pass_serves_one_row_of_every_structure(counts):
     passes: list[int] = []
     rows_by_engine([np.arange(count) % 3 for count in counts], passes)
     assert len(passes) == max(counts)
-
-
-def test_the_checksum_of_a_directory_is_that_of_its_files(tmp_path):
-    (tmp_path / "weights").write_bytes(b"1")
-    (tmp_path / "card").write_bytes(b"2")
-    (tmp_path / "folder").mkdir()
-    before = sha256_of(tmp_path)
-    (tmp_path / "weights").write_bytes(b"3")
-    assert sha256_of(tmp_path) != before
-    (tmp_path / "weights").write_bytes(b"1")
-    assert sha256_of(tmp_path) == before

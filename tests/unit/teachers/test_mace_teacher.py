@@ -18,12 +18,12 @@ from ase.build import bulk, molecule
 from omegaconf import OmegaConf
 
 from jointkd.cli.config_tree import CONF, PACKAGE
-from jointkd.errors import DataError, MissingExtra, TeacherError
+from jointkd.errors import ConfigError, DataError, MissingExtra, TeacherError
 from jointkd.labels.records import TeacherLabels
 from jointkd.runtime import default_dtype
 from jointkd.structures.frame import Frame
 from jointkd.teachers import mace, mace_files
-from jointkd.teachers.base import introduce
+from jointkd.teachers.base import log_identity
 from tests.conftest import TINY_MACE
 from tests.structures import rattled
 
@@ -330,12 +330,13 @@ def test_a_damaged_directory_of_weights_is_named(tiny_mace, tmp_path, name, dama
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "remedy"), [("dtype", "float16", "float32"), ("device", "cuda", "leave out teacher.device")]
+    ("option", "value", "error", "remedy"),
+    [("dtype", "float16", TeacherError, "float32"), ("device", "cuda", ConfigError, "leave out teacher.device")],
 )
-def test_a_precision_or_device_that_is_not_there_is_refused(teacher, tiny_mace, option, value, remedy):
+def test_an_unavailable_precision_or_device_is_refused(teacher, tiny_mace, option, value, error, remedy):
     if value == "cuda" and torch.cuda.is_available():
-        pytest.skip("there is such a device")
-    with pytest.raises(TeacherError, match=f"teacher.{option}={value}") as caught:
+        pytest.skip("there is a GPU")
+    with pytest.raises(error, match=f"teacher.{option}={value}") as caught:
         mace.teacher(teacher.module, tiny_mace, **{**OPTIONS, option: value}, head=None)
     assert remedy in caught.value.remedy
 
@@ -462,7 +463,7 @@ def test_what_the_example_says_of_its_teacher_is_what_the_teacher_says():
 
 @pytest.mark.parametrize(("licence", "aloud"), [("ASL (non-commercial)", True), ("MIT", False), ("", False)])
 def test_a_licence_that_forbids_commercial_use_is_said_aloud(teacher, caplog, licence, aloud):
-    introduce(replace(teacher.identity, licence=licence))
+    log_identity(replace(teacher.identity, licence=licence))
     loud = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(loud) == aloud
     assert all("NOT FOR COMMERCIAL USE" in message for message in loud)

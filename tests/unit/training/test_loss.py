@@ -35,7 +35,7 @@ def prediction(batch) -> Prediction:
     )
 
 
-def test_each_term_is_the_mean_that_the_paper_writes(batch, prediction):
+def test_each_term_is_the_mean_in_the_paper(batch, prediction):
     parts = [slice(0, 9), slice(9, 12)]
     expected = {
         "energy": sum(
@@ -60,7 +60,7 @@ def test_each_term_is_the_mean_that_the_paper_writes(batch, prediction):
     assert float(loss) == pytest.approx(sum(weights[name] * value for name, value in expected.items()), rel=1e-12)
 
 
-def test_a_perfect_prediction_costs_nothing_and_has_finite_gradients(batch):
+def test_a_perfect_prediction_has_zero_loss_and_finite_gradients(batch):
     positions = torch.zeros_like(batch.forces, requires_grad=True)
     prediction = Prediction(batch.teacher_atomic_energies, batch.forces + positions, batch.hessian_rows)
     total = TERMS["forces"](prediction, batch).sum
@@ -70,17 +70,17 @@ def test_a_perfect_prediction_costs_nothing_and_has_finite_gradients(batch):
 
 
 @pytest.mark.parametrize(("name", "expected"), [("mae", 3.5), ("l2", 5.0), ("mse", 12.5), ("huber", 0.03495)])
-def test_norms_measure_a_vector(name, expected):
+def test_norms_of_a_vector_are_right(name, expected):
     assert float(NORMS[name](torch.tensor([[3.0, 4.0]]))) == pytest.approx(expected, rel=1e-5)
 
 
 def test_an_unknown_norm_is_refused_with_the_known_ones():
-    with pytest.raises(ConfigError, match=r"norm='l3'.*mae, l2, mse, huber"):
+    with pytest.raises(ConfigError, match=r"norm='l3' is not known; choose one of mae, l2, mse, huber"):
         Energy(1, "l3")
 
 
 @pytest.mark.parametrize("conservative", [False, True])
-def test_gradients_of_the_joint_loss_are_central_differences_of_it(batch, conservative):
+def test_gradients_of_the_joint_loss_are_its_central_differences(batch, conservative):
     torch.manual_seed(5)
     student = PaiNN(width=8, layers=2, radial=6, cutoff=CUTOFF, conservative=conservative).double()
     parameters = dict(student.named_parameters())
@@ -105,28 +105,28 @@ def test_gradients_of_the_joint_loss_are_central_differences_of_it(batch, conser
         assert difference == pytest.approx(expected, rel=1e-5, abs=1e-4), name
 
 
-def test_a_structure_with_entries_beyond_the_limit_counts_next_to_nothing(batch, prediction):
+def test_a_structure_with_entries_beyond_the_limit_has_almost_no_weight(batch, prediction):
     batch.hessian_rows[3, 1, 2] = -2e4  # of ethanol; water is within the limit
-    strange, sound = (Hessian(400, "l2", rows=2, limit=limit)(prediction, batch) for limit in (1e4, 3e4))
+    limited, unlimited = (Hessian(400, "l2", rows=2, limit=limit)(prediction, batch) for limit in (1e4, 3e4))
     norms = (prediction.hessian_rows - batch.hessian_rows).square().sum(-1).sqrt()
-    assert float(sound.sum) == pytest.approx(float(norms.sum()), rel=1e-12)
-    assert float(strange.sum) == pytest.approx(float(1e-8 * norms[:9].sum() + norms[9:].sum()), rel=1e-12)
-    assert float(strange.count) == float(sound.count) == 24
+    assert float(unlimited.sum) == pytest.approx(float(norms.sum()), rel=1e-12)
+    assert float(limited.sum) == pytest.approx(float(1e-8 * norms[:9].sum() + norms[9:].sum()), rel=1e-12)
+    assert float(limited.count) == float(unlimited.count) == 24
 
 
-def test_what_the_limit_makes_faint_is_counted_in_the_log_ever_more_rarely(batch, prediction, caplog):
+def test_structures_beyond_the_limit_are_counted_in_the_log_ever_more_rarely(batch, prediction, caplog):
     term = Hessian(400, "l2", rows=2, limit=1e4)
     term(prediction, batch)
     assert not caplog.records
     batch.hessian_rows[3, 1, 2] = 2e4
     for _ in range(5):
         term(prediction, batch)
-    said = [record.getMessage() for record in caplog.records]
-    assert [int(line.split(": ")[1].split()[0]) for line in said] == [1, 2, 4]
-    assert "hessian.limit=10000" in said[0]
+    messages = [record.getMessage() for record in caplog.records]
+    assert [int(message.split(": ")[1].split()[0]) for message in messages] == [1, 2, 4]
+    assert "hessian.limit=10000" in messages[0]
 
 
-def test_atoms_on_which_an_ensemble_disagrees_count_less(batch, prediction):
+def test_atoms_on_which_an_ensemble_disagrees_have_less_weight(batch, prediction):
     spread = torch.zeros(batch.num_atoms, dtype=torch.float64)
     batch = replace(batch, teacher_energy_spread=spread)
     plain = AtomicEnergy(20, "mae")(prediction, batch)
@@ -141,6 +141,6 @@ def test_atoms_on_which_an_ensemble_disagrees_count_less(batch, prediction):
 
 
 @pytest.mark.parametrize("spread", [0.0, -1.0])
-def test_a_spread_is_an_energy(spread):
-    with pytest.raises(ConfigError, match=r"atomic_energy\.spread"):
+def test_a_spread_that_is_not_positive_is_refused(spread):
+    with pytest.raises(ConfigError, match=r"atomic_energy\.spread=.* must be a positive energy"):
         AtomicEnergy(20, "mae", spread=spread)

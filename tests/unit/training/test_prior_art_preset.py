@@ -1,4 +1,4 @@
-"""The benchmark of differences does what its cases are called."""
+"""The cases of the benchmark of differences do what their names say."""
 
 import torch
 
@@ -36,7 +36,7 @@ def test_the_extra_term_is_five_times_the_error_of_the_energys_gradient(tmp_path
     assert torch.allclose(module.training_step(batch, 0) - without, extra)
 
 
-def test_every_case_is_compared_with_one_before_it_and_has_a_folder_of_its_own(tmp_path):
+def test_every_case_is_compared_with_an_earlier_one_and_has_its_own_folder(tmp_path):
     names = list(CASES)
     for number, case in enumerate(CASES.values()):
         assert case.against is None or case.against in names[:number]

@@ -1,4 +1,4 @@
-"""Published LMDB files are read; whatever asks a pickle's reader to do something is refused, and nothing is done."""
+"""Published LMDB files are read; pickles that ask for anything but plain data are refused, and none of them is run."""
 
 import copyreg
 import functools
@@ -23,7 +23,7 @@ SPLITS = ("train", "val", "test")
 
 
 def stored(path, entries, length=None):
-    """An LMDB file of pickles under "0", "1", … and their number under "length"."""
+    """An LMDB file of pickles under "0", "1", … with their number under "length"."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with lmdb.open(str(path), subdir=False, map_size=1 << 24) as environment, environment.begin(write=True) as writing:
         for number, content in enumerate(entries):
@@ -76,7 +76,7 @@ def test_frames_are_read_with_their_splits(tmp_path):
     assert frames[4].info == {"config_type": "Solvated Amino Acids", "smiles": "CH3OH", "frame_id": 7}
 
 
-def test_the_energy_in_double_precision_is_taken_where_there_is_one(tmp_path):
+def test_the_energy_in_double_precision_is_preferred(tmp_path):
     def with_reference(frame):
         above = frame.energy - sum(FREE_ATOMS[int(z)] for z in frame.numbers)
         return graph(frame, reference_energy=torch.tensor([above], dtype=torch.float64))
@@ -86,7 +86,7 @@ def test_the_energy_in_double_precision_is_taken_where_there_is_one(tmp_path):
     np.testing.assert_allclose([f.energy for f in frames], [f.energy for f in expected], rtol=1e-13)
 
 
-def test_crystals_have_cells_and_the_energy_that_was_asked_for(tmp_path):
+def test_crystals_have_cells_and_the_requested_energy(tmp_path):
     def crystal(frame):
         return Data(
             pos=torch.tensor(frame.positions),
@@ -115,8 +115,8 @@ def test_graphs_of_torch_geometric_1_are_read(tmp_path, monkeypatch):
     """Version 1 pickled the fields as attributes of the object itself."""
 
     class Data:
-        def __init__(self, **held):
-            self.__dict__.update(held)
+        def __init__(self, **fields):
+            self.__dict__.update(fields)
 
     Data.__module__, Data.__qualname__ = "torch_geometric.data.data", "Data"
     monkeypatch.setattr("torch_geometric.data.data.Data", Data)
@@ -127,8 +127,8 @@ def test_graphs_of_torch_geometric_1_are_read(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])
-def test_numbers_arrays_and_tensors_come_out_as_they_went_in(protocol):
-    held = {
+def test_numbers_arrays_and_tensors_are_read_unchanged(protocol):
+    values = {
         "single": torch.arange(6.0).reshape(2, 3).T,
         "integers": torch.tensor([1, 2]),
         "truth": torch.tensor([True, False]),
@@ -142,13 +142,13 @@ def test_numbers_arrays_and_tensors_come_out_as_they_went_in(protocol):
         "text": "CCO",
         "number": 3,
     }
-    found = safe_pickle.fields(safe_pickle.load(pickle.dumps(Data(**held), protocol=protocol)))
-    assert found.keys() == held.keys()
-    for name, value in held.items():
-        np.testing.assert_array_equal(found[name], value)
+    fields = safe_pickle.fields(safe_pickle.load(pickle.dumps(Data(**values), protocol=protocol)))
+    assert fields.keys() == values.keys()
+    for name, value in values.items():
+        np.testing.assert_array_equal(fields[name], value)
 
 
-def test_the_number_of_entries_is_counted_and_not_believed(tmp_path):
+def test_entries_are_counted_and_the_stored_number_is_ignored(tmp_path):
     for split in SPLITS:
         stored(tmp_path / split / "data.lmdb", [pickle.dumps(graph(frame)) for frame in molecules(12)], length=11)
     assert len(list(read(tmp_path, "any", "spice")[0])) == 36
@@ -172,7 +172,7 @@ def in_tensor(content):
 
 
 def legacy(attack):
-    """What torch.save wrote before it wrote archives, with an attack for an object."""
+    """The format of torch.save before it wrote archives, with an attack as the object."""
     target = io.BytesIO()
     torch.save(attack, target, _use_new_zipfile_serialization=False)
     return target.getvalue()
@@ -196,7 +196,7 @@ def persistent():
 
 
 def attacks(mark):
-    """Pickles that would leave `mark` behind if anything in them were run, by what they try."""
+    """Pickles that would create the file `mark` if anything in them were run, by name."""
     touch = f"touch {mark}"
     code = f"open({str(mark)!r}, 'w')"
     return {
@@ -248,7 +248,7 @@ def attacks(mark):
 
 
 @pytest.mark.parametrize("name", attacks("x"))
-def test_a_pickle_that_asks_for_anything_else_is_refused_and_nothing_is_run(tmp_path, monkeypatch, name):
+def test_a_pickle_that_asks_for_anything_else_is_refused_and_not_run(tmp_path, monkeypatch, name):
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")  # as mace-torch sets it for its whole process
     mark = tmp_path / "mark"
     with_attack = attacks(mark)[name]
@@ -257,7 +257,7 @@ def test_a_pickle_that_asks_for_anything_else_is_refused_and_nothing_is_run(tmp_
     modules = set(sys.modules)
     frames = read(tmp_path / "data", "any", "spice")[0]
     first = next(frames)
-    with pytest.raises(DataError, match=r"data.lmdb entry 1 is refused: it asks for ") as caught:
+    with pytest.raises(DataError, match=r"data.lmdb entry 1 is refused, because its pickle asks for ") as caught:
         next(frames)
     assert not mark.exists()
     assert "\n" not in str(caught.value)
@@ -266,7 +266,7 @@ def test_a_pickle_that_asks_for_anything_else_is_refused_and_nothing_is_run(tmp_
     assert again.key == first.key
 
 
-def test_these_attacks_would_work_on_a_reader_that_trusts(tmp_path):
+def test_these_attacks_work_on_an_unrestricted_unpickler(tmp_path):
     for name in ("os.system", "eval", "in a graph", "legacy tensor", "zipped tensor", "tensor in a tensor"):
         mark = tmp_path / name
         pickle.loads(attacks(mark.with_name(name.replace(" ", "_")))[name])
@@ -274,29 +274,29 @@ def test_these_attacks_would_work_on_a_reader_that_trusts(tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["pos", "force", "y", "atomic_numbers"])
-def test_a_missing_field_is_named_with_what_there_is(tmp_path, missing):
+def test_a_missing_field_is_named_with_the_fields_of_the_entry(tmp_path, missing):
     def without(frame):
-        held = graph(frame)
-        del held[missing]
-        return held
+        data = graph(frame)
+        del data[missing]
+        return data
 
     published(tmp_path, without)
     with pytest.raises(DataError, match=rf"/train entry 0 has no {missing} or .*\(it has .*natoms"):
         list(read(tmp_path, "any", "spice")[0])
 
 
-def test_fields_that_do_not_fit_each_other_are_refused(tmp_path):
+def test_fields_of_inconsistent_shapes_are_refused(tmp_path):
     published(tmp_path, lambda frame: graph(frame).update({"pos": torch.zeros(1, 3)}))
-    with pytest.raises(DataError, match=r"/train entry 0 holds fields that do not fit"):
+    with pytest.raises(DataError, match=r"/train entry 0 has fields of inconsistent shapes"):
         list(read(tmp_path, "any", "spice")[0])
 
 
-def test_a_missing_subset_says_where_the_record_is(tmp_path):
-    with pytest.raises(DataError, match=r"no SPICE/Iodine with train, .*; unpack the record doi:10.5281/"):
+def test_a_missing_subset_is_refused_with_the_doi_of_the_record(tmp_path):
+    with pytest.raises(DataError, match=r"contains no folder SPICE/Iodine with train, .*; unpack the record doi:"):
         read(tmp_path, "SPICE/Iodine", "spice")
 
 
-def test_a_file_that_is_no_lmdb_is_refused(tmp_path):
+def test_a_file_that_is_not_lmdb_is_refused(tmp_path):
     for split in SPLITS:
         (tmp_path / split).mkdir()
         (tmp_path / split / "data.lmdb").write_bytes(10_000 * b"x")

@@ -1,4 +1,4 @@
-"""MACE-OFF's files are read as a stream, from archives too, and their own test file stays the test split."""
+"""MACE-OFF's files are read as a stream, also from archives, and the official test file is the test split."""
 
 import gzip
 import io
@@ -20,21 +20,21 @@ from tests.files import molecules
 
 
 def published(path, count, smiles=True, start=0):
-    """A file as ASE would have written it for MACE-OFF, with labels that ASE knows as its own."""
-    written = []
+    """A file as ASE would have written it for MACE-OFF, with labels as results of a calculator."""
+    structures = []
     for number, atoms in enumerate(molecules(start + count)[start:]):
         plain = Atoms(atoms.numbers, atoms.positions)
         plain.info = {"config_type": "Solvated Amino Acids" if number % 2 else "DES370K Monomers", "charge": 0.0}
         if smiles:
             plain.info["smiles"] = f"[{atoms.info['molecule']}:1]=C"
         plain.calc = SinglePointCalculator(plain, energy=atoms.info["REF_energy"], forces=atoms.arrays["REF_forces"])
-        written.append(plain)
-    write(path, written, format="extxyz")
+        structures.append(plain)
+    write(path, structures, format="extxyz")
     return path
 
 
 def packed(path):
-    """The file in an archive beside a note, as .tar.gz."""
+    """A .tar.gz archive with the file and a note."""
     archive = path.with_name(f"{path.stem}.tar.gz")
     with tarfile.open(archive, "w:gz") as tar:
         note = tarfile.TarInfo("._note")
@@ -44,7 +44,7 @@ def packed(path):
     return archive
 
 
-def test_every_frame_is_what_ase_reads_of_it(tmp_path):
+def test_every_frame_equals_the_one_that_ase_reads(tmp_path):
     path = published(tmp_path / "train.xyz", 7)
     frames, free = read(path)
     assert free is FREE_ATOMS
@@ -58,14 +58,14 @@ def test_every_frame_is_what_ase_reads_of_it(tmp_path):
         assert frame.split is None
 
 
-def test_frames_of_the_test_file_say_so(tmp_path):
+def test_frames_of_the_test_file_are_assigned_to_the_test_split(tmp_path):
     train, test = published(tmp_path / "train.xyz", 4), published(tmp_path / "test.xyz", 3, start=4)
     frames = list(read(train, test)[0])
     assert [frame.split for frame in frames] == 4 * [None] + 3 * ["test"]
     assert frames[4].source == "test.xyz frame 0"
 
 
-def test_archives_and_compressed_files_read_as_the_plain_one(tmp_path):
+def test_archives_and_compressed_files_give_the_same_frames_as_the_plain_one(tmp_path):
     plain = published(tmp_path / "train.xyz", 5)
     small = tmp_path / "train.xyz.gz"
     small.write_bytes(gzip.compress(plain.read_bytes()))
@@ -85,7 +85,7 @@ def test_labels_under_the_other_names_are_found(tmp_path):
     assert frame.energy == pytest.approx(molecules(1)[0].info["REF_energy"])
 
 
-def test_isolated_atoms_are_no_structures(tmp_path):
+def test_isolated_atoms_are_left_out(tmp_path):
     atoms = Atoms("H", info={"config_type": "IsolatedAtom", "energy": -13.6})
     path = published(tmp_path / "train.xyz", 2)
     write(tmp_path / "more.xyz", atoms, format="extxyz")
@@ -93,7 +93,7 @@ def test_isolated_atoms_are_no_structures(tmp_path):
     assert [len(frame) for frame in read(path)[0]] == [3, 6]
 
 
-def test_missing_labels_are_named_with_what_there_is(tmp_path):
+def test_missing_labels_are_named_with_the_entries_of_the_frame(tmp_path):
     atoms = molecules(1)[0]
     atoms.info["strange_energy"] = atoms.info.pop("REF_energy")
     write(tmp_path / "a.xyz", atoms, format="extxyz")
@@ -102,7 +102,7 @@ def test_missing_labels_are_named_with_what_there_is(tmp_path):
 
 
 @pytest.mark.parametrize("cut", [60, 200])
-def test_a_truncated_file_says_how_many_frames_were_whole(tmp_path, cut):
+def test_an_error_in_a_truncated_file_gives_the_number_of_complete_frames(tmp_path, cut):
     path = published(tmp_path / "train.xyz", 3)
     path.write_bytes(path.read_bytes()[:-cut])
     with pytest.raises(DataError, match=r"train.xyz cannot be read after 2 frames"):
@@ -120,7 +120,7 @@ def test_an_archive_without_structures_is_refused(tmp_path):
     (tmp_path / "a.txt").write_text("no")
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
         tar.add(tmp_path / "a.txt", arcname="a.txt")
-    with pytest.raises(DataError, match=r"there is no .xyz in it"):
+    with pytest.raises(DataError, match=r"there is no .xyz file in it"):
         list(read(tmp_path / "a.tar.gz")[0])
 
 

@@ -1,4 +1,4 @@
-"""MPtrj is read as a stream, with the energies that were asked for and each frame's material as its group."""
+"""MPtrj is read as a stream, with the requested energies and each frame's material as its group."""
 
 import json
 
@@ -10,7 +10,7 @@ from jointkd.errors import ConfigError, DataError
 from tests.mptrj import entry, materials, write
 
 
-def test_frames_are_those_of_the_file_in_its_order(tmp_path):
+def test_frames_are_read_in_the_order_of_the_file(tmp_path):
     frames, free = read(write(tmp_path / "a.json"))
     frames = list(frames)
     assert free == {}
@@ -32,7 +32,7 @@ def test_forces_belong_to_their_atoms(tmp_path):
     np.testing.assert_array_equal(next(read(path)[0]).forces, forces)
 
 
-def test_the_energies_are_the_ones_that_were_asked_for(tmp_path):
+def test_the_energies_are_the_requested_ones(tmp_path):
     path = write(tmp_path / "a.json")
     raw, corrected = ([frame.energy for frame in read(path, energy)[0]] for energy in ("uncorrected", "corrected"))
     assert raw[0] == pytest.approx(-25.0)
@@ -42,7 +42,7 @@ def test_the_energies_are_the_ones_that_were_asked_for(tmp_path):
         read(path, "raw")
 
 
-def test_a_truncated_file_says_how_many_frames_were_whole(tmp_path):
+def test_an_error_in_a_truncated_file_gives_the_number_of_complete_frames(tmp_path):
     path = write(tmp_path / "a.json")
     path.write_bytes(path.read_bytes()[:-3000])
     with pytest.raises(DataError, match=r"a.json cannot be read after 12 frames \(.*\); remove it and"):
@@ -50,7 +50,7 @@ def test_a_truncated_file_says_how_many_frames_were_whole(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["[1, 2]", '{"mp-1": 3}', "<html>", ""])
-def test_a_file_that_is_no_mptrj_is_refused(tmp_path, content):
+def test_a_file_that_is_not_mptrj_is_refused(tmp_path, content):
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(DataError) as caught:
         list(read(tmp_path / "a.json")[0])
@@ -58,7 +58,7 @@ def test_a_file_that_is_no_mptrj_is_refused(tmp_path, content):
 
 
 @pytest.mark.parametrize("missing", ["uncorrected_total_energy", "force", "structure"])
-def test_a_frame_without_its_labels_is_named_with_what_there_is(tmp_path, missing):
+def test_a_frame_without_labels_is_named_with_its_fields(tmp_path, missing):
     content = entry(materials()[0][1], "mp-1", -1.0, 0.0, np.random.default_rng(0))
     del content[missing]
     (tmp_path / "a.json").write_text(json.dumps({"mp-1": {"mp-1-0-0": content}}))
@@ -66,7 +66,7 @@ def test_a_frame_without_its_labels_is_named_with_what_there_is(tmp_path, missin
         list(read(tmp_path / "a.json")[0])
 
 
-def test_a_site_that_elements_share_is_refused(tmp_path):
+def test_a_site_of_mixed_occupation_is_refused(tmp_path):
     content = entry(materials()[0][1], "mp-1", -1.0, 0.0, np.random.default_rng(0))
     content["structure"]["sites"][0]["species"] = [{"element": "Sr", "occu": 0.5}, {"element": "Ba", "occu": 0.5}]
     (tmp_path / "a.json").write_text(json.dumps({"mp-1": {"mp-1-0-0": content}}))
@@ -74,7 +74,7 @@ def test_a_site_that_elements_share_is_refused(tmp_path):
         list(read(tmp_path / "a.json")[0])
 
 
-def test_nothing_is_read_before_it_is_asked_for(tmp_path):
+def test_frames_are_read_on_demand(tmp_path):
     path = write(tmp_path / "a.json")
     path.write_bytes(path.read_bytes()[:-2000])
     assert next(read(path)[0]).group == "mp-1"

@@ -1,4 +1,4 @@
-"""A path may be a file, a folder, a pattern, a database or VASP's outputs; what is left out is said."""
+"""A path may be a file, a folder, a pattern, a database or VASP outputs; skipped files are counted in the log."""
 
 import sys
 
@@ -20,24 +20,24 @@ KEYS = {"energy_key": "REF_energy", "forces_key": "REF_forces"}
 
 
 def labelled(count):
-    """The molecules with labels that ASE knows as its own."""
-    found = []
+    """The molecules with labels as results of a calculator."""
+    structures = []
     for atoms in molecules(count):
         plain = Atoms(atoms.numbers, atoms.positions)
         plain.calc = SinglePointCalculator(plain, energy=atoms.info["REF_energy"], forces=atoms.arrays["REF_forces"])
-        found.append(plain)
-    return found
+        structures.append(plain)
+    return structures
 
 
 def relaxation(count=3):
     """Structures, energies and forces along a made-up relaxation of copper."""
     rng = np.random.default_rng(0)
-    found = []
+    steps = []
     for step in range(count):
         atoms = bulk("Cu", cubic=True)
         atoms.positions += rng.normal(scale=0.05, size=(4, 3))
-        found.append((atoms, -14.0 - 0.1 * step, rng.normal(scale=0.1, size=(4, 3))))
-    return found
+        steps.append((atoms, -14.0 - 0.1 * step, rng.normal(scale=0.1, size=(4, 3))))
+    return steps
 
 
 def assert_same(frames, steps):
@@ -49,7 +49,7 @@ def assert_same(frames, steps):
         assert frame.pbc.all()
 
 
-def test_all_files_of_a_folder_are_read_in_the_order_of_their_names(tmp_path, caplog):
+def test_all_files_of_a_folder_are_read_in_alphabetical_order(tmp_path, caplog):
     (tmp_path / "b").mkdir()
     atoms = labelled(6)
     write(tmp_path / "b" / "two.traj", atoms[2:4])
@@ -60,17 +60,17 @@ def test_all_files_of_a_folder_are_read_in_the_order_of_their_names(tmp_path, ca
     frames = list(read(str(tmp_path))[0])
     np.testing.assert_allclose([frame.energy for frame in frames], [a.get_potential_energy() for a in atoms])
     assert [frame.source for frame in frames[1:3]] == ["a.xyz frame 1", "b/two.traj frame 0"]
-    assert "left out 1 files that hold no structures to read (notes.txt)" in caplog.text
+    assert "left out 1 files without readable structures (notes.txt)" in caplog.text
 
 
-def test_files_may_be_the_groups(tmp_path):
+def test_each_file_may_be_a_group(tmp_path):
     for name in ("a", "b"):
         saved(tmp_path / f"{name}.xyz", labelled(2))
     frames = list(read(str(tmp_path), group_key="file")[0])
     assert [frame.group for frame in frames] == ["a.xyz", "a.xyz", "b.xyz", "b.xyz"]
 
 
-def test_isolated_atoms_of_any_file_of_a_folder_count(tmp_path):
+def test_isolated_atoms_are_read_from_any_file_of_a_folder(tmp_path):
     saved(tmp_path / "a.xyz", molecules(2))
     saved(tmp_path / "z.xyz", isolated({1: -13.0}))
     frames, free = read(str(tmp_path), **KEYS)
@@ -78,7 +78,7 @@ def test_isolated_atoms_of_any_file_of_a_folder_count(tmp_path):
     assert free == {1: -13.0}
 
 
-def test_a_pattern_chooses_files(tmp_path):
+def test_a_pattern_selects_files(tmp_path):
     for name in ("a1", "a2", "b1"):
         saved(tmp_path / f"{name}.xyz", labelled(1))
     frames = list(read(f"{tmp_path}/a*.xyz")[0])
@@ -86,14 +86,14 @@ def test_a_pattern_chooses_files(tmp_path):
 
 
 @pytest.mark.parametrize("path", ["missing.xyz", "missing/*.xyz"])
-def test_what_is_not_there_is_refused(path):
+def test_a_missing_path_is_refused(path):
     with pytest.raises(DataError, match=r"does not exist"):
         read(path)
 
 
 def test_a_folder_without_structures_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing to see")
-    with pytest.raises(DataError, match=r"is a folder of 1 files, and ASE reads none of them; set data.format"):
+    with pytest.raises(DataError, match=r"is a folder of 1 files, none of which ASE can read; set data.format"):
         read(str(tmp_path))
 
 
@@ -103,7 +103,7 @@ def test_outputs_of_vasp_are_read(tmp_path, name, make):
     assert_same(read(str(make(tmp_path / name, steps)))[0], steps)
 
 
-def test_the_free_energy_of_vasp_can_be_asked_for(tmp_path):
+def test_the_free_energy_of_vasp_can_be_read(tmp_path):
     steps = relaxation(1)
     frame = next(read(str(vasprun(tmp_path / "vasprun.xml", steps)), energy_key="free_energy")[0])
     assert frame.energy == pytest.approx(steps[0][1] - 0.01)
@@ -143,14 +143,14 @@ def test_a_database_with_lmdb_is_read(tmp_path):
     assert frames[0].info["extra"] == 2.5
 
 
-def test_a_database_of_a_package_that_is_not_there_says_what_to_install(tmp_path, monkeypatch):
+def test_a_database_of_a_missing_package_is_refused_with_the_package_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ase_db_backends.aselmdb", None)
     (tmp_path / "a.aselmdb").write_bytes(b"")
     with pytest.raises(MissingExtra, match=r"a.aselmdb needs the package ase-db-backends; install it with pip install"):
         list(read(str(tmp_path / "a.aselmdb"))[0])
 
 
-def test_a_frame_says_what_else_its_file_says_in_words_and_numbers(tmp_path):
+def test_a_frame_keeps_the_other_strings_and_numbers_of_its_file(tmp_path):
     atoms = labelled(1)[0]
     atoms.info.update(config_type="water", charge=1, gap=np.float64(0.5), dipole=np.zeros(3))
     frame = next(read(str(saved(tmp_path / "a.xyz", [atoms])))[0])
@@ -158,17 +158,17 @@ def test_a_frame_says_what_else_its_file_says_in_words_and_numbers(tmp_path):
     assert type(frame.info["gap"]) is float
 
 
-def test_a_file_that_the_system_does_not_give_is_not_said_to_be_broken(tmp_path, monkeypatch):
+def test_a_file_without_permission_is_not_reported_as_damaged(tmp_path, monkeypatch):
     def refuse(file, format):
         raise PermissionError(13, "Permission denied")
 
     path = saved(tmp_path / "a.xyz", labelled(1))
-    monkeypatch.setattr(paths, "opened", refuse)
-    with pytest.raises(DataError, match=r"a.xyz cannot be read after 0 frames .*denied.*; see that you may read it"):
+    monkeypatch.setattr(paths, "open_structures", refuse)
+    with pytest.raises(DataError, match=r"a.xyz cannot be read after 0 frames .*denied.*; check its permissions"):
         list(read(str(path))[0])
 
 
-def test_frames_are_read_as_they_are_asked_for(tmp_path):
+def test_frames_are_read_on_demand(tmp_path):
     path = saved(tmp_path / "a.xyz", labelled(3))
     saved(tmp_path / "b.xyz", labelled(1)).write_text("3\nbroken")
     frames = read(str(tmp_path))[0]

@@ -13,7 +13,7 @@ STIFFNESS = 0.4  # hartree/bohr²
 
 
 def springs(path, without=()):
-    """Two molecules of two atoms on springs, as SPICE would have stored them."""
+    """Two molecules of two atoms on a spring, with the layout of SPICE."""
     with h5py.File(path, "w") as file:
         for name, lengths in (("h2", (1.3, 1.4, 1.5)), ("hbr", (2.6, 2.7))):
             stretch = np.array(lengths) - lengths[0]
@@ -48,7 +48,7 @@ def test_energies_forces_and_positions_are_in_electronvolt_and_angstrom(tmp_path
     np.testing.assert_allclose(two.forces[0], -two.forces[1])
 
 
-def test_a_frame_says_its_molecule_its_subset_and_where_it_is_from(tmp_path):
+def test_a_frame_has_its_molecule_its_subset_and_its_source(tmp_path):
     *_, last = read(springs(tmp_path / "a.hdf5"))[0]
     assert last.numbers.tolist() == [1, 35]
     assert last.group == "[hbr]"
@@ -58,7 +58,7 @@ def test_a_frame_says_its_molecule_its_subset_and_where_it_is_from(tmp_path):
     assert not last.pbc.any()
 
 
-def test_a_molecule_without_smiles_is_known_by_the_name_of_its_group(tmp_path):
+def test_a_molecule_without_smiles_is_grouped_by_the_name_of_its_hdf5_group(tmp_path):
     frame = next(read(springs(tmp_path / "a.hdf5", without=["smiles", "subset"]))[0])
     assert frame.group == "h2"
     assert not frame.info
@@ -70,7 +70,7 @@ def test_a_file_without_energies_is_refused(tmp_path):
         list(read(path)[0])
 
 
-def test_shapes_that_do_not_agree_are_refused(tmp_path):
+def test_inconsistent_shapes_are_refused(tmp_path):
     path = springs(tmp_path / "a.hdf5")
     with h5py.File(path, "a") as file:
         del file["h2/dft_total_energy"]
@@ -79,7 +79,7 @@ def test_shapes_that_do_not_agree_are_refused(tmp_path):
         list(read(path)[0])
 
 
-def test_a_file_like_it_is_read_with_names_and_units_that_are_said(tmp_path):
+def test_a_file_with_its_layout_is_read_with_the_keys_and_units_in_the_options(tmp_path):
     path = springs(tmp_path / "a.hdf5")
     with h5py.File(path, "a") as file:
         for molecule in file.values():
@@ -97,7 +97,7 @@ def test_a_file_like_it_is_read_with_names_and_units_that_are_said(tmp_path):
     assert frames[4].info["molecule"] == "hbr"
 
 
-def test_forces_that_a_file_gives_itself_are_not_replaced_by_its_gradient(tmp_path):
+def test_forces_in_a_file_are_not_replaced_by_its_gradient(tmp_path):
     path = springs(tmp_path / "a.hdf5")
     with h5py.File(path, "a") as file:
         for molecule in file.values():
@@ -106,7 +106,7 @@ def test_forces_that_a_file_gives_itself_are_not_replaced_by_its_gradient(tmp_pa
         np.testing.assert_allclose(frame.forces, 0.5 / units.Bohr)
 
 
-def test_a_file_that_is_no_hdf5_is_refused(tmp_path):
+def test_a_file_that_is_not_hdf5_is_refused(tmp_path):
     (tmp_path / "a.hdf5").write_text("nothing")
-    with pytest.raises(DataError, match=r"a.hdf5 is no HDF5 file"):
+    with pytest.raises(DataError, match=r"a.hdf5 must be an HDF5 file"):
         list(read(tmp_path / "a.hdf5")[0])

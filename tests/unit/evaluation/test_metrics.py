@@ -1,0 +1,44 @@
+"""The errors of a prediction, as the paper's tables define them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from jointkd.evaluation.metrics import METRICS, prediction_errors
+from jointkd.structures.batch import Prediction, collate
+from tests.structures import ETHANOL, WATER, batch_of, labelled
+
+
+def prediction_for(batch) -> Prediction:
+    torch.manual_seed(0)
+    return Prediction(
+        torch.randn(batch.num_atoms, dtype=torch.float64),
+        torch.randn(batch.num_atoms, 3, dtype=torch.float64),
+        torch.randn(batch.num_atoms, 2, 3, dtype=torch.float64),
+    )
+
+
+def test_each_metric_is_the_mean_absolute_error_of_its_definition():
+    batch = collate([labelled(ETHANOL, 2, seed=1), labelled(WATER, 2, seed=2)], torch.float64)
+    prediction = prediction_for(batch)
+    energies = (prediction.atomic_energies[:9].sum(), prediction.atomic_energies[9:].sum())
+    per_atom = [abs(float(energies[b] - batch.energy[b])) / count for b, count in enumerate((9, 3))]
+    errors = prediction_errors(prediction, batch)
+    assert set(errors) == set(METRICS)
+    means = {name: float(error.abs().mean()) for name, error in errors.items()}
+    assert means == {
+        "energy_mae_meV_per_atom": pytest.approx(1e3 * sum(per_atom) / 2),
+        "force_mae_meV_per_A": pytest.approx(1e3 * float((prediction.forces - batch.forces).abs().mean())),
+        "atomic_energy_mae_meV": pytest.approx(
+            1e3 * float((prediction.atomic_energies - batch.teacher_atomic_energies).abs().mean())
+        ),
+        "hessian_row_mae_eV_per_A2": pytest.approx(float((prediction.hessian_rows - batch.hessian_rows).abs().mean())),
+    }
+
+
+def test_without_teacher_labels_there_are_errors_of_energies_and_forces_only():
+    batch = batch_of(ETHANOL)
+    reference = {"energy": torch.zeros(1), "forces": torch.zeros(9, 3)}
+    batch = replace(batch, **reference)
+    assert list(prediction_errors(prediction_for(batch), batch)) == ["energy_mae_meV_per_atom", "force_mae_meV_per_A"]
