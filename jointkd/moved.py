@@ -67,4 +67,4 @@ class OldImports(MetaPathFinder, Loader):
 def install() -> None:
     """Let imports by the names of version 0.1 work."""
     if not any(isinstance(finder, OldImports) for finder in sys.meta_path):
-        sys.meta_path.append(OldImports())
+        sys.meta_path.insert(0, OldImports())  # before a search in the folder of a parent package
