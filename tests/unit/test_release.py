@@ -18,7 +18,7 @@ FILES = {
     "pyproject.toml": '[project]\nname = "jointkd"\nversion = "1.2.0"\n',
     "jointkd/__init__.py": '__version__ = "1.2.0"\n',
     "CITATION.cff": "cff-version: 1.2.0\nversion: 1.2.0\n",
-    "CHANGELOG.md": "# Changelog\n\n## [1.2.0] – 2027-01-02\n\n### Added\n\n- News.\n\n## [1.1.0] – 2026-12-01\n\n- Old.",
+    "CHANGELOG.md": "# Changelog\n\n## [1.2.0] – 2027-01-02\n\n### Added\n\n- News.\n\n## [1.1.0] – 2026-12-01\n",
 }
 
 
