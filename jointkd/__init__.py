@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from jointkd.api import Run, evaluate, label, train
     from jointkd.deploy.loaded import load
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Run", "evaluate", "label", "load", "train"]
 
 moved.install()

@@ -17,7 +17,7 @@ from mkdocs.structure.pages import Page
 log = logging.getLogger("mkdocs.hooks.reference")
 
 ROOT_PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
-INTERNAL = ("jointkd.cli", "jointkd.commands", "jointkd.demo")  # their interface is the command line
+INTERNAL = ("jointkd.cli", "jointkd.commands", "jointkd.demo", "jointkd.moved")  # nobody is to import from them
 REFERENCE = "API reference"  # title of the section of `nav` that is filled in here
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)")  # the target of a Markdown link without scheme or anchor
 FENCED = re.compile(r"^(```.*?^```)", re.MULTILINE | re.DOTALL)
@@ -74,8 +74,9 @@ def packages(root: Path) -> dict[str, list[str]]:
     for init in sorted((root / "jointkd").rglob("__init__.py")):
         package = ".".join(init.parent.relative_to(root).parts)
         if not package.startswith(INTERNAL):
-            modules = sorted(file for file in init.parent.glob("*.py") if not is_command(file))
-            found[package] = [f"{package}.{file.stem}" for file in modules if not file.stem.startswith("_")]
+            files = sorted(file for file in init.parent.glob("*.py") if not is_command(file))
+            modules = [f"{package}.{file.stem}" for file in files if not file.stem.startswith("_")]
+            found[package] = [module for module in modules if module not in INTERNAL]
     return found
 
 
@@ -89,12 +90,8 @@ def uri(package: str) -> str:
 
 
 def page_of(package: str, modules: list[str]) -> str:
-    sections = [
-        f"# `{package}`",
-        f"::: {package}\n    options: {{show_root_heading: false, show_root_toc_entry: false}}",
-    ]
-    sections += [f"::: {module}" for module in modules]
-    return "\n\n".join(sections) + "\n"
+    own = "options: {show_root_heading: false, show_root_toc_entry: false, members: false}"
+    return "\n\n".join([f"# `{package}`", f"::: {package}\n    {own}", *(f"::: {module}" for module in modules)])
 
 
 def index_of(root: Path, found: dict[str, list[str]]) -> str:

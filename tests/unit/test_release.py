@@ -1,9 +1,10 @@
 """What a release must fulfil, by the script that the release workflow runs."""
 
-import importlib.util
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,16 +12,13 @@ import jointkd
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / ".ci" / "check_release.py"
-spec = importlib.util.spec_from_file_location("check_release", SCRIPT)
-assert spec and spec.loader
-check_release = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(check_release)
+check_release = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
 
 FILES = {
     "pyproject.toml": '[project]\nname = "jointkd"\nversion = "1.2.0"\n',
     "jointkd/__init__.py": '__version__ = "1.2.0"\n',
     "CITATION.cff": "cff-version: 1.2.0\nversion: 1.2.0\n",
-    "CHANGELOG.md": "# Changelog\n\n## [1.2.0] – 2027-01-02\n\n### Added\n\n- News.\n\n## [1.1.0] – 2026-12-01\n\n- Old.\n",
+    "CHANGELOG.md": "# Changelog\n\n## [1.2.0] – 2027-01-02\n\n### Added\n\n- News.\n\n## [1.1.0] – 2026-12-01\n",
 }
 
 
