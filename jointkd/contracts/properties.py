@@ -32,7 +32,7 @@ class Contract:
         __tracebackhide__ = True  # pytest then shows the line of the property
         if not error <= bound:
             raise AssertionError(f"{what}: {error:.1e}, bound {bound:.0e}")
-        if self.nearest is None or error * self.nearest[1] >= self.nearest[0] * bound:
+        if self.nearest is None or share(error, bound) > share(*self.nearest):
             self.nearest = error, bound
 
     def same(
@@ -41,6 +41,11 @@ class Contract:
         """Require equal values up to `bound`, relative to the largest expected one, or to `floor` if that is larger."""
         __tracebackhide__ = True
         self.within(difference(found, expected, floor), bound, what)
+
+
+def share(error: float, bound: float) -> float:
+    """The part of a bound that an error within it takes."""
+    return error / bound if bound else 0.0
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,8 @@ def outcomes(contract: type[Contract]) -> Iterator[Outcome]:
         except Exception as error:
             yield Outcome(says, FAILED, f"{type(error).__name__}: {first_line(error)}, {place_of(error)}")
         else:
-            measured = "" if instance.nearest is None else "{:.1e}, bound {:.0e}".format(*instance.nearest)
-            yield Outcome(says, PASSED, measured)
+            measured, bound = instance.nearest or (0.0, 0.0)
+            yield Outcome(says, PASSED, f"{measured:.1e}, bound {bound:.0e}" if measured else "")
 
 
 def properties(contract: type[Contract]) -> list[str]:

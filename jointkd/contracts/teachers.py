@@ -4,24 +4,22 @@ import json
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols, covalent_radii
+from ase.data import chemical_symbols
 
-from jointkd.contracts.properties import Contract, DoesNotApply, difference, slope
-from jointkd.contracts.structures import COPPER, CRYSTAL, ETHANOL, PEROXIDE, ROTATION, SALT, WATER, frame, turned
+from jointkd.contracts.labelled import SUBJECTS, Subject
+from jointkd.contracts.properties import Contract, DoesNotApply
+from jointkd.contracts.structures import COPPER, CRYSTAL, ETHANOL, PEROXIDE, ROTATION, SALT, WATER, frame
 from jointkd.errors import TeacherError
 from jointkd.labels.checks import acoustic_error, asymmetry, energy_error
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.structures.frame import Frame
-from jointkd.teachers.base import Teacher
 from jointkd.teachers.spec import TeacherSpec
 
 ROWS = np.array([3, 4, 5])  # all rows of the second atom
-LARGEST_STEP = 0.02  # Å, of finite differences: the first of a sequence of ever smaller ones
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class TeacherContract(Contract):
     crystals: ClassVar[Sequence[Atoms]] = (CRYSTAL, SALT, COPPER)
 
     @property
-    def subject(self) -> "Subject":
+    def subject(self) -> Subject:
         """The teacher, built once for all properties, with structures that it labels."""
         return SUBJECTS.setdefault(repr(self.spec), Subject(self.spec, self.molecules, self.crystals))
 
@@ -75,14 +73,12 @@ class TeacherContract(Contract):
         self.within(abs(found.energy - expected.energy) / count, bounds.same, f"energy {after}, eV per atom")
         self.same(found.atomic_energies, expected.atomic_energies, bounds.same, f"atomic energies {after}", floor=1.0)
         self.same(found.forces, expected.forces @ q.T, bounds.same, f"forces {after}", floor=1.0)
-        if turn is None:
-            rows = expected.hessian_rows
-        else:  # the three rows of one atom turn into each other
-            rows = np.einsum("xa,anb,yb->xny", q, expected.hessian_rows, q)
+        turned = turn is not None  # the three rows of one atom turn into each other
+        rows = np.einsum("xa,anb,yb->xny", q, expected.hessian_rows, q) if turned else expected.hessian_rows
         self.same(found.hessian_rows, rows, bounds.same_rows, f"Hessian rows {after}", floor=1.0)
 
     def test_labels_are_finite_and_have_the_shapes_of_their_structure(self) -> None:
-        """Labels are finite: energy, atomic energies [N] or none, forces [N, 3], Hessian rows [K, N, 3], row_ids [K]."""
+        """Labels are finite: an energy, atomic energies [N] or none, forces [N, 3] and Hessian rows [K, N, 3]."""
         identity = self.subject.teacher.identity
         for each in self.subject.frames:
             (labels,) = self.label([each], *ROWS)
@@ -136,9 +132,15 @@ class TeacherContract(Contract):
         """Some Hessian rows in any order are those of the full Hessian; no rows is an answer too."""
         each = self.subject.frames[0]
         chosen = [5, 0, 3]
-        (every,), (some,), (none,) = self.label([each], *range(3 * len(each))), self.label([each], *chosen), self.label([each])
+        (every,), (some,), (none,) = (
+            self.label([each], *range(3 * len(each))),
+            self.label([each], *chosen),
+            self.label([each]),
+        )
         assert some.row_ids.tolist() == chosen, f"row_ids are {some.row_ids.tolist()}, asked for were {chosen}"
-        self.same(some.hessian_rows, every.hessian_rows[chosen], self.bounds.same_rows, "rows in another order", floor=1.0)
+        self.same(
+            some.hessian_rows, every.hessian_rows[chosen], self.bounds.same_rows, "rows in another order", floor=1.0
+        )
         shape = none.hessian_rows.shape
         assert shape == (0, len(each), 3), f"no rows have the shape {shape}, expected {(0, len(each), 3)}"
         self.same(none.forces, every.forces, self.bounds.same, "forces without rows", floor=1.0)
@@ -164,7 +166,7 @@ class TeacherContract(Contract):
     def test_a_translation_changes_no_label(self) -> None:
         """A translation changes no label."""
         many = self.subject.frames
-        moved = [replace(each, positions=each.positions + [3.0, -20.0, 7.5]) for each in many]
+        moved = [replace(each, positions=each.positions + np.array([3.0, -20.0, 7.5])) for each in many]
         for each, new, old in zip(many, self.label(moved, *ROWS), self.label(many, *ROWS), strict=True):
             self.agree(new, old, f"of {each.source} after a translation")
 
@@ -182,9 +184,14 @@ class TeacherContract(Contract):
         for each in self.subject.frames:
             order = np.roll(np.arange(len(each)), 1)  # the second atom becomes the third
             moved = replace(each, numbers=each.numbers[order], positions=each.positions[order])
-            (old,), (new,) = self.label([each], *ROWS), self.label([moved], *(3 * int(np.argmax(order == 1)) + np.arange(3)))
+            (old,), (new,) = (
+                self.label([each], *ROWS),
+                self.label([moved], *(3 * int(np.argmax(order == 1)) + np.arange(3))),
+            )
             atomic = old.atomic_energies[order] if old.atomic_energies.size else old.atomic_energies
-            expected = replace(old, atomic_energies=atomic, forces=old.forces[order], hessian_rows=old.hessian_rows[:, order])
+            expected = replace(
+                old, atomic_energies=atomic, forces=old.forces[order], hessian_rows=old.hessian_rows[:, order]
+            )
             self.agree(new, expected, f"of {each.source} in another order")
 
     def test_a_periodic_image_in_place_of_an_atom_changes_no_label(self) -> None:
@@ -254,67 +261,3 @@ class TeacherContract(Contract):
             assert identity[name] == known, f"{name} is {known!r} before and {identity[name]!r} in the identity"
         members = self.subject.teacher.identity.members
         assert members == self.spec.members, f"identity.members={members} must be {self.spec.members}"
-
-
-class Subject:
-    """A teacher and structures that it labels."""
-
-    def __init__(self, spec: TeacherSpec, molecules: Sequence[Atoms], crystals: Sequence[Atoms]) -> None:
-        self.spec, self.molecules, self.crystals = spec, molecules, crystals
-        self._changes: dict[str, tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]] = {}
-
-    @cached_property
-    def teacher(self) -> Teacher:
-        return self.spec.build()
-
-    @cached_property
-    def frames(self) -> list[Frame]:
-        """Two molecules and a crystal if there are, else a cluster of the first elements that the teacher knows."""
-        molecules, crystals = (
-            [each for each in map(named, kind) if self.labels(each)] for kind in (self.molecules, self.crystals)
-        )
-        chosen = [*molecules[:2], *crystals[:1]]
-        if not chosen:
-            chosen = [each for each in [named(cluster(self.teacher.identity.elements))] if self.labels(each)]
-        assert chosen, "the teacher labels none of the structures of its contract"
-        return chosen
-
-    def labels(self, each: Frame) -> bool:
-        """Whether the teacher knows the elements of a structure, does not refuse it and gives finite labels."""
-        if not set(each.numbers.tolist()) <= set(self.teacher.identity.elements):
-            return False
-        try:
-            (labels,) = self.teacher.label([each], [np.zeros(0, dtype=np.int64)])
-        except TeacherError:
-            return False
-        return labels.finite()
-
-    def change(self, each: Frame) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-        """A displacement [N, 3] with a largest component of 1 Å; how energy and forces [1 + 3N] change along it, with
-        errors; calculated once."""
-        if each.key not in self._changes:
-            move = np.random.default_rng(0).normal(size=each.positions.shape)
-            move /= np.abs(move).max()
-
-            def at(by: float) -> np.ndarray:
-                moved = replace(each, positions=each.positions + by * move)
-                (labels,) = self.teacher.label([moved], [np.zeros(0, dtype=np.int64)])
-                return np.array([labels.energy, *labels.forces.astype(np.float64).flat])
-
-            self._changes[each.key] = move, slope(at, LARGEST_STEP)
-        return self._changes[each.key]
-
-
-SUBJECTS: dict[str, Subject] = {}  # by how they are built
-
-
-def named(atoms: Atoms) -> Frame:
-    """A frame whose source is its formula, for messages."""
-    return replace(frame(atoms), source=str(atoms.symbols))
-
-
-def cluster(elements: Sequence[int]) -> Atoms:
-    """Four atoms of the first elements, near the sums of their covalent radii."""
-    numbers = [elements[number % min(len(elements), 2)] for number in range(4)]
-    corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -0.9], [-1.1, -1, 1]]) / np.sqrt(8)
-    return Atoms(numbers, 2.2 * max(covalent_radii[z] for z in numbers) * corners)

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 from unittest import mock
 
 import torch
@@ -73,7 +73,7 @@ class TermContract(Contract):
         for name, value in fields_of(prediction).items():
             change = torch.randn(value.shape, generator=generator, dtype=value.dtype)
             ahead, behind = (
-                self.of(batch, prediction._replace(**{name: value.detach() + by * change})).sum.detach()
+                self.of(batch, replaced(prediction, {name: value.detach() + by * change})).sum.detach()
                 for by in (step, -step)
             )
             along = (found[name] * change).sum()
@@ -124,7 +124,7 @@ class TermContract(Contract):
         self.same(torch.stack(losses).mean(), self.loss(batch), 1e-12, "mean of the losses of two processes")
 
     def test_labels_are_read_where_the_flags_say_so_and_only_there(self) -> None:
-        """`atomic`, `rows` and `teacher` are true of a term that reads atomic energies, Hessian rows, or any of them."""
+        """`atomic`, `rows` and `teacher` are true of a term that reads atomic energies, Hessian rows, or either."""
         term, batch = self.term, collate(self.batches(), torch.float64)
         prediction = wrong(batch)
         value = self.of(batch, prediction).sum
@@ -185,7 +185,18 @@ def perfect(batch: Structure) -> Prediction:
 
 def wrong(batch: Structure) -> Prediction:
     """A prediction off by up to 2, by the same in every batch that holds the same labels."""
-    return Prediction(*(value + torch.sin(1e3 * value) + 1 for value in fields_of(perfect(batch)).values()))
+    return with_each(perfect(batch), lambda value: value + torch.sin(1e3 * value) + 1)
+
+
+def with_each(prediction: Prediction, change: Callable[[Tensor], Tensor]) -> Prediction:
+    """A prediction with changed tensors."""
+    return replaced(prediction, {name: change(value) for name, value in fields_of(prediction).items()})
+
+
+def replaced(prediction: Prediction, tensors: dict[str, Tensor]) -> Prediction:
+    """A prediction with other tensors, by name."""
+    values: dict[str, Any] = dict(tensors)
+    return prediction._replace(**values)
 
 
 def fields_of(prediction: Prediction) -> dict[str, Tensor]:
@@ -196,7 +207,7 @@ def fields_of(prediction: Prediction) -> dict[str, Tensor]:
 
 def differentiable(prediction: Prediction) -> Prediction:
     """A copy by which derivatives can be taken."""
-    return Prediction(*(value.detach().clone().requires_grad_() for value in fields_of(prediction).values()))
+    return with_each(prediction, lambda value: value.detach().clone().requires_grad_())
 
 
 def slopes(total: Tensor, prediction: Prediction) -> dict[str, Tensor]:
@@ -210,11 +221,11 @@ def slopes(total: Tensor, prediction: Prediction) -> dict[str, Tensor]:
 @contextmanager
 def processes(count: int, all_reduce: Callable[[Tensor], object]) -> Iterator[None]:
     """While the block runs, torch.distributed answers as in one of several processes."""
-    replacements = {
+    replacements: dict[str, Any] = {
         "is_available": lambda: True,
         "is_initialized": lambda: True,
         "get_world_size": lambda: count,
         "all_reduce": all_reduce,
     }
-    with mock.patch.multiple(torch.distributed, **replacements):
+    with mock.patch.multiple("torch.distributed", **replacements):
         yield

@@ -9,10 +9,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from jointkd.contracts.students import StudentContract
-from jointkd.contracts.students.derivatives import loss
-from jointkd.contracts.students.built import separate
 from jointkd.contracts.structures import CUTOFF, SALT, WATER
+from jointkd.contracts.students import StudentContract
+from jointkd.contracts.students.built import separate
+from jointkd.contracts.students.derivatives import loss
 from jointkd.students import kernels
 from jointkd.students.derivatives import predict
 
@@ -39,7 +39,9 @@ def every_form() -> dict[str, dict[str, Any]]:
 
 
 STUDENTS = every_form()
-KERNELS = [importlib.import_module(f"{kernels.__name__}.{module.name}") for module in pkgutil.iter_modules(kernels.__path__)]
+KERNELS = [
+    importlib.import_module(f"{kernels.__name__}.{module.name}") for module in pkgutil.iter_modules(kernels.__path__)
+]
 SIZED = [module for module in KERNELS if hasattr(module, "SMALL")]
 
 

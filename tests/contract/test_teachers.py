@@ -1,6 +1,5 @@
 """What every teacher must satisfy: all that can be built here without a network."""
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,11 +53,15 @@ def ensemble(folder: Path) -> TeacherSpec:
 
 def lennard_jones(_: Path) -> TeacherSpec:
     options = {"sigma": 1.1, "epsilon": 0.3, "rc": 5.0, "smooth": True}
-    return TeacherSpec(ASE, {"name": "lj", "dtype": "float64", "calculator": "ase.calculators.lj.LennardJones", "options": options})
+    return TeacherSpec(
+        ASE, {"name": "lj", "dtype": "float64", "calculator": "ase.calculators.lj.LennardJones", "options": options}
+    )
 
 
 def emt(_: Path) -> TeacherSpec:
-    return TeacherSpec(ASE, {"name": "emt", "dtype": "float64", "calculator": "ase.calculators.emt.EMT", "elements": ["Cu", "Al"]})
+    return TeacherSpec(
+        ASE, {"name": "emt", "dtype": "float64", "calculator": "ase.calculators.emt.EMT", "elements": ["Cu", "Al"]}
+    )
 
 
 def xtb(_: Path) -> TeacherSpec:

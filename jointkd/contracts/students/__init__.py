@@ -6,7 +6,7 @@ from jointkd.contracts.students.storage import Storage
 from jointkd.contracts.students.symmetry import Symmetries
 
 
-class StudentContract(Symmetries, Locality, Derivatives, Storage):
+class StudentContract(Storage, Derivatives, Locality, Symmetries):
     """What must hold for every student; a subclass sets `config` (see `BuiltStudent`).
 
         class TestMine(StudentContract):

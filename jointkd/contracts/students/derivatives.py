@@ -1,6 +1,7 @@
 """Derivatives of students against finite differences: forces, Hessian rows, and gradients of a loss of both."""
 
 import copy
+from typing import Any
 
 import torch
 from ase import Atoms
@@ -114,10 +115,11 @@ class Derivatives(BuiltStudent):
         student = self.student()
         batch = self.batch(student, [WATER])
         others = {name: parameter + 0.05 for name, parameter in student.named_parameters()}
+        module: Any = student
 
         def energy(parameters: dict[str, Tensor]) -> Tensor:
             inputs = batch.positions, batch
-            return torch.func.functional_call(student, parameters, inputs).atomic_energies.square().sum()
+            return torch.func.functional_call(module, parameters, inputs).atomic_energies.square().sum()
 
         found, slopes = energy(others), torch.func.grad(energy)(others)
         student.load_state_dict({**student.state_dict(), **others})
@@ -144,5 +146,5 @@ def changed(student: Module, changes: list[Tensor], by: float) -> Module:
     """A copy with changed parameters."""
     other = copy.deepcopy(student).requires_grad_(False)
     for parameter, change in zip(other.parameters(), changes, strict=True):
-        parameter += by * change
+        parameter.add_(by * change)
     return other

@@ -54,7 +54,9 @@ class Storage(BuiltStudent):
             save_student(path, SavedStudent(dict(self.config), student.state_dict(), {1: -13.6}, {}))
             module, saved = load_student(path)
         loaded = cast(Module, module.requires_grad_(False))
-        assert (saved.config, saved.reference_energies) == (dict(self.config), {1: -13.6}), "the file holds other values"
+        assert (saved.config, saved.reference_energies) == (dict(self.config), {1: -13.6}), (
+            "the file holds other values"
+        )
         for name in ("cutoff", "elements", "max_neighbors", "conservative"):
             before, after = getattr(student, name), getattr(loaded, name)
             assert before == after, f"{name}={before} became {after} in the file"

@@ -52,7 +52,7 @@ class Symmetries(BuiltStudent):
                 self.same(new.forces, old.forces[order], bound, f"forces {after}", floor=0.1)
 
     def test_a_crystal_is_the_same_in_a_larger_cell_and_with_its_atoms_in_other_cells(self) -> None:
-        """A crystal has the same energies and forces in a supercell, and with an atom replaced by its periodic image."""
+        """A crystal has the same energies and forces in a supercell, and with a periodic image in place of an atom."""
         image = CRYSTAL.copy()
         image.positions[1] += image.cell.array[0] - 2 * image.cell.array[2]
         before, repeated, moved = self.predictions(self.student(), [CRYSTAL, CRYSTAL.repeat((2, 1, 1)), image])
