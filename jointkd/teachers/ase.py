@@ -19,6 +19,7 @@ from jointkd.teachers.base import check_elements
 
 log = logging.getLogger(__name__)
 
+DISPLACEMENT = 2e-3  # Å, of the central differences that make Hessian rows
 EVERY_ELEMENT = tuple(range(1, len(chemical_symbols)))
 
 
@@ -117,7 +118,7 @@ def from_calculator(
     name: str,
     options: dict[str, Any] | None = None,
     dtype: str = "float64",
-    displacement: float = 2e-3,
+    displacement: float = DISPLACEMENT,
     atomic_energies: bool | None = None,
     free_atom_energies: dict[str, float] | None = None,
     elements: list[str] | None = None,

@@ -72,7 +72,10 @@ class TeacherSpec:
                 known["checkpoint"] = joint_checksum([combined_sha256(file) for file in files])
         if "calculator" in options and ase.version_of(options["calculator"]):
             known["checkpoint"] = ase.description(
-                *(options[name] for name in ("calculator", "options", "displacement", "atomic_energies"))
+                options["calculator"],
+                options.get("options"),
+                options.get("displacement", ase.DISPLACEMENT),
+                options.get("atomic_energies"),
             )
         return known
 
