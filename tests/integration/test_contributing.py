@@ -61,7 +61,10 @@ def run(folder: Path, *lines: str) -> str:
 
 def test_every_example_is_a_module_and_a_configuration_and_is_checked_and_trained():
     assert sorted(Path(name).suffix for name in FILES) == [".py"] * 4 + [".yaml"] * 4
-    assert sorted(command for command, _ in COMMANDS if command in ("contract", "train")) == ["contract"] * 4 + ["train"] * 4
+    assert (
+        sorted(command for command, _ in COMMANDS if command in ("contract", "train"))
+        == ["contract"] * 4 + ["train"] * 4
+    )
 
 
 def test_every_example_keeps_its_contract(copied):
@@ -76,7 +79,7 @@ def test_all_examples_train_together(copied):
     out = run(
         copied,
         "train teacher=morse student=pairs data=rmd17 data.path=rmd17_ethanol.npz method=joint_net_force name=run "
-        "student.conservative=false student.width=8 label.rows=4 label.eval_rows=2 trainer.max_epochs=1 data.max_force=99",
+        "student.conservative=false student.width=8 label.rows=4 label.eval_rows=2 trainer.max_epochs=1",
     )
     (summary,) = (copied / "outputs" / "run").rglob("summary.json")
     assert json.loads(summary.read_text())["test"]["force_mae_meV_per_A"] > 0
