@@ -78,6 +78,8 @@ class Faulty:
             atomic, energy = atomic + frame.positions[:, 0].sum() / n, energy + frame.positions[:, 0].sum()
         if fault == "a preferred axis":
             forces = forces * [1.0, 1.0, 1.01]
+        if fault == "a preferred hand" and n > 3:
+            energy += 0.1 * np.linalg.det(frame.positions[1:4] - frame.positions[0])
         if fault == "order of atoms":
             forces = forces * (1 + 0.01 * np.arange(n)[:, None])
         if fault == "not finite":
@@ -96,6 +98,7 @@ FAULTS = {
     "changes its structures": "test_labels_are_the_same_again_and_structures_are_not_changed",
     "place in space": "test_a_translation_changes_no_label",
     "a preferred axis": "test_a_rotation_turns_forces_and_rows",
+    "a preferred hand": "test_a_reflection_turns_forces_and_rows",
     "order of atoms": "test_another_order_of_atoms_reorders_labels",
     "no images": "test_a_periodic_image_in_place_of_an_atom_changes_no_label",
     "images in the cell alone": "test_a_supercell_has_the_energy_and_forces_of_its_cells",
