@@ -1,4 +1,4 @@
-"""What holds for converted eSEN models and for models that fairchem-core loads itself."""
+"""Properties of all fairchem teachers: converted eSEN models, and models that fairchem-core loads itself."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from jointkd.labels.store import LabelStore
 from tests.fairchem_env.checkpoints import ARCHITECTURES
 from tests.fairchem_env.labelled import ETHANOL, SALT, WATER, agree, frame_of, labels_of, moved
 
-pytest.importorskip("fairchem.core", reason="fairchem-core is not here: make env-fairchem")
+pytest.importorskip("fairchem.core", reason="fairchem-core is not installed: make env-fairchem")
 
 
 @pytest.fixture(params=["converted eSEN", *ARCHITECTURES])
@@ -23,12 +23,12 @@ def teacher(request, esen, teacher_2x):
 def test_forces_and_rows_are_central_differences(teacher, atoms):
     step, rows = 1e-4, [0, 4, 3 * len(atoms) - 1]
     labels = labels_of(teacher, atoms, rows)
-    for row, found in zip(rows, labels.hessian_rows, strict=True):
+    for row, labelled in zip(rows, labels.hessian_rows, strict=True):
         ahead, behind = (labels_of(teacher, moved(atoms, row, sign * step)) for sign in (1, -1))
         slope = -(ahead.energy - behind.energy) / (2 * step)
         np.testing.assert_allclose(labels.forces.reshape(-1)[row], slope, rtol=1e-5, atol=1e-8)
         column = -(ahead.forces - behind.forces) / (2 * step)
-        np.testing.assert_allclose(found, column, rtol=0, atol=1e-5 * np.abs(labels.hessian_rows).max())
+        np.testing.assert_allclose(labelled, column, rtol=0, atol=1e-5 * np.abs(labels.hessian_rows).max())
 
 
 @pytest.mark.parametrize("atoms", [ETHANOL, SALT], ids=["molecule", "crystal"])
@@ -40,7 +40,7 @@ def test_a_full_hessian_is_symmetric_and_its_rows_sum_to_zero(teacher, atoms):
     np.testing.assert_allclose(hessian.sum(1), 0, atol=bound)
 
 
-def test_a_batch_of_molecules_and_crystals_gives_each_its_own_labels(teacher):
+def test_labels_do_not_depend_on_the_batch(teacher):
     chosen = [(ETHANOL, [3, 0, 26]), (SALT, [5]), (WATER, [])]
     frames = [frame_of(atoms) for atoms, _ in chosen]
     together = teacher.label(frames, [np.array(rows, dtype=int) for _, rows in chosen])
@@ -55,7 +55,7 @@ def test_atomic_energies_and_references_sum_to_the_energy(teacher):
     assert teacher.identity.free_atom_energies[8] == pytest.approx(-0.8)
 
 
-def test_where_a_molecule_is_changes_nothing(teacher):
+def test_labels_do_not_change_under_translation(teacher):
     far = ETHANOL.copy()
     far.positions += [300.0, -200.0, 100.0]
     agree(labels_of(teacher, far, [1, 7]), labels_of(teacher, ETHANOL, [1, 7]), 1e-9)
