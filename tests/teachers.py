@@ -92,7 +92,7 @@ class PackagedTeacher(NumberTeacher):
     def __init__(self, folder: str, dtype: str, name: str, seconds: float = 0.0) -> None:
         package = os.environ.get("TOY_PACKAGE")
         if package is None:
-            raise MissingExtra("toy teachers need toy, which is not here", "install it", extra="fairchem")
+            raise MissingExtra("toy teachers need toy, which is not installed", "install it", extra="fairchem")
         if package == "refuses":
             raise TeacherError("the toy is broken", "repair it")
         if package == "dies":

@@ -1,4 +1,4 @@
-"""Structures, and what a teacher says of them, that the tests of all fairchem teachers share."""
+"""Structures, and functions to label and compare them, for the tests of all fairchem teachers."""
 
 from typing import Any
 
@@ -30,6 +30,6 @@ def moved(atoms: Atoms, row: int, step: float) -> Atoms:
     return copy
 
 
-def agree(found: TeacherLabels, expected: TeacherLabels, tolerance: float) -> None:
+def agree(actual: TeacherLabels, expected: TeacherLabels, tolerance: float) -> None:
     for name in ("energy", "atomic_energies", "forces", "hessian_rows"):
-        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=0, atol=tolerance, err_msg=name)
+        np.testing.assert_allclose(getattr(actual, name), getattr(expected, name), rtol=0, atol=tolerance, err_msg=name)

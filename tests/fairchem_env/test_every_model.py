@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from jointkd.contracts.properties import DoesNotApply
@@ -17,7 +16,7 @@ from tests.fairchem_env.checkpoints import ARCHITECTURES
 from tests.fairchem_env.conftest import OPTIONS
 from tests.fairchem_env.labelled import ETHANOL, SALT, WATER, frame_of, labels_of
 
-pytest.importorskip("fairchem.core", reason="fairchem-core is not here: make env-fairchem")
+pytest.importorskip("fairchem.core", reason="fairchem-core is not installed: make env-fairchem")
 
 
 @pytest.fixture(scope="module", params=["converted eSEN", *ARCHITECTURES])

@@ -85,7 +85,7 @@ def test_without_the_package_the_environment_that_make_creates_is_used(plan, tmp
 
 
 def test_without_such_an_environment_the_package_is_reported_as_missing(plan):
-    with pytest.raises(MissingExtra, match="toy teachers need toy, which is not here; install it"):
+    with pytest.raises(MissingExtra, match="toy teachers need toy, which is not installed; install it"):
         make_labels(plan(3))
 
 

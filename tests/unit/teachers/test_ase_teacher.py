@@ -1,4 +1,4 @@
-"""ASE calculators as teachers: their own energies and forces, rows by differences, and what is refused."""
+"""ASE calculators as teachers: energies, forces, rows by finite differences, and errors."""
 
 import logging
 import sys
@@ -35,7 +35,7 @@ ETHANOL.rattle(0.05, seed=1)
 
 
 class Springs(Calculator):
-    """Every pair of atoms is a spring k |r - r'|² / 2: its Hessian is known exactly. Has no energies of atoms."""
+    """A spring k |r - r'|² / 2 between every pair of atoms, with a known Hessian and without atomic energies."""
 
     implemented_properties: ClassVar = ["energy", "forces"]
     stiffness = 3.0
@@ -89,27 +89,27 @@ def calculated(atoms: Atoms, calculator: Calculator) -> Atoms:
     ids=["EMT, crystal", "Lennard-Jones, molecule", "Lennard-Jones, crystal"],
 )
 def test_energies_and_forces_are_those_of_the_calculator(path, options, atoms, calculator):
-    given = labels_of(ase.from_calculator(path, "c", options), atoms)
+    labels = labels_of(ase.from_calculator(path, "c", options), atoms)
     own = calculated(atoms, calculator)
-    assert given.energy == own.get_potential_energy()
-    np.testing.assert_array_equal(given.forces, own.get_forces())
-    np.testing.assert_array_equal(given.atomic_energies, own.get_potential_energies())
-    assert given.atomic_energies.sum() == pytest.approx(given.energy, abs=1e-10)
-    assert given.forces.any()
+    assert labels.energy == own.get_potential_energy()
+    np.testing.assert_array_equal(labels.forces, own.get_forces())
+    np.testing.assert_array_equal(labels.atomic_energies, own.get_potential_energies())
+    assert labels.atomic_energies.sum() == pytest.approx(labels.energy, abs=1e-10)
+    assert labels.forces.any()
 
 
-def test_rows_of_springs_are_those_of_their_hessian():
-    given = labels_of(ase.from_calculator(f"{HERE}.Springs", "springs"), ETHANOL, range(27))
+def test_rows_of_springs_are_those_of_their_exact_hessian():
+    labels = labels_of(ase.from_calculator(f"{HERE}.Springs", "springs"), ETHANOL, range(27))
     number = len(ETHANOL)
     exact = np.kron(Springs.stiffness * (number * np.eye(number) - 1), np.eye(3))
-    np.testing.assert_allclose(given.hessian_rows.reshape(27, 27), exact, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(labels.hessian_rows.reshape(27, 27), exact, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("atoms", [COPPER, Atoms("H", [[1.0, 2, 3]])], ids=["crystal", "lone atom"])
-def test_rows_agree_with_differences_of_energies(atoms):
+def test_rows_agree_with_finite_differences_of_energies(atoms):
     teacher = ase.from_calculator("ase.calculators.emt.EMT", "emt", displacement=1e-3)
     ids = np.array([2, 0, 1]) if len(atoms) == 1 else np.array([7, 0, 4])
-    given = labels_of(teacher, atoms, ids)
+    labels = labels_of(teacher, atoms, ids)
 
     def energy(*steps: tuple[int, float]) -> float:
         moved = calculated(atoms, EMT())
@@ -122,7 +122,7 @@ def test_rows_agree_with_differences_of_energies(atoms):
         for column in range(3 * len(atoms)):
             signs = [(a, b) for a in (1, -1) for b in (1, -1)]
             expected = sum(a * b * energy((row, a * h), (column, b * h)) for a, b in signs) / (4 * h * h)
-            assert given.hessian_rows[k].ravel()[column] == pytest.approx(expected, abs=2e-3)
+            assert labels.hessian_rows[k].ravel()[column] == pytest.approx(expected, abs=2e-3)
 
 
 def test_rows_of_a_potential_are_symmetric_and_sum_to_zero():
@@ -130,7 +130,7 @@ def test_rows_of_a_potential_are_symmetric_and_sum_to_zero():
     hessian = rows.reshape(12, 12)
     np.testing.assert_allclose(hessian, hessian.T, rtol=0, atol=1e-4)
     np.testing.assert_allclose(rows.sum(1), 0, rtol=0, atol=1e-9)
-    assert np.linalg.eigvalsh(hessian + hessian.T)[3] > 0.1  # curvature is positive: the sign is that of the energy's
+    assert np.linalg.eigvalsh(hessian + hessian.T)[3] > 0.1  # positive curvature: the sign is right
 
 
 def test_labels_do_not_depend_on_what_was_labelled_before():
@@ -141,7 +141,7 @@ def test_labels_do_not_depend_on_what_was_labelled_before():
     first = labels_of(teacher, ETHANOL, [3])
     labels_of(teacher, other, [0])
     again = labels_of(teacher, ETHANOL, [3])
-    # several threads sum in any order; a calculation begun from another one's result differs by more
+    # several threads sum in any order; a calculation that starts from earlier results differs by more
     assert first.energy == pytest.approx(again.energy, abs=1e-9)
     for name, error in (("atomic_energies", 1e-9), ("forces", 1e-9), ("hessian_rows", 1e-6)):
         np.testing.assert_allclose(getattr(first, name), getattr(again, name), rtol=0, atol=error)
@@ -155,45 +155,45 @@ def preset(name: str) -> dict:
     return {key: value for key, value in merged.items() if key not in ("defaults", "_target_", "_convert_", "python")}
 
 
-def test_the_xtb_preset_gives_rows_to_a_thousandth_and_no_atomic_energies():
+def test_the_xtb_teacher_gives_accurate_rows_and_no_atomic_energies():
     pytest.importorskip("tblite", reason="pip install 'jointkd[xtb]'")
     teacher = ase.from_calculator(**preset("xtb"))
-    given = labels_of(teacher, ETHANOL, range(27))
-    hessian = given.hessian_rows.reshape(27, 27)
+    labels = labels_of(teacher, ETHANOL, range(27))
+    hessian = labels.hessian_rows.reshape(27, 27)
     np.testing.assert_allclose(hessian, hessian.T, rtol=0, atol=2e-3)
-    np.testing.assert_allclose(given.hessian_rows.sum(1), 0, rtol=0, atol=1e-6)
-    assert given.atomic_energies.shape == (0,)
+    np.testing.assert_allclose(labels.hessian_rows.sum(1), 0, rtol=0, atol=1e-6)
+    assert labels.atomic_energies.shape == (0,)
     assert not teacher.identity.atomic_energies
     assert teacher.identity.elements == tuple(range(1, 87))
     assert (teacher.identity.level_of_theory, teacher.identity.versions.keys()) == ("GFN2-xTB", {"ase", "tblite"})
 
 
-def test_atomic_energies_of_xtb_sum_to_the_energy_above_the_free_atoms_and_are_warned_of_once(caplog):
+def test_atomic_energies_of_xtb_are_relative_to_free_atoms_and_cause_one_warning(caplog):
     pytest.importorskip("tblite", reason="pip install 'jointkd[xtb]'")
     free = {"H": -10.7, "C": -48.8, "O": -102.6}
     teacher = ase.from_calculator("tblite.ase.TBLite", "xtb", {"verbosity": 0}, free_atom_energies=free)
-    given, _ = labels_of(teacher, ETHANOL), labels_of(teacher, ETHANOL)
-    total = given.atomic_energies.sum() + sum(free[symbol] for symbol in ETHANOL.symbols)
-    assert total == pytest.approx(given.energy, abs=1e-9)
+    labels, _ = labels_of(teacher, ETHANOL), labels_of(teacher, ETHANOL)
+    total = labels.atomic_energies.sum() + sum(free[symbol] for symbol in ETHANOL.symbols)
+    assert total == pytest.approx(labels.energy, abs=1e-9)
     assert teacher.identity.elements == (1, 6, 8)
-    warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warned) == 1
-    assert "poor targets" in warned[0]
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert "poor targets" in warnings[0]
 
 
-def test_atomic_energies_are_left_out_where_they_are_not_wanted_or_not_there(caplog):
+def test_atomic_energies_are_left_out_if_not_requested_or_not_implemented(caplog):
     for teacher in (
         ase.from_calculator(LJ, "lj", WATERS, atomic_energies=False),
         ase.from_calculator(f"{HERE}.Springs", "springs"),
     ):
-        given = labels_of(teacher, ETHANOL)
+        labels = labels_of(teacher, ETHANOL)
         assert not teacher.identity.atomic_energies
-        assert given.atomic_energies.shape == (0,)
-        assert given.finite()
+        assert labels.atomic_energies.shape == (0,)
+        assert labels.finite()
     assert not [record for record in caplog.records if record.levelno == logging.WARNING]
 
 
-def test_a_structure_on_which_the_calculator_fails_is_set_aside_and_the_others_are_labelled(tmp_path, caplog):
+def test_a_structure_on_which_the_calculator_fails_is_recorded_and_the_others_are_labelled(tmp_path, caplog):
     teacher = ase.from_calculator(f"{HERE}.FailsOnOxygen", "springs")
     some = frames(9)
     store = LabelStore.create(tmp_path / "labels", teacher.identity, SETTINGS)
@@ -204,7 +204,7 @@ def test_a_structure_on_which_the_calculator_fails_is_set_aside_and_the_others_a
     assert "frame 0: springs fails (no convergence)" in caplog.messages
 
 
-def test_a_calculator_that_never_works_ends_the_run_and_blames_no_structure(tmp_path):
+def test_a_calculator_that_never_succeeds_ends_the_run_without_failed_structures(tmp_path):
     teacher = ase.from_calculator(f"{HERE}.NeverWorks", "springs")
     store = LabelStore.create(tmp_path / "labels", teacher.identity, SETTINGS)
     with pytest.raises(TeacherError, match=r"cannot calculate anything \(no licence file\)"):
@@ -212,7 +212,7 @@ def test_a_calculator_that_never_works_ends_the_run_and_blames_no_structure(tmp_
     assert not store.failed
 
 
-def test_coincident_atoms_are_the_fault_of_their_structure():
+def test_a_structure_with_coincident_atoms_fails_alone():
     pytest.importorskip("tblite", reason="pip install 'jointkd[xtb]'")
     spoilt = ETHANOL.copy()
     spoilt.positions[1] = spoilt.positions[0]
@@ -222,25 +222,25 @@ def test_coincident_atoms_are_the_fault_of_their_structure():
 
 
 @pytest.mark.parametrize(
-    ("path", "error", "said"),
+    ("path", "error", "message"),
     [
-        ("nowhere_at_all.ase.Thing", MissingExtra, "needs the package nowhere_at_all, which is not here"),
+        ("nowhere_at_all.ase.Thing", MissingExtra, "needs the package nowhere_at_all, which is not installed"),
         ("ase.calculators.nothing.Thing", ConfigError, "does not exist"),
         ("ase.calculators.emt.Emt", ConfigError, "cannot be imported"),
         ("EMT", ConfigError, "cannot be imported"),
-        ("numpy.zeros", ConfigError, "cannot be made of"),
-        ("collections.OrderedDict", ConfigError, "is no ASE calculator but OrderedDict"),
-        (f"{HERE}.WithoutForces", TeacherError, "gives no forces"),
+        ("numpy.zeros", ConfigError, "cannot be built with"),
+        ("collections.OrderedDict", ConfigError, "must be an ASE calculator, but it is OrderedDict"),
+        (f"{HERE}.WithoutForces", TeacherError, "does not implement forces"),
     ],
 )
-def test_what_is_no_calculator_is_refused_in_one_line(path, error, said):
-    with pytest.raises(error, match=said) as caught:
+def test_other_objects_than_calculators_are_refused_in_one_line(path, error, message):
+    with pytest.raises(error, match=message) as caught:
         ase.from_calculator(path, "c")
     assert path in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_package_that_a_calculator_needs_is_named(tmp_path, monkeypatch):
+def test_a_missing_package_of_a_calculator_is_named(tmp_path, monkeypatch):
     (tmp_path / "mine_with_needs.py").write_text("import not_installed_here\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(MissingExtra, match="needs the package not_installed_here"):
@@ -249,47 +249,55 @@ def test_a_package_that_a_calculator_needs_is_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "said"),
+    ("options", "error", "message"),
     [
         ({"dtype": "float32"}, ConfigError, "teacher.dtype=float32"),
         ({"displacement": 0.0}, ConfigError, "teacher.displacement=0.0"),
         ({"elements": ["H", "Xx"]}, ConfigError, "teacher.elements has Xx"),
         ({"free_atom_energies": {"h": 1.0}}, ConfigError, "teacher.free_atom_energies has h"),
-        ({"free_atom_energies": {"H": 1.0}, "elements": ["H", "O"]}, ConfigError, "free_atom_energies has no O"),
-        ({"calculator": f"{HERE}.Springs", "atomic_energies": True}, TeacherError, "gives no energies of atoms"),
+        (
+            {"free_atom_energies": {"H": 1.0}, "elements": ["H", "O"]},
+            ConfigError,
+            "free_atom_energies has no entry for O",
+        ),
+        (
+            {"calculator": f"{HERE}.Springs", "atomic_energies": True},
+            TeacherError,
+            "does not implement energies of atoms",
+        ),
     ],
 )
-def test_options_that_cannot_be_are_refused(options, error, said):
-    with pytest.raises(error, match=said):
+def test_wrong_options_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
         ase.from_calculator(**{"calculator": LJ, "name": "c", **options})
 
 
-def test_an_element_that_was_not_listed_is_refused():
+def test_an_element_outside_the_given_list_is_refused():
     teacher = ase.from_calculator(LJ, "lj", elements=["H", "O"])
     with pytest.raises(TeacherError, match=r"lj does not know C .*knows H O"):
         labels_of(teacher, ETHANOL)
 
 
-def test_labels_are_of_one_calculator_its_options_its_version_and_its_step():
-    made = {
+def test_calculator_options_version_and_displacement_identify_the_labels():
+    checkpoints = {
         ase.from_calculator(LJ, "c", options, displacement=step, atomic_energies=atomic).identity.checkpoint
         for options in (None, {"sigma": 2.0})
         for step in (1e-3, 2e-3)
         for atomic in (None, False)
     }
-    assert len(made) == 8
+    assert len(checkpoints) == 8
     one = ase.from_calculator(LJ, "c", {"sigma": 2.0, "epsilon": 1.0}).identity
     assert one.checkpoint == ase.from_calculator(LJ, "c", {"epsilon": 1.0, "sigma": 2.0}).identity.checkpoint
     assert f"of ase {one.versions['ase']}" in one.checkpoint
 
 
-def test_what_a_teacher_is_is_known_without_loading_it():
+def test_the_fingerprint_is_known_without_building_the_teacher():
     options = {**preset("ase"), "calculator": LJ, "options": {"sigma": 2.0}}
     expected = TeacherSpec("jointkd.teachers.ase.from_calculator", options).fingerprint()
     assert expected == ase.from_calculator(**options).identity.fingerprint()
 
 
-def test_a_teacher_without_free_atoms_may_give_the_references(tmp_path):
+def test_a_teacher_without_free_atoms_can_provide_reference_energies(tmp_path):
     bare = frames(12)
     teacher = ase.from_calculator(LJ, "lj", WATERS)
     store = LabelStore.create(tmp_path / "labels", teacher.identity, SETTINGS)
@@ -323,7 +331,7 @@ LJ_RUN = (
 )
 
 
-def test_a_calculator_teaches_rows_on_the_command_line_and_joint_is_refused_before_labelling(command, tmp_path):
+def test_a_calculator_without_atomic_energies_serves_hessian_but_not_joint_training(command, tmp_path):
     import json
 
     from tests.files import isolated, molecules, saved
@@ -350,7 +358,7 @@ def test_a_calculator_teaches_rows_on_the_command_line_and_joint_is_refused_befo
     assert (other.status, LabelMismatch.__name__ in other.err) == (1, True)
 
 
-def test_options_of_a_calculator_are_given_on_the_command_line(command, tmp_path):
+def test_options_of_a_calculator_can_be_given_on_the_command_line(command, tmp_path):
     from tests.files import isolated, molecules, saved
 
     saved(tmp_path / "mine.xyz", [*isolated(), *molecules(20)])
