@@ -61,24 +61,28 @@ class Outcome:
 
 
 def outcomes(contract: type[Contract]) -> Iterator[Outcome]:
-    """The outcome of every property of a contract, each when it is known; every property gets a new instance."""
+    """The outcome of every property of a contract, each when it is known."""
     for name in properties(contract):
-        instance = contract()
-        method = getattr(instance, name)
-        says = (method.__doc__ or name).splitlines()[0].rstrip(".")
-        try:
-            method()
-        except DoesNotApply as reason:
-            yield Outcome(says, DOES_NOT_APPLY, str(reason))
-        except AssertionError as error:
-            yield Outcome(says, FAILED, first_line(error))
-        except UserError as error:
-            yield Outcome(says, FAILED, str(error))
-        except Exception as error:
-            yield Outcome(says, FAILED, f"{type(error).__name__}: {first_line(error)}, {place_of(error)}")
-        else:
-            measured, bound = instance.nearest or (0.0, 0.0)
-            yield Outcome(says, PASSED, f"{measured:.1e}, bound {bound:.0e}" if measured else "")
+        yield outcome(contract, name)
+
+
+def outcome(contract: type[Contract], name: str) -> Outcome:
+    """The outcome of one property, of a new instance of the contract."""
+    instance = contract()
+    method = getattr(instance, name)
+    says = (method.__doc__ or name).splitlines()[0].rstrip(".")
+    try:
+        method()
+    except DoesNotApply as reason:
+        return Outcome(says, DOES_NOT_APPLY, str(reason))
+    except AssertionError as error:
+        return Outcome(says, FAILED, first_line(error))
+    except UserError as error:
+        return Outcome(says, FAILED, str(error))
+    except Exception as error:  # an object of a user raises what it likes
+        return Outcome(says, FAILED, f"{type(error).__name__}: {first_line(error)}, {place_of(error)}")
+    measured, bound = instance.nearest or (0.0, 0.0)
+    return Outcome(says, PASSED, f"{measured:.1e}, bound {bound:.0e}" if measured else "")
 
 
 def properties(contract: type[Contract]) -> list[str]:
