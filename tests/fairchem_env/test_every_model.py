@@ -1,4 +1,4 @@
-"""What holds for converted eSEN models and for models that fairchem-core loads itself: the contract of teachers."""
+"""The contract of teachers, for converted eSEN models and for models that fairchem-core loads itself."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +43,7 @@ class TestEveryModel(TeacherContract):
 
     def test_a_supercell_has_the_energy_and_forces_of_its_cells(self) -> None:
         if self.spec.name == "esen":
-            raise DoesNotApply("the mean energy of this checkpoint, which is made up, counts once per structure")
+            raise DoesNotApply("this checkpoint has a mean energy per structure")
         super().test_a_supercell_has_the_energy_and_forces_of_its_cells()
 
     def test_energies_of_free_atoms_are_those_of_the_model(self) -> None:

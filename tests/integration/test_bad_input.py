@@ -121,5 +121,5 @@ def test_each_mistake_is_printed_once_also_in_a_sweep(command, sweep, names):
     result = command("train", *sweep, "teacher=paper", f"data={','.join(names)}")
     assert result.status == 1
     errors = [line for line in result.err.splitlines() if line.startswith("ConfigError")]
-    remedy = "name one, as teacher=mace_off or teacher=mace_mp"
-    assert errors == [f"ConfigError: the paper has no teacher of data={data}; {remedy}" for data in names]
+    remedy = "choose one, as teacher=mace_off or teacher=mace_mp"
+    assert errors == [f"ConfigError: the paper has no teacher for data={data}; {remedy}" for data in names]
