@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from jointkd.structures.batch import Prediction, collate, total_energy
+from jointkd.students import kernels, operations
 from jointkd.students.derivatives import predict
-from jointkd.students.kernels import activation, edges, matrices
 from tests.structures import CUTOFF, ETHANOL, MOLECULES, SALT, SPECIAL, WATER, rattled, structure
 
 OWN = os.environ.get("JOINTKD_STUDENT")
@@ -75,9 +76,10 @@ def built(config: dict[str, Any]) -> torch.nn.Module:
 
 @pytest.fixture(autouse=True)
 def _large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Structures here take the way of large ones, by functions of our own; small ones leave more to torch."""
-    for module in (activation, edges, matrices):
-        monkeypatch.setattr(module, "SMALL", 0)
+    """Structures here go through the kernels, as large ones do; small ones are left to torch."""
+    for name in vars(operations):
+        if name.startswith("SMALL_"):
+            monkeypatch.setattr(operations, name, 0)
 
 
 @pytest.fixture(params=STUDENTS.values(), ids=STUDENTS.keys())
@@ -256,6 +258,16 @@ def test_an_isolated_atom_has_its_reference_energy(student):
 
 @pytest.mark.parametrize("name", [*SPECIAL, "a mixed batch"])
 def test_a_student_may_be_differentiated_twice_everywhere(student, name):
+    differentiate_twice(student, name)
+
+
+def test_so_may_its_plain_form(student):
+    with kernels.disabled():
+        differentiate_twice(student, "a mixed batch")
+
+
+def differentiate_twice(student: torch.nn.Module, name: str) -> None:
+    """Rows against differences of forces, and gradients of a loss of all predictions against its differences."""
     many = [SPECIAL[name]] if name in SPECIAL else [ETHANOL, SPECIAL["SrTiO3"], Atoms("H"), SPECIAL["slab"]]
     batch = batch_for(student, *many)
     ids = torch.stack([torch.tensor([0, 2]) + 3 * (int(count) // 2) for count in batch.ptr.diff()])
@@ -360,17 +372,16 @@ def test_parameters_may_be_passed_as_an_argument(student):
         assert close(slopes[name], torch.zeros(()) if parameter.grad is None else parameter.grad, 1e-10)
 
 
-def test_small_and_large_structures_have_the_same_predictions_and_gradients(student, monkeypatch):
+def test_predictions_and_gradients_are_the_same_without_kernels(student):
     batch, ids = batch_for(student, WATER, SALT), torch.tensor([[0, 4], [5, 2]])
     student.requires_grad_(True)
     results = []
-    for size in (0, 2**20):
-        for module in (activation, edges, matrices):
-            monkeypatch.setattr(module, "SMALL", size)
-        prediction = predict(student, batch, ids)
-        slopes = torch.autograd.grad(loss(prediction), list(student.parameters()), materialize_grads=True)
+    for context in (nullcontext(), kernels.disabled()):
+        with context:
+            prediction = predict(student, batch, ids)
+            slopes = torch.autograd.grad(loss(prediction), list(student.parameters()), materialize_grads=True)
         results.append([*prediction[:3], *slopes])
-    assert all(close(large, small, 1e-10) for large, small in zip(*results, strict=True))
+    assert all(close(fast, plain, 1e-10) for fast, plain in zip(*results, strict=True))
 
 
 PAIRS = '''
