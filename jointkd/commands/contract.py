@@ -252,7 +252,9 @@ def terms(subject: Subject, config: DictConfig) -> Iterator[tuple[str, type["Con
     for name, options in config.method.get("terms", {subject.value: config.method}).items():
         term = built(subject, partial(hydra.utils.instantiate, options))
         if not isinstance(term, Term):
-            raise ConfigError(f"{subject} is a {type(term).__name__}, not a Term", "derive it from jointkd.training.loss.Term")
+            raise ConfigError(
+                f"{subject} is a {type(term).__name__}, not a Term", "derive it from jointkd.training.loss.Term"
+            )
         yield f"{subject} ({name}, {type(term).__name__})", with_attributes(TermContract, term=term)
 
 
