@@ -24,6 +24,7 @@ SMALL_ACTIVATION = 2**17  # entries of an input
 SMALL_BASIS = 2**19  # entries of pairs x radial functions
 SMALL_PRODUCT = 2**22  # multiplications of a product of matrices
 SMALL_GRAPH = 2**20  # entries of edges x features
+SMALL_TRIPLETS = 2**16  # entries of edges x features
 
 
 class ScaledSiLU(nn.Module):
@@ -67,5 +68,8 @@ def pair_graph(structure: Structure, width: int) -> PairGraph:
 
 def triplet_graph(structure: Structure, degrees: int, width: int) -> TripletGraph:
     """The graph of a structure or batch for triplet sums of so many degrees and of `width` features."""
-    padded = PaddedTriplets.of(Graph.of(structure), len(structure.positions))
-    return GroupedTriplets.of(padded, degrees, width) if kernels.on(structure.positions) else padded
+    graph = Graph.of(structure)
+    padded = PaddedTriplets.of(graph, len(structure.positions))
+    if not kernels.on(structure.positions) or len(graph.source) * width <= SMALL_TRIPLETS:
+        return padded
+    return GroupedTriplets.of(padded, degrees, width)

@@ -70,6 +70,11 @@ class Update(nn.Module):
         add, scale, gate = self.context(torch.cat([s, length(w, 0, self.softening)], dim=-1)).split(self.width, dim=-1)
         return (add + scale * product) / math.sqrt(2), gate * u
 
+    def without_vectors(self, s: Tensor) -> Tensor:
+        """Δs where all vectors vanish, as those of an isolated atom do."""
+        lengths = torch.full_like(s, self.softening)
+        return self.context(torch.cat([s, lengths], dim=-1))[:, : self.width] / math.sqrt(2)
+
 
 class GatedBlock(nn.Module):
     """Gated equivariant block that narrows s and v from `width` to `out`. Source: PaiNN, fig. 3."""
@@ -175,11 +180,10 @@ class PaiNN(nn.Module):
 
     def isolated_energies(self) -> Tensor:
         """[elements] eV of atoms without neighbours, which are subtracted so that such atoms have no energy."""
-        s = self.embedding.weight
-        v = s.new_zeros(3, *s.shape)
-        for scale, update in zip(self.scales, self.updates, strict=True):
+        s, updates = self.embedding.weight, cast("list[Update]", list(self.updates))
+        for scale, update in zip(self.scales, updates, strict=True):
             s = s / math.sqrt(2)
-            s = scale * (s + update(s, v)[0])
+            s = scale * (s + update.without_vectors(s))
         return self.energy_head(s)[:, 0]
 
     def _neighbourhood(self, vectors: Tensor, graph: PairGraph | EdgesToAtoms) -> Neighbourhood:

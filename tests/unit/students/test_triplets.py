@@ -9,11 +9,16 @@ from ase import Atoms
 from scipy.special import eval_legendre
 
 from jointkd.structures.batch import collate
-from jointkd.students import kernels
+from jointkd.students import kernels, operations
 from jointkd.students.basis import spherical_harmonics
 from jointkd.students.kernels import grouped_triplets
 from jointkd.students.operations import triplet_graph
 from tests.structures import ETHANOL, SALT, batch_of, structure
+
+@pytest.fixture(autouse=True)
+def _no_size_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "SMALL_TRIPLETS", -1)
+
 
 FORMS = pytest.mark.parametrize("form", [nullcontext, kernels.disabled], ids=["kernels", "plain"])
 

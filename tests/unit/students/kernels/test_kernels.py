@@ -63,6 +63,7 @@ def test_one_switch_turns_every_kernel_off(monkeypatch):
     assert all(kinds())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert not any(kinds()[2:])
+    assert not kernels.on(torch.empty(1, device="meta"))
 
 
 def test_on_another_device_graphs_are_the_plain_ones():
@@ -75,7 +76,10 @@ def test_on_another_device_graphs_are_the_plain_ones():
         assert {x.device.type for x in tensors} == {"meta"}
 
 
-def test_every_pair_of_neighbours_has_its_entry_in_blocks_and_its_vector():
+@pytest.mark.parametrize(("leaf", "entries"), [(3, 8), (24, 2400)], ids=["many blocks", "one for each molecule"])
+def test_every_pair_of_neighbours_has_its_entry_in_blocks_and_its_vector(monkeypatch, leaf, entries):
+    monkeypatch.setattr("jointkd.students.kernels.blocks.LEAF", leaf)
+    monkeypatch.setattr("jointkd.students.kernels.blocks.ENTRIES", entries)
     batch = batch_of(*MANY)
     graph = Graph.of(batch)
     blocks = pair_graph(batch, 3)
