@@ -8,13 +8,8 @@ from jointkd.errors import ConfigError
 from tests.configurations import composed
 from tests.files import molecules, saved
 
-SMALL = (
-    "student.width=8",
-    "student.layers=1",
-    "student.cutoff=4",
-    "data.energy_key=REF_energy",
-    "data.forces_key=REF_forces",
-)
+KEYS = ("data.energy_key=REF_energy", "data.forces_key=REF_forces")
+SMALL = ("student.width=8", "student.layers=1", "student.cutoff=4")
 
 
 @pytest.fixture
