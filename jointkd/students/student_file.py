@@ -60,7 +60,7 @@ def read_student(path: Path) -> SavedStudent:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dictionary)
         energies = json.loads(metadata["reference_energies"])
         return SavedStudent(
             json.loads(metadata["student"]),

@@ -12,7 +12,8 @@ from jointkd.labels.store import LabelStore
 from jointkd.teachers.fairchem import from_name
 from tests.fairchem_env.checkpoints import write_2x
 from tests.fairchem_env.conftest import OPTIONS
-from tests.fairchem_env.labelled import ETHANOL, SALT, WATER, agree, frame_of, labels_of, moved
+from tests.labelled import agree, frame_of, labels_of, moved
+from tests.structures import ETHANOL, SALT, WATER
 
 pytest.importorskip("fairchem.core", reason="fairchem-core is not installed: make env-fairchem")
 

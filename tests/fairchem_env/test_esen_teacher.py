@@ -16,7 +16,8 @@ from jointkd.structures.frame import Frame
 from jointkd.teachers import esen, fairchem_model
 from tests.fairchem_env.checkpoints import RMSD, write_1x
 from tests.fairchem_env.conftest import OPTIONS
-from tests.fairchem_env.labelled import ETHANOL, SALT, WATER, agree, labels_of
+from tests.labelled import agree, labels_of
+from tests.structures import ETHANOL, SALT, WATER
 
 pytest.importorskip("fairchem.core", reason="fairchem-core is not installed: make env-fairchem")
 

@@ -14,7 +14,8 @@ from jointkd.labels.store import LabelStore
 from jointkd.teachers.spec import TeacherSpec
 from tests.fairchem_env.checkpoints import ARCHITECTURES
 from tests.fairchem_env.conftest import OPTIONS
-from tests.fairchem_env.labelled import ETHANOL, SALT, WATER, frame_of, labels_of
+from tests.labelled import frame_of, labels_of
+from tests.structures import ETHANOL, SALT, WATER
 
 pytest.importorskip("fairchem.core", reason="fairchem-core is not installed: make env-fairchem")
 

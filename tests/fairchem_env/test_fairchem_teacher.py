@@ -14,7 +14,8 @@ from jointkd.teachers import fairchem, hub
 from jointkd.teachers.fairchem_model import Architecture
 from tests.fairchem_env.checkpoints import write_1x, write_2x
 from tests.fairchem_env.conftest import OPTIONS
-from tests.fairchem_env.labelled import ETHANOL, WATER, agree, labels_of
+from tests.labelled import agree, labels_of
+from tests.structures import ETHANOL, WATER
 
 pytest.importorskip("fairchem.core", reason="fairchem-core is not installed: make env-fairchem")
 
