@@ -1,4 +1,4 @@
-"""Waiting for other processes, and whether they are there."""
+"""Waiting for other processes, and whether they run."""
 
 import time
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from pathlib import Path
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Return when the condition holds; fail after `seconds`."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"
@@ -13,7 +14,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def alive(process: int) -> bool:
-    """Whether a process runs; one that has ended and was not waited for does not."""
+    """Whether a process runs; a zombie process does not."""
     try:
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:

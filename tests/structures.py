@@ -1,52 +1,28 @@
 """Small structures and students that many tests share."""
 
-import numpy as np
 import torch
 from ase import Atoms
-from ase.build import bulk, fcc111, molecule
 
+from jointkd.contracts.structures import (
+    ACETAMIDE,
+    CUTOFF,
+    ETHANOL,
+    PEROVSKITE,
+    SALT,
+    SPECIAL,
+    TRICLINIC,
+    WATER,
+    rattled,
+    structure,
+)
 from jointkd.structures.batch import TENSORS, Structure, collate
-from jointkd.structures.neighbors import neighbors
 
-CUTOFF = 4.0
+MOLECULES = [ETHANOL, WATER, ACETAMIDE]
 
-
-def rattled(atoms: Atoms, seed: int, size: float = 0.1) -> Atoms:
-    """A copy with displaced atoms, so that no symmetry hides a mistake."""
-    copy = atoms.copy()
-    copy.positions += np.random.default_rng(seed).normal(scale=size, size=copy.positions.shape)
-    return copy
-
-
-ETHANOL = rattled(molecule("CH3CH2OH"), 1)
-WATER = rattled(molecule("H2O"), 2)
-SALT = rattled(bulk("NaCl", "rocksalt", a=5.6), 3)
-MOLECULES = [ETHANOL, WATER, rattled(molecule("CH3CONH2"), 4)]
-
-TRICLINIC = [[4.0, 0.0, 0.0], [1.5, 3.5, 0.0], [-0.7, 0.9, 5.0]]
-PEROVSKITE = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
-OBLIQUE = np.array([[1.0, 2.0, -2.0]]) / 3
-SPECIAL = {  # where symmetry, or a want of neighbours, makes roots, angles and norms singular
-    **{name: molecule(name) for name in ("CO2", "HCN", "C2H2", "O2")},
-    "chain of four": Atoms("OCCS", np.array([[-1.2], [0.0], [1.3], [2.8]]) * OBLIQUE),
-    "SrTiO3": Atoms("SrTiO3", scaled_positions=PEROVSKITE, cell=[3.905] * 3, pbc=True),
-    "NaCl": bulk("NaCl", "rocksalt", a=5.64),
-    "diamond": bulk("C", "diamond", a=3.567),
-    "Cu, one atom a cell": bulk("Cu", "fcc", a=3.61),
-    "two atoms in a small cell": Atoms("HF", [[0, 0, 0], [0.3, 0.9, 0.1]], cell=[2.5, 2.6, 2.7], pbc=True),
-    "triclinic": Atoms("H2O", [[0, 0, 0], [2, 1, 3], [1, 3, 0.5]], cell=TRICLINIC, pbc=True),
-    "slab": fcc111("Al", (1, 1, 2), vacuum=5),
-    "wire": Atoms("HF", [[0, 0, 0], [1, 0, 0]], cell=[2.3, 0, 0], pbc=[True, False, False]),
-    "atom": Atoms("H"),
-    "atom in a large cell": Atoms("Cl", cell=[30.0] * 3, pbc=True),
-    "two atoms without edges": Atoms("HO", [[0, 0, 0], [0, 0, 30.0]]),
-}
-
-
-def structure(atoms: Atoms, cutoff: float = CUTOFF, **labels: torch.Tensor) -> Structure:
-    """A structure with neighbours, in float64."""
-    found = neighbors(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
-    return Structure.from_arrays(atoms.numbers, atoms.positions.copy(), found, **labels)
+__all__ = [
+    "CUTOFF", "ETHANOL", "MOLECULES", "PEROVSKITE", "SALT", "SPECIAL", "TRICLINIC", "WATER",
+    "batch_of", "equal", "labelled", "rattled", "structure",
+]  # fmt: skip
 
 
 def batch_of(*many: Atoms, cutoff: float = CUTOFF) -> Structure:

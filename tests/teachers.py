@@ -1,4 +1,4 @@
-"""A teacher without a model, and structures for it: what stores and labelling need to be tried."""
+"""Teachers without a model, and structures for them, for tests of labelling and of the label store."""
 
 import os
 import time
@@ -23,18 +23,22 @@ SETTINGS = {"rows": 4, "eval_rows": 2, "row_seed": 0}
 
 
 def frames_of(count: int, seed: int = 0) -> list[Frame]:
-    """Different structures of two to six atoms."""
+    """`count` different structures of two to six atoms."""
     rng = np.random.default_rng(seed)
     sizes = rng.integers(2, 7, count)
     return [Frame(rng.choice([1, 6, 8], n), rng.normal(size=(n, 3)), source=f"frame {i}") for i, n in enumerate(sizes)]
 
 
 def rows_of(frames: list[Frame], rows: int | str = 4) -> dict[str, np.ndarray]:
+    """The choice of rows of each structure, by key."""
     return {frame.key: choose_rows(frame.key, len(frame), rows, seed=0) for frame in frames}
 
 
 class NumberTeacher:
-    """Springs between all atoms; takes `seconds` and writes a line to `calls` for each structure it gives rows of."""
+    """Springs between all atoms. For each structure with rows it sleeps `seconds` and writes the key to `calls`.
+
+    spoilt: the key of a structure whose forces are not finite.
+    """
 
     identity = IDENTITY
     batch_atoms = 8
@@ -65,7 +69,7 @@ class NumberTeacher:
 
 
 class CompanionTeacher(NumberTeacher):
-    """Writes its calls to a file of its process in `folder`, and begins when `companions` processes are there."""
+    """Writes its calls to a file per process in `folder`, and labels only when `companions` processes have done so."""
 
     def __init__(self, folder: str, companions: int, dtype: str, name: str) -> None:
         super().__init__(seconds=0.02, calls=Path(folder) / str(os.getpid()))
@@ -80,16 +84,17 @@ class CompanionTeacher(NumberTeacher):
 
 
 class PackagedTeacher(NumberTeacher):
-    """Needs a package that is only where the environment variable TOY_PACKAGE is set, and leaves its process's number
-    in `folder`. What `TOY_PACKAGE` says is done as it is built: `works`, or how it fails.
+    """A teacher of a package that is installed only where the environment variable TOY_PACKAGE is set.
+
+    TOY_PACKAGE=works builds it and creates a file in `folder` named by the process; refuses and dies make it fail.
     """
 
     def __init__(self, folder: str, dtype: str, name: str, seconds: float = 0.0) -> None:
         package = os.environ.get("TOY_PACKAGE")
         if package is None:
-            raise MissingExtra("toy teachers need toy, which is not here", "install it", extra="fairchem")
+            raise MissingExtra("toy teachers need toy, which is not installed", "install it", extra="fairchem")
         if package == "refuses":
-            raise TeacherError("the toy is broken", "mend it")
+            raise TeacherError("the toy is broken", "repair it")
         if package == "dies":
             os._exit(3)
         super().__init__(seconds=seconds)
@@ -97,12 +102,12 @@ class PackagedTeacher(NumberTeacher):
 
 
 def calls_in(file: Path) -> list[str]:
-    """The keys of the structures that a teacher was asked for, in order."""
+    """The keys of the structures that a teacher has labelled with rows, in order."""
     return file.read_text().split() if file.exists() else []
 
 
 def plan_of(teacher: str, folder: Path, path: Path, count: int, shard_size: int = 4) -> LabelPlan:
-    """Labels in `path` of `count` structures by a class of this module, which writes what it does to `folder`."""
+    """A plan for labels of `count` structures in `path`, by a teacher of this module that writes files to `folder`."""
     spec = TeacherSpec(f"tests.teachers.{teacher}", {"name": "numbers", "dtype": "float64", "folder": str(folder)})
     options = LabelOptions(path=str(path), rows=4, eval_rows=2, shard_size=shard_size)
     place = LabelPlace(spec, options, "toy")

@@ -12,7 +12,7 @@ from jointkd.errors import CorruptShard
 from jointkd.labelling.formats import format_rate, format_time
 from jointkd.labelling.jobs import estimate, make_labels
 from jointkd.labelling.plan import LabelPlace, LabelPlan
-from jointkd.labels.checks import counted
+from jointkd.labels.checks import describe_failures
 from jointkd.labels.maintenance import damaged_shards, merge, set_aside, status, summary
 from jointkd.labels.store import LabelStore
 
@@ -78,7 +78,9 @@ def status_line(plan: LabelPlan) -> str:
         return f"no labels yet: 0 done, {len(plan.frames)} left, 0 failed: {plan.path}"
     found = status(store, plan.frames)
     parts = [f"{found.done} done", f"{found.left} left"]
-    parts.append(f"{len(found.failed)} failed" + (f" ({counted(found.failed.values())})" if found.failed else ""))
+    parts.append(
+        f"{len(found.failed)} failed" + (f" ({describe_failures(found.failed.values())})" if found.failed else "")
+    )
     if found.rate is not None:
         parts.append(format_rate(found.rate))
         if found.left:

@@ -7,7 +7,6 @@ from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
-from ase import Atoms
 from ase.data import covalent_radii
 from ase.io import write
 
@@ -110,7 +109,7 @@ def quarantine(rejected: list[Rejected], path: Path) -> None:
     """Write the rejected frames, if there are any, with their reasons."""
     atoms = []
     for frame, reason in ((entry.frame, entry.reason) for entry in rejected):
-        structure = Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
+        structure = frame.to_ase()
         structure.info.update(reason=reason, source=frame.source)
         if frame.forces is not None:
             structure.arrays["rejected_forces"] = frame.forces

@@ -87,8 +87,8 @@ def estimated_bytes(source: PreparedSet, cutoff: float, max_neighbors: int | Non
     """The size of the stored neighbours, estimated from a sample of the structures."""
     sample = source.frames[:: max(1, len(source) // SAMPLE_SIZE)]
     itemsize = index_type(source).itemsize
-    found = [find_pairs(frame.positions, frame.cell, frame.pbc, cutoff, max_neighbors) for frame in sample]
-    return sum(pairs.atoms.size * itemsize + pairs.images.size * 2 for pairs in found) * len(source) / len(sample)
+    sampled = [find_pairs(frame.positions, frame.cell, frame.pbc, cutoff, max_neighbors) for frame in sample]
+    return sum(pairs.atoms.size * itemsize + pairs.images.size * 2 for pairs in sampled) * len(source) / len(sample)
 
 
 def index_type(source: PreparedSet) -> np.dtype:

@@ -1,4 +1,4 @@
-"""The molecules of the embedded example: amino acids with capped ends, and relatives for its teacher."""
+"""The molecules of the embedded example: capped amino acids, and related molecules for the training of its teacher."""
 
 CAPPED = "CC(=O)N[C@@H]({})C(=O)NC"
 
@@ -35,4 +35,4 @@ RELATIVES = {
     "imidazole": "c1c[nH]cn1",
     "water": "O",
 }
-"""Name → SMILES of what the teacher sees besides the domain."""
+"""Name → SMILES of the other molecules in the training set of the teacher."""

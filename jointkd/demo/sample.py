@@ -1,9 +1,9 @@
-"""Make the example's data: molecular dynamics of solvated amino acids at the GFN2-xTB level of theory.
+"""Generates the data of the embedded example: molecular dynamics of solvated amino acids with GFN2-xTB.
 
 `python -m jointkd.demo.sample --out DIRECTORY` writes `conformations.xyz.gz` (the data set that ships, with its
-splits) and `teacher_training.xyz.gz` (the much wider set from which the example's teacher is trained).
-Needs the extra `demo` (tblite, rdkit). One trajectory is one seed: the result does not depend on the number of
-processes.
+splits) and `teacher_training.xyz.gz` (the larger set for the training of the example's teacher).
+It needs the extra `demo` (tblite, rdkit). Every trajectory has its own seed, so the result does not depend on the
+number of processes.
 """
 
 import argparse
@@ -23,11 +23,11 @@ from jointkd.demo.molecules import DOMAIN, RELATIVES
 from jointkd.simulation.dynamics import thermalize
 
 MULTIPLICITIES = {"H": 2, "C": 3, "N": 4, "O": 3}
-MAX_FORCE = 25.0  # eV/Å; a frame beyond it comes from a trajectory that flew apart
+MAX_FORCE = 25.0  # eV/Å; a trajectory ends at larger forces, which mean that a molecule breaks apart
 
 
 class Trajectory(NamedTuple):
-    """One run of molecular dynamics: where it starts, how long it goes and which frames are kept."""
+    """The settings of one trajectory of molecular dynamics."""
 
     molecule: str
     smiles: str
@@ -35,13 +35,13 @@ class Trajectory(NamedTuple):
     temperature: float  # K
     seed: int
     equilibration: int  # fs
-    interval: int  # fs between frames
+    interval: int  # fs between structures
     frames: int
     split: str
 
 
 def domain_trajectories() -> list[Trajectory]:
-    """Short trajectories at 400 K; no trajectory serves two splits."""
+    """Short trajectories at 400 K; each belongs to one split."""
     plan = [("train", 1, 2), ("val", 1, 3), ("test", 2, 3)]
     return [
         Trajectory(name, smiles, waters, 400.0, seed, 200, 100, frames, split)
@@ -53,7 +53,7 @@ def domain_trajectories() -> list[Trajectory]:
 
 
 def teacher_trajectories(count: int = 400, frames: int = 16) -> list[Trajectory]:
-    """`count` trajectories of the domain's molecules and their relatives, 0–3 waters, 300–800 K."""
+    """`count` trajectories at 300–800 K of the molecules of the subdomain and others, with 0–3 waters."""
     rng = np.random.default_rng(20261122)
     molecules = list({**DOMAIN, **RELATIVES}.items()) + 2 * list(DOMAIN.items())
     chosen = []
@@ -66,13 +66,14 @@ def teacher_trajectories(count: int = 400, frames: int = 16) -> list[Trajectory]
 
 
 def calculator(multiplicity: int = 1) -> Any:
+    """GFN2-xTB as an ASE calculator."""
     from tblite.ase import TBLite
 
     return TBLite(method="GFN2-xTB", multiplicity=multiplicity, verbosity=0)
 
 
 def isolated_atoms() -> list[Atoms]:
-    """The four free atoms in their ground-state multiplicity: the zero of every energy here."""
+    """The four free atoms in their ground-state multiplicity, which define the zero of energy."""
     atoms = []
     for symbol, multiplicity in MULTIPLICITIES.items():
         atom = Atoms(symbol, positions=[[0.0, 0.0, 0.0]])
@@ -82,7 +83,7 @@ def isolated_atoms() -> list[Atoms]:
 
 
 def molecule(smiles: str, seed: int) -> Atoms:
-    """One conformer of a molecule (RDKit's distance geometry and MMFF)."""
+    """A conformer of a molecule, by RDKit's distance geometry and MMFF."""
     from rdkit import Chem
     from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
@@ -93,7 +94,7 @@ def molecule(smiles: str, seed: int) -> Atoms:
 
 
 def solvated(atoms: Atoms, waters: int, rng: np.random.Generator) -> Atoms:
-    """`atoms` with `waters` water molecules on its surface, none closer than 1.9 Å to another atom."""
+    """`atoms` with `waters` water molecules at its surface, at distances above 1.9 Å."""
     water = molecule("O", 1)
     water.positions -= water.positions[0]
     placed = 0
@@ -111,7 +112,7 @@ def solvated(atoms: Atoms, waters: int, rng: np.random.Generator) -> Atoms:
 
 
 def frozen(atoms: Atoms, **info: str) -> Atoms:
-    """A copy that holds energy (eV) and forces (eV/Å) as plain results, centred, without velocities."""
+    """A centred copy without velocities, with its energy (eV) and forces (eV/Å) as stored results."""
     copy = Atoms(atoms.numbers, atoms.positions - atoms.positions.mean(0))
     copy.calc = SinglePointCalculator(copy, energy=atoms.get_potential_energy(), forces=atoms.get_forces())
     copy.info.update(info)
@@ -119,7 +120,7 @@ def frozen(atoms: Atoms, **info: str) -> Atoms:
 
 
 def run(trajectory: Trajectory) -> list[Atoms]:
-    """The frames of one trajectory (Langevin, 1 fs; half of that above 600 K)."""
+    """The structures of one trajectory: Langevin dynamics with a time step of 1 fs, or of 0.5 fs above 600 K."""
     rng = np.random.default_rng(trajectory.seed)
     atoms = solvated(molecule(trajectory.smiles, trajectory.seed), trajectory.waters, rng)
     atoms.calc = calculator()
@@ -145,7 +146,7 @@ def run(trajectory: Trajectory) -> list[Atoms]:
 
 
 def attempt(trajectory: Trajectory) -> list[Atoms]:
-    """`run`, or no frames where the self-consistent field does not converge."""
+    """The result of `run`, or no structures if the self-consistent field does not converge."""
     from ase.calculators.calculator import CalculationFailed
 
     try:
@@ -167,7 +168,7 @@ def main() -> None:
         for name, trajectories in sets.items():
             target = arguments.out / f"{name}.xyz.gz"
             if target.exists():
-                print(f"{target} is there already", flush=True)
+                print(f"{target} exists already", flush=True)
                 continue
             frames = isolated_atoms()
             for done, new in enumerate(pool.imap(attempt, trajectories), 1):

@@ -1,7 +1,7 @@
-"""Train the example's teacher, a small MACE, on the wide GFN2-xTB set that `jointkd.demo.sample` wrote.
+"""Trains the teacher of the embedded example, a small MACE model, on the larger set of `jointkd.demo.sample`.
 
-`python -m jointkd.demo.train_teacher --data DIR/teacher_training.xyz.gz --out DIR/teacher`; it can be stopped and
-goes on from its last checkpoint. No frame of the example's own data set is seen. Needs the extra `mace`.
+`python -m jointkd.demo.train_teacher --data DIR/teacher_training.xyz.gz --out DIR/teacher` resumes from its last
+checkpoint after an interruption. No structure of the example's data set is used. It needs the extra `mace`.
 """
 
 import argparse
@@ -20,13 +20,13 @@ from torch import Tensor
 
 from jointkd.teachers import mace_model
 
-ENERGY_WEIGHT = (1.0, 40.0)  # (eV/atom)⁻², at the start and the end; forces have 1 (eV/Å)⁻² per component
-VALIDATION = 20  # every 20th trajectory
+ENERGY_WEIGHT = (1.0, 40.0)  # (eV/atom)⁻², at the start and at the end; that of force components is 1 (eV/Å)⁻²
+VALIDATION = 20  # every 20th trajectory is for validation
 
 
 def load_frames(path: Path) -> tuple[list[Any], dict[int, float]]:
-    """Frames of molecules, and the energies of the free atoms by atomic number."""
-    text = gzip.decompress(path.read_bytes()).decode()  # ASE seeks back and forth, which gzip makes quadratic
+    """Structures of molecules, and the energies of the free atoms in eV by atomic number."""
+    text = gzip.decompress(path.read_bytes()).decode()  # ASE seeks in the file, which is slow in a compressed one
     frames = read(io.StringIO(text), index=":", format="extxyz")
     free = {}
     for atom in frames:
@@ -37,7 +37,7 @@ def load_frames(path: Path) -> tuple[list[Any], dict[int, float]]:
 
 
 def card(frames: list[Any], free: dict[int, float], arguments: argparse.Namespace) -> dict[str, Any]:
-    """The model card: architecture and normalisation from the training frames."""
+    """The contents of `model.json`: architecture, normalisation by the training structures, licence and citation."""
     cohesive = [
         (frame.get_potential_energy() - sum(free[int(z)] for z in frame.numbers)) / len(frame) for frame in frames
     ]
@@ -67,6 +67,7 @@ def card(frames: list[Any], free: dict[int, float], arguments: argparse.Namespac
 
 
 def graphs(frames: list[Any], numbers: list[int], cutoff: float) -> list[Any]:
+    """The structures in the format of mace-torch, with energies and forces."""
     from mace.data import AtomicData, KeySpecification, config_from_atoms
     from mace.tools import AtomicNumberTable
 
@@ -80,6 +81,7 @@ def graphs(frames: list[Any], numbers: list[int], cutoff: float) -> list[Any]:
 
 
 def batch_of(graphs: list[Any]) -> dict[str, Tensor]:
+    """A batch in the format of mace-torch."""
     from mace.tools.torch_geometric.batch import Batch
 
     return Batch.from_data_list(graphs).to_dict()
@@ -93,7 +95,7 @@ def errors(model: torch.nn.Module, batch: dict[str, Tensor], training: bool) -> 
 
 
 def evaluate(model: torch.nn.Module, graphs: list[Any]) -> tuple[float, float]:
-    """Mean absolute errors: energy in meV/atom, force components in meV/Å."""
+    """Mean absolute errors of the energy in meV/atom and of force components in meV/Å."""
     energy, force = [], []
     for start in range(0, len(graphs), 16):
         per_atom, per_component = errors(model, batch_of(graphs[start : start + 16]), training=False)

@@ -1,1 +1,1 @@
-"""Fills a label store with a teacher's labels."""
+"""Labelling: fills a label store with the labels of a teacher."""

@@ -1,8 +1,8 @@
-"""Times, rates and sizes as a person would say them."""
+"""Times, rates and sizes as text, in readable units."""
 
 
 def format_rate(per_second: float) -> str:
-    """A rate in structures per second, or per hour where that is the more readable number."""
+    """A rate in structures per second, or per hour if it is low."""
     return f"{per_second:.1f} structures/s" if per_second >= 0.1 else f"{3600 * per_second:.0f} structures/h"
 
 

@@ -1,4 +1,4 @@
-"""Labels of a plan: made here, by several processes, or in another environment; and what they would cost."""
+"""Labelling jobs: make the labels of a plan, or estimate their cost, in this environment or in another one."""
 
 import logging
 import multiprocessing
@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 from jointkd.errors import ConfigError, UserError
-from jointkd.labelling.costs import label_bytes, labelling_time, rounding
+from jointkd.labelling.costs import compare_precisions, label_bytes, labelling_time
 from jointkd.labelling.formats import format_bytes, format_time
-from jointkd.labelling.loop import done, label
+from jointkd.labelling.loop import label
 from jointkd.labelling.plan import LabelPlan
 from jointkd.labelling.remote import load_teacher, run_remote
 from jointkd.labels.records import TeacherIdentity
@@ -27,19 +27,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """What is asked of this environment or of another one."""
+    """A task for this environment or for another one."""
 
     plan: LabelPlan
-    needs_atomic_energies: str | None = None  # what needs them, as `method=joint`
-    workers: int = 1  # processes that share the work
-    estimate: bool = False  # say what the labels cost, and make none
+    needs_atomic_energies: str | None = None  # the option that needs them, such as `method=joint`
+    workers: int = 1  # number of processes that share the work
+    estimate: bool = False  # estimate the cost of the labels instead of making them
 
     def __post_init__(self) -> None:
         if not isinstance(self.workers, int) or self.workers < 1:
             raise ConfigError(f"label.workers={self.workers} must be a positive integer", "give at least one process")
 
     def carry_out(self) -> None:
-        """Label, or say what labels cost."""
+        """Make the labels, or log their estimated cost."""
         if self.estimate:
             log.info("%s", estimate(self.plan))
         else:
@@ -47,20 +47,20 @@ class Job:
 
 
 def make_labels(plan: LabelPlan, needs_atomic_energies: str | None = None, workers: int = 1) -> LabelStore:
-    """The store of a plan, complete. The teacher is built only where labels are missing.
+    """The complete label store of a plan. The teacher is built only if labels are missing.
 
-    Raises ConfigError where atomic energies are needed and the teacher has none, before anything is labelled.
+    Raises ConfigError before labelling if atomic energies are needed and the teacher has none.
     """
     job = Job(plan, needs_atomic_energies, workers)
     store = plan.open_store()
-    if store is not None and all(done(store, frame) for frame in plan.frames.values()):
+    if store is not None and all(store.is_done(key) for key in plan.frames):
         check_atomic_energies(store.teacher, needs_atomic_energies)
         return store
     return produce(job)
 
 
 def produce(job: Job) -> LabelStore:
-    """Label what is missing, in this environment or in the one that has the teacher's package."""
+    """Make the missing labels, in this environment or in the one that has the teacher's package."""
     plan = job.plan
     teacher = load_teacher(plan.teacher)
     if isinstance(teacher, Path):
@@ -70,19 +70,20 @@ def produce(job: Job) -> LabelStore:
     store = LabelStore.create(plan.path, teacher.identity, plan.options.settings)
     frames = list(plan.frames.values())
     if teacher.identity.dtype == "float32":
-        log.info("%s", rounding(teacher, plan.teacher.in_dtype("float64").build(), frames))
+        log.info("%s", compare_precisions(teacher, plan.teacher.in_dtype("float64").build(), frames))
     with helpers(plan, job.workers):
         label(frames, plan.row_ids, teacher, store, plan.options.shard_size)
     return store
 
 
 def for_another_environment(job: Job) -> Job:
-    """The same job for the interpreter of `teacher.python`, which builds the teacher itself."""
+    """The same job for the other interpreter, which is to build the teacher itself."""
     place = replace(job.plan.place, teacher=replace(job.plan.teacher, python=None))
     return replace(job, plan=replace(job.plan, place=place))
 
 
 def check_atomic_energies(teacher: TeacherIdentity, needed_by: str | None) -> None:
+    """Raise ConfigError if the option `needed_by` needs atomic energies and the teacher has none."""
     if needed_by is not None and not teacher.atomic_energies:
         raise ConfigError(
             f"{needed_by} needs atomic energies, and teacher {teacher.name} gives none",
@@ -91,9 +92,9 @@ def check_atomic_energies(teacher: TeacherIdentity, needed_by: str | None) -> No
 
 
 def estimate(plan: LabelPlan) -> str:
-    """How many structures, rows, bytes and hours the labels of a plan are, in a line.
+    """The number of structures and rows, the size and the time of the labels of a plan, in one line.
 
-    The time is that of the missing ones, judged by a few that are timed.
+    The time is that of the missing labels, estimated from a few structures.
     """
     frames = list(plan.frames.values())
     rows = sum(len(ids) for ids in plan.row_ids.values())
@@ -101,25 +102,26 @@ def estimate(plan: LabelPlan) -> str:
         label_bytes(frame, len(plan.row_ids[frame.key]), plan.teacher.dtype, spread=plan.teacher.members > 1)
         for frame in frames
     )
-    work = f"{len(frames)} structures, {rows} Hessian rows, {format_bytes(size)} in {plan.path}"
+    totals = f"{len(frames)} structures, {rows} Hessian rows, {format_bytes(size)} in {plan.path}"
     store = plan.open_store()
-    left = [frame for frame in frames if store is None or not done(store, frame)]
+    left = [frame for frame in frames if store is None or not store.is_done(frame.key)]
     if not left:
-        return f"{work}; all are labelled"
+        return f"{totals}; all are labelled"
     teacher = load_teacher(plan.teacher)
     if isinstance(teacher, Path):
         run_remote(teacher, for_another_environment(Job(plan, estimate=True)))
         return f"timed in {teacher}"
     seconds, basis = labelling_time(left, plan.row_ids, teacher)
     time = format_time(seconds) if seconds >= 10 else f"{seconds:.2g} s"
-    return f"{work}; {len(left)} are left and take one process about {time} ({basis})"
+    return f"{totals}; {len(left)} are left and take one process about {time} ({basis})"
 
 
 @contextmanager
 def helpers(plan: LabelPlan, workers: int) -> Iterator[None]:
-    """While the block labels, so do `workers` − 1 other processes, which share its work by claims.
+    """Within the block, `workers` − 1 other processes label as well; they share the work by claims.
 
-    GPUs are dealt out in turn, threads shared equally. A helper that fails is reported, and the others do its work.
+    Processes take the GPUs in turn and share the threads equally. The failure of a helper is reported, and the other
+    processes do its work.
     """
     context = multiprocessing.get_context("spawn")
     threads = torch.get_num_threads()
@@ -140,8 +142,8 @@ def helpers(plan: LabelPlan, workers: int) -> Iterator[None]:
 
 
 def help_label(plan: LabelPlan, number: int, threads: int) -> None:
-    """The work of a helper: build the teacher, and label what no other process has claimed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one ends the others
+    """The work of a helper process: build the teacher, and label the chunks that no other process has claimed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first process ends its helpers
     threading.Thread(target=end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     gpus = torch.cuda.device_count()
@@ -156,7 +158,7 @@ def help_label(plan: LabelPlan, number: int, threads: int) -> None:
 
 
 def end_with_parent() -> None:
-    """End this helper when the first process is no more, however that ended."""
+    """Terminate this helper when the first process has ended, for whatever reason."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

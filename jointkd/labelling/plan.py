@@ -1,4 +1,4 @@
-"""Which labels are asked for, of which teacher, and where they lie."""
+"""Which labels are to be made, by which teacher, and where they are stored."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -14,37 +14,38 @@ from jointkd.labels.store import LabelStore
 from jointkd.structures.frame import Frame
 from jointkd.teachers.spec import TeacherSpec
 
-RowIds = dict[str, np.ndarray]  # key of a structure → [K] the Hessian rows it gets
+RowIds = dict[str, np.ndarray]  # key of a structure → [K] its Hessian rows, 3 * atom + axis
 LABELS = Path("outputs/labels")
 
 
 @dataclass(frozen=True)
 class LabelOptions:
-    """Which labels are made, and where they are kept: the options `label.…`. Raises ConfigError."""
+    """Which labels are made, and where they are stored: the options `label.…`. Raises ConfigError."""
 
-    path: str | None = None  # a directory of labels; None: outputs/labels/TEACHER/DATA-DTYPE-ROWS-EVAL_ROWS
-    rows: int | str = "all"  # Hessian rows per training structure: all, or how many of them are drawn
-    eval_rows: int | str = 4  # and per test structure
-    validation: bool = False  # label validation structures too, without rows
-    seed: int = 0  # of the choice of rows
-    shard_size: int = 16  # structures per file; a killed process loses at most that many
+    path: str | None = None  # directory of the label store; None: outputs/labels/TEACHER/DATA-DTYPE-ROWS-EVAL_ROWS
+    rows: int | str = "all"  # Hessian rows per training structure: all, or a number of random rows
+    eval_rows: int | str = 4  # Hessian rows per test structure
+    validation: bool = False  # also label validation structures, without rows
+    seed: int = 0  # seed of the choice of rows
+    shard_size: int = 16  # structures per shard; a killed process loses at most the labels of so many
 
     def __post_init__(self) -> None:
         for name, rows in (("rows", self.rows), ("eval_rows", self.eval_rows)):
             if rows != "all" and not (isinstance(rows, int) and rows >= 0):
                 raise ConfigError(
-                    f"label.{name}={rows} must be a number of Hessian rows or all", "give 0 or more, or all"
+                    f"label.{name}={rows} must be a number of Hessian rows or all",
+                    "give 0 or more, or all",
                 )
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the labels of one store have in common besides the teacher."""
+        """The choice of rows, which all labels of a store share."""
         return {"rows": self.rows, "eval_rows": self.eval_rows, "row_seed": self.seed}
 
 
 @dataclass(frozen=True)
 class LabelPlace:
-    """Where the labels of a teacher for a data set may lie."""
+    """The directories in which the labels of a teacher for a data set may be stored."""
 
     teacher: TeacherSpec
     options: LabelOptions
@@ -52,11 +53,11 @@ class LabelPlace:
 
     @property
     def expected(self) -> dict[str, Any]:
-        """What a store of these labels says of its teacher and rows, as far as it is known before one is there."""
+        """The teacher's fingerprint and the choice of rows in the manifest of such a store, as far as known."""
         return {**self.teacher.fingerprint(), **self.options.settings}
 
     def candidates(self) -> Iterator[Path]:
-        """The directory of the option, or the default one, and that with -2, -3, … after its name."""
+        """The directory that the option names; else the default directory, and those with -2, -3, … appended."""
         options = self.options
         if options.path is not None:
             yield Path(options.path)
@@ -66,13 +67,13 @@ class LabelPlace:
             yield LABELS / self.teacher.name / f"{name}{suffix}"
 
     def directories(self) -> list[Path]:
-        """All candidates that there are; the first in any case."""
+        """All candidates that exist; the first one if none does."""
         return list(takewhile(has_labels, self.candidates())) or [next(self.candidates())]
 
     def directory_of(self, keys: Set[str]) -> Path:
-        """The first candidate that has labels of some of the structures, or none yet; `label.path` in any case.
+        """The first candidate that has labels of some of the structures, or has no labels yet; `label.path` if given.
 
-        So data sets of one name, as of two files of one name in two folders, do not come into each other's way.
+        So the labels of different data sets of the same name, as from files in two folders, are stored separately.
         """
         for path in self.candidates():
             if self.options.path is not None or not has_labels(path):
@@ -85,7 +86,7 @@ class LabelPlace:
 
 @dataclass(frozen=True)
 class LabelPlan:
-    """Which structures a teacher is to label with which Hessian rows, and the directory that keeps the labels."""
+    """The structures that a teacher is to label, with their Hessian rows, and the directory of the label store."""
 
     place: LabelPlace
     path: Path
@@ -104,7 +105,7 @@ class LabelPlan:
     def of(cls, place: LabelPlace, splits: Mapping[str, Sequence[Frame]], adopted: bool) -> "LabelPlan":
         """The labels that training and testing on these splits need.
 
-        adopted: reference energies and forces are the teacher's, so validation structures are labelled as well.
+        adopted: the teacher also provides the reference energies and forces, so validation structures are labelled too.
         """
         options = place.options
         rows_of = {"train": options.rows, "test": options.eval_rows}
@@ -119,7 +120,7 @@ class LabelPlan:
         return cls(place, place.directory_of(frames.keys()), frames, row_ids)
 
     def open_store(self) -> LabelStore | None:
-        """The store of these labels, or None before there is one. Raises LabelMismatch for one of other labels."""
+        """The label store; None if it does not exist yet. Raises LabelMismatch if it holds other labels."""
         if not has_labels(self.path):
             return None
         store = LabelStore.open(self.path)
@@ -134,14 +135,15 @@ class LabelPlan:
 
 
 def has_labels(path: Path) -> bool:
+    """Whether a directory is a label store."""
     return (path / "manifest.json").exists()
 
 
 def check_rows(store: LabelStore, row_ids: RowIds) -> None:
-    """Raises LabelMismatch for structures that were labelled with fewer rows, as when they changed the split."""
+    """Raise LabelMismatch if structures were labelled with fewer rows, as may happen when they change the split."""
     short = [key for key, ids in row_ids.items() if key in store and store.row_count(key) < len(ids)]
     if short:
         raise LabelMismatch(
-            f"{len(short)} structures have fewer Hessian rows in {store.path} than are asked for now",
+            f"{len(short)} structures have fewer Hessian rows in {store.path} than the options require now",
             "name another directory with label.path=…, or delete that one",
         )

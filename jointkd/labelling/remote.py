@@ -1,6 +1,6 @@
-"""Where a teacher is built: in this process, or by the interpreter of another environment that has its package.
+"""Labelling by the interpreter of another environment, for teachers whose package is not installed in this one.
 
-The other interpreter gets its job as a file and writes into the same label store; errors come back as a file.
+The other interpreter reads its job from a file, writes into the same label store, and reports errors in a file.
 """
 
 import json
@@ -25,17 +25,17 @@ from jointkd.teachers.spec import TeacherSpec
 
 log = logging.getLogger(__name__)
 
-ENVIRONMENTS = {"mace": ".venv", "fairchem": ".venv-fairchem"}  # by extra: those that the Makefile makes
+ENVIRONMENTS = {"mace": ".venv", "fairchem": ".venv-fairchem"}  # by extra: the environments that the Makefile creates
 JOB, ERROR = "job.pickle", "error.json"
 WORKER = "jointkd.labelling.worker"
-PATIENCE = 20  # s for the other interpreter to stop; what it has committed is safe in any case
+PATIENCE = 20  # s; the other interpreter is killed if it does not stop within; committed labels are safe
 
 
 def load_teacher(spec: TeacherSpec) -> Teacher | Path:
-    """The teacher, whose identity is logged; or the interpreter of the environment that is to label.
+    """Build the teacher and log its identity; or return the interpreter of the environment that is to label.
 
-    That is `teacher.python`, or where the teacher's package is not here the one that `make` made for it. Raises
-    MissingExtra where there is none.
+    That is `teacher.python`, or if the teacher's package is missing here, the one of the environment that `make`
+    created for it. Raises MissingExtra if there is no such environment.
     """
     if spec.python:
         return interpreter(spec.python)
@@ -48,17 +48,20 @@ def load_teacher(spec: TeacherSpec) -> Teacher | Path:
 
 
 def interpreter(python: str) -> Path:
-    """The interpreter that the user names. Raises ConfigError where there is none."""
+    """The path of the interpreter that `teacher.python` names. Raises ConfigError if it does not exist."""
     path = shutil.which(Path(python).expanduser())
     if path is None:
         raise ConfigError(
             f"teacher.python={python} must be a Python interpreter", "give the path of an environment's bin/python"
         )
-    return Path(path).absolute()  # not resolved: a link into an environment is what makes it that environment
+    return Path(path).absolute()  # not resolved: the link itself selects the environment
 
 
 def interpreter_with(missing: MissingExtra) -> Path:
-    """The interpreter that `make` has made for an extra, beside the checkout or here. Raises `missing` without one."""
+    """The interpreter of the environment that `make` creates for an extra, in the current directory or in the checkout.
+
+    Raises `missing` if it does not exist.
+    """
     for parent in (Path.cwd(), PACKAGE.parent):
         environment = parent / ENVIRONMENTS.get(missing.extra or "", "")
         python = environment / "bin" / "python"
@@ -68,15 +71,15 @@ def interpreter_with(missing: MissingExtra) -> Path:
 
 
 def run_remote(python: Path, job: Any) -> None:
-    """Have another interpreter carry out a job, its output shown. What it raises as UserError is raised here.
+    """Run a job in another interpreter, which shares the output and ends with this process, for whatever reason.
 
-    It ends with this process, however that ends. Raises TeacherError where it fails otherwise.
+    Raises the UserError that the job raises, TeacherError if the other interpreter fails in another way.
     """
     probe = [str(python), "-c", "import jointkd.labelling.jobs; print(jointkd.__version__)"]
     version = subprocess.run(probe, capture_output=True, text=True).stdout.strip()
     if version != __version__:
-        which = f"has jointkd {version}, and this is {__version__}" if version else "has no jointkd that starts"
-        raise TeacherError(f"{python} {which}", "install this one there, as `make env-fairchem` does")
+        problem = f"has jointkd {version} instead of {__version__}" if version else "cannot import jointkd"
+        raise TeacherError(f"{python} {problem}", "install this version there, as `make env-fairchem` does")
     log.info("the teacher labels in another environment: %s", python)
     with tempfile.TemporaryDirectory(prefix="jointkd-") as folder, leave_on_sigterm():
         (Path(folder) / JOB).write_bytes(pickle.dumps(job))
@@ -96,7 +99,7 @@ def run_remote(python: Path, job: Any) -> None:
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:
-    """Interrupt the other interpreter as Ctrl-C does, and kill it where it does not end in time."""
+    """Interrupt the other interpreter as Ctrl-C does, and kill it if it does not end in time."""
     process.send_signal(signal.SIGINT)
     try:
         process.wait(PATIENCE)
@@ -106,18 +109,18 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
 
 
 def read_error(folder: Path, python: Path, status: int) -> UserError:
-    """Why the other interpreter failed: the error that it reported, or how it ended."""
+    """The error that the other interpreter reported; else a TeacherError with its exit status."""
     if (folder / ERROR).exists():
         reported = json.loads((folder / ERROR).read_text())
         return getattr(errors, reported["kind"])(reported["problem"], reported["remedy"])
-    how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
-    return TeacherError(f"labelling by {python} {how}", "see its last output above; what it had committed is kept")
+    end = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+    return TeacherError(f"labelling by {python} {end}", "see its last output above; committed labels are kept")
 
 
 def read_job(folder: Path) -> Any:
-    """Worker side: read the job; interrupt this process when the parent exits (its end of our stdin closes).
+    """Worker side: read the job, and interrupt this process when the parent exits (its end of our stdin closes).
 
-    Ctrl-C interrupts it too, also where a shell has started it in the background.
+    Ctrl-C interrupts it too, even if a shell has started the parent in the background.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -129,7 +132,7 @@ def read_job(folder: Path) -> Any:
     return pickle.loads((folder / JOB).read_bytes())
 
 
-def report_error(folder: Path, mistake: UserError) -> None:
-    """Worker side: write down why the job cannot be done."""
-    reported = {"kind": type(mistake).__name__, "problem": mistake.problem, "remedy": mistake.remedy}
+def report_error(folder: Path, error: UserError) -> None:
+    """Worker side: write the error for `read_error`."""
+    reported = {"kind": type(error).__name__, "problem": error.problem, "remedy": error.remedy}
     (folder / ERROR).write_text(json.dumps(reported))

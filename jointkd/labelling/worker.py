@@ -1,4 +1,4 @@
-"""python -m jointkd.labelling.worker DIRECTORY: the job that another interpreter asks this environment to do."""
+"""python -m jointkd.labelling.worker DIRECTORY: carries out the job that another interpreter wrote to a directory."""
 
 import logging
 import sys
@@ -16,10 +16,10 @@ def main() -> None:
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except Exception as error:
-        mistake = user_error(error)
-        if mistake is None:
+        reported = user_error(error)
+        if reported is None:
             raise
-        report_error(folder, mistake)
+        report_error(folder, reported)
         raise SystemExit(1) from None
 
 

@@ -1,1 +1,1 @@
-"""The cache of teacher labels: what a label is, and the store that keeps it."""
+"""Teacher labels: records, the label store on disk, checks of labels, and maintenance of a store."""

@@ -1,4 +1,4 @@
-"""Care of a directory of labels without its teacher: how far it is, whether it is whole, and bringing two together."""
+"""Maintenance of a label store without its teacher: status, verification and merging."""
 
 import itertools
 import statistics
@@ -11,39 +11,40 @@ from safetensors import SafetensorError, safe_open
 
 from jointkd.errors import LabelMismatch
 from jointkd.files.atomic import storage_errors, write_whole
-from jointkd.labels.checks import counted
-from jointkd.labels.store import CHANGED, LabelStore, has_its_checksum
+from jointkd.labels.checks import describe_failures
+from jointkd.labels.store import CHANGED, LabelStore, is_intact
 
-NEWEST = 50  # shards that the rate is taken from
-PAUSE = 10  # an interval between shards so many times the median one is a pause, and what was before it another run
+NEWEST = 50  # the rate is that of so many shards, the newest
+PAUSE = 10  # an interval between shards above so many median intervals separates two runs
 
 
 @dataclass(frozen=True)
 class Status:
-    """How far labelling is. rate: structures per second while it last went on, None where it cannot be known."""
+    """The progress of labelling."""
 
-    wanted: int
+    total: int  # structures
     done: int
     failed: dict[str, str]  # reasons by key
-    rate: float | None
-    since: float | None  # s since the last labels were written
+    rate: float | None  # structures per second in the last run; None if less than two shards were written
+    since: float | None  # s since the last shard was written; None without one
 
     @property
     def left(self) -> int:
-        return self.wanted - self.done - len(self.failed)
+        """Number of structures that are still to be labelled."""
+        return self.total - self.done - len(self.failed)
 
 
-def status(store: LabelStore, wanted: Collection[str]) -> Status:
-    """How far the labels of the structures `wanted`, given by their keys, are."""
-    failed = {key: store.failed[key] for key in wanted if key in store.failed}
-    finished = sum(key in store and key not in failed for key in wanted)
-    times = sorted((shard.stat().st_mtime, len(keys)) for shard, keys in store.shards().items())
+def status(store: LabelStore, keys: Collection[str]) -> Status:
+    """The progress of labelling some structures, given by their keys."""
+    failed = {key: store.failed[key] for key in keys if key in store.failed}
+    done = sum(key in store and key not in failed for key in keys)
+    times = sorted((shard.stat().st_mtime, len(content)) for shard, content in store.shards().items())
     since = time.time() - times[-1][0] if times else None
-    return Status(len(wanted), finished, failed, rate_of(times[-NEWEST:]), since)
+    return Status(len(keys), done, failed, rate_of(times[-NEWEST:]), since)
 
 
 def rate_of(written: list[tuple[float, int]]) -> float | None:
-    """Structures per second of shards, each with the time it was written and its number of structures, ascending."""
+    """Structures per second in the last run; None if unknown. written: time (s) and structures of shards, ascending."""
     gaps = [later - earlier for (earlier, _), (later, _) in itertools.pairwise(written)]
     if not gaps or not statistics.median(gaps):
         return None
@@ -54,25 +55,25 @@ def rate_of(written: list[tuple[float, int]]) -> float | None:
 
 
 def damaged_shards(path: Path) -> dict[Path, str]:
-    """The shards of a directory that are not what was written, each with the reason; every checksum is recomputed."""
-    found = {}
+    """The damaged shards of a directory, each with the reason. Every checksum is recomputed."""
+    damaged = {}
     for shard in sorted((path / "shards").glob("*.safetensors")):
-        if not has_its_checksum(shard):
-            found[shard] = CHANGED
+        if not is_intact(shard):
+            damaged[shard] = CHANGED
             continue
         try:
             with safe_open(shard, framework="numpy") as opened:
                 header = opened.metadata() or {}
         except SafetensorError as error:
-            found[shard] = str(error)
+            damaged[shard] = str(error)
         else:
             if not {"keys", "failed"} <= header.keys():
-                found[shard] = "its header is not one of labels"
-    return found
+                damaged[shard] = "its header is not that of a label shard"
+    return damaged
 
 
 def set_aside(path: Path, shards: Collection[Path]) -> Path:
-    """Move shards to `damaged/`, where nothing reads them; the next run labels their structures again."""
+    """Move shards to the folder `damaged/`, which is never read; the next run labels their structures again."""
     folder = path / "damaged"
     with storage_errors(path, "label.path"):
         folder.mkdir(exist_ok=True)
@@ -82,9 +83,9 @@ def set_aside(path: Path, shards: Collection[Path]) -> Path:
 
 
 def merge(store: LabelStore, other: LabelStore) -> int:
-    """Copy the shards of another store that have anything new, and say how many structures came with them.
+    """Copy the shards of another store that hold new structures, and return the number of structures gained.
 
-    Raises LabelMismatch where they are of another teacher, dtype or choice of rows, CorruptShard, StorageError.
+    Raises LabelMismatch if the other store is of another teacher, dtype or choice of rows; CorruptShard, StorageError.
     """
     if other.path.resolve() == store.path.resolve():
         raise LabelMismatch(f"label.merge={other.path} is the store itself", "give another directory of labels")
@@ -92,7 +93,7 @@ def merge(store: LabelStore, other: LabelStore) -> int:
     other.verify()
     before = len(store)
     for shard, keys in other.shards().items():
-        if not all(key in store or key in store.failed for key in keys):
+        if not all(store.is_done(key) for key in keys):
             with storage_errors(store.path, "label.path"):
                 write_whole(store.path / "shards" / shard.name, shard.read_bytes())
             store.refresh()
@@ -100,6 +101,6 @@ def merge(store: LabelStore, other: LabelStore) -> int:
 
 
 def summary(store: LabelStore) -> str:
-    """What there is in a store, and what failed and why, in one line."""
-    failed = f" ({counted(store.failed.values())})" if store.failed else ""
+    """The number of labelled and of failed structures in a store, with the reasons, in one line."""
+    failed = f" ({describe_failures(store.failed.values())})" if store.failed else ""
     return f"{len(store)} structures are labelled, {len(store.failed)} failed{failed}: {store.path}"

@@ -1,4 +1,4 @@
-"""What a teacher says of one structure, and who the teacher is."""
+"""The labels that a teacher gives one structure, and the identity of the teacher."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -11,7 +11,7 @@ SIGN = "hessian_rows = +d2E/dRdR = -dF/dR"
 
 @dataclass(frozen=True)
 class Spread:
-    """How far several teachers are apart on one structure: sample standard deviations of their labels."""
+    """Disagreement of the members of an ensemble on one structure: sample standard deviations of their labels."""
 
     energy: float  # eV
     atomic_energies: np.ndarray  # [N] eV
@@ -20,39 +20,45 @@ class Spread:
 
 @dataclass(frozen=True)
 class TeacherLabels:
-    """Labels of one structure of N atoms: its energies and forces, and K rows of its Hessian."""
+    """Labels of one structure of N atoms: its energies and forces, and K rows of its energy Hessian."""
 
-    energy: float  # eV, the teacher's total
-    atomic_energies: np.ndarray  # [N] eV, without the teacher's free-atom energies; [0] of a teacher that has none
+    energy: float  # eV, the teacher's total energy
+    atomic_energies: np.ndarray  # [N] eV, relative to the teacher's free atoms; [0] if the teacher has none
     forces: np.ndarray  # [N, 3] eV/Å
     hessian_rows: np.ndarray  # [K, N, 3] eV/Å²
-    row_ids: np.ndarray  # [K] int64, 3 * atom + axis
+    row_ids: np.ndarray  # [K] int64, 3 * atom + axis of each row
     spread: Spread | None = None  # of an ensemble
 
     def finite(self) -> bool:
+        """Whether all labels are finite numbers."""
         arrays = (np.asarray(self.energy), self.atomic_energies, self.forces, self.hessian_rows)
         return all(np.isfinite(array).all() for array in arrays)
 
 
 @dataclass(frozen=True)
 class TeacherIdentity:
-    """Everything that makes labels belong to one teacher; `fingerprint` is what must agree."""
+    """The teacher that labels come from. Labels of one store agree in their teacher's `fingerprint`."""
 
     name: str
-    checkpoint: str  # sha256 of the weights' file, or what else fixes the labels
-    dtype: str
-    elements: tuple[int, ...]
-    free_atom_energies: dict[int, float]  # eV by atomic number, to be added to atomic_energies; {} where none are known
-    atomic_energies: bool = True  # whether it parts the energy among atoms
-    members: int = 1  # how many models are averaged
-    head: str | None = None  # which output of a model that has several
+    checkpoint: str  # checksum of the weights, or a description of all that determines the labels
+    dtype: str  # precision of the labels
+    elements: tuple[int, ...]  # atomic numbers that the teacher was trained on
+    free_atom_energies: dict[int, float]  # eV by atomic number; {} if unknown
+    atomic_energies: bool = True  # whether the teacher gives atomic energies
+    members: int = 1  # number of models in an ensemble
+    head: str | None = None  # the output that labels come from, of a model with several
     licence: str = ""
     level_of_theory: str = ""
     citation: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)  # of the packages that compute the labels
 
     def fingerprint(self) -> dict[str, str | None]:
+        """The fields in which the labels of one store must agree."""
         return {"name": self.name, "checkpoint": self.checkpoint, "dtype": self.dtype, "head": self.head}
+
+    def free_atoms_energy(self, numbers: np.ndarray) -> float:
+        """Sum of the free-atom energies of some atoms, in eV, which atomic energies are relative to. numbers: [N]."""
+        return sum(self.free_atom_energies.get(int(z), 0.0) for z in numbers)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -64,7 +70,7 @@ class TeacherIdentity:
 
 
 def choose_rows(key: str, atoms: int, rows: int | str, seed: int) -> np.ndarray:
-    """[K] which Hessian rows of a structure are labelled: all 3N, or `rows` of them drawn from its key and a seed."""
+    """[K] the Hessian rows that a structure gets, ascending: all 3N, or `rows` of them drawn by its key and a seed."""
     if rows == "all" or int(rows) >= 3 * atoms:
         return np.arange(3 * atoms)
     rng = np.random.default_rng([seed, int(key[:16], 16)])

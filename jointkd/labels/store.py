@@ -1,13 +1,13 @@
-"""A directory of teacher labels that any number of processes may write, and that a crash cannot spoil.
+"""The label store: a directory that any number of processes may write to at once, and that a crash cannot corrupt.
 
-    manifest.json                    the teacher, its dtype, units and sign; written once, by whoever comes first
-    shards/<sha256>.safetensors      immutable; the name is the checksum of the bytes
-    claims/<chunk>.lock              held by the process that is labelling that chunk, freed when it dies
+    manifest.json                    the teacher, its dtype, units and sign; written once, by the first process
+    shards/<sha256>.safetensors      labels of some structures; immutable; the name is the checksum of the bytes
+    claims/<chunk>.lock              locked by the process that labels that chunk, until the process ends
 
-A shard is written under a temporary name and renamed when it is complete, so whatever is there under its final
-name is whole. It holds, for each structure, the tensors `<key>/energy`, `/atomic_energies`, `/forces`, `/rows` and
-`/row_ids`, and of an ensemble `/spread/energy`, `/spread/atomic_energies` and `/spread/forces`; rows are read one at a
-time from the memory-mapped file.
+A shard is written under a temporary name and renamed when it is complete, so a file under its final name is complete.
+For each structure it holds the tensors `<key>/energy`, `/atomic_energies`, `/forces`, `/rows` and `/row_ids`, and for
+an ensemble `/spread/energy`, `/spread/atomic_energies` and `/spread/forces`. Single rows are read from the
+memory-mapped file.
 """
 
 import hashlib
@@ -23,22 +23,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from jointkd.errors import CorruptShard, LabelMismatch
-from jointkd.files.atomic import remove_leftovers, storage_errors, write_whole
+from jointkd.files.atomic import file_sha256, remove_leftovers, storage_errors, write_whole
 from jointkd.labels.records import SIGN, UNITS, Spread, TeacherIdentity, TeacherLabels
 
-WRITTEN = {"format": 1, "units": UNITS, "sign": SIGN}  # how this version writes labels, and all that it reads
-NAME_LENGTH = 32
+WRITTEN = {"format": 1, "units": UNITS, "sign": SIGN}  # the only format that this version reads
+NAME_LENGTH = 32  # hexadecimal digits of the checksum in a shard's name
 CHANGED = "its checksum does not match its name"
 
 
-def has_its_checksum(shard: Path) -> bool:
-    """Whether a shard holds the bytes that it was named by."""
-    with shard.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:NAME_LENGTH] == shard.stem
+def is_intact(shard: Path) -> bool:
+    """Whether the checksum of a shard is the one in its name."""
+    return file_sha256(shard)[:NAME_LENGTH] == shard.stem
 
 
 class LabelStore:
-    """Labels of one teacher, by content key. `LabelStore.create` to write, `LabelStore.open` to read."""
+    """The labels of one teacher, by the keys of structures. `create` opens a store for writing, `open` for reading."""
 
     def __init__(self, path: Path, teacher: TeacherIdentity, settings: dict[str, Any]) -> None:
         self.path = path
@@ -46,14 +45,14 @@ class LabelStore:
         self.settings = settings
         self._shard_of: dict[str, Path] = {}
         self._failed: dict[str, str] = {}
-        self._keys_of: dict[Path, list[str]] = {}  # of the structures in each shard, failed ones too
+        self._keys_of: dict[Path, list[str]] = {}  # labelled and failed structures of each shard
         self._open: dict[Path, Any] = {}
 
     @classmethod
     def create(cls, path: Path, teacher: TeacherIdentity, settings: dict[str, Any]) -> "LabelStore":
-        """The store at `path`, made if it is not there; `settings` says which rows are labelled.
+        """The store at `path`, which is created if it does not exist. settings: the choice of Hessian rows.
 
-        Raises LabelMismatch where the store at `path` is of another teacher, dtype or choice of rows.
+        Raises LabelMismatch if the store at `path` is of another teacher, dtype or choice of rows, StorageError.
         """
         manifest = {**WRITTEN, "teacher": teacher.to_json(), "settings": settings}
         file = path / "manifest.json"
@@ -70,43 +69,43 @@ class LabelStore:
 
     @classmethod
     def open(cls, path: Path) -> "LabelStore":
-        """The store at `path`. Raises LabelMismatch where there is none, CorruptShard for a damaged file."""
+        """The store at `path`. Raises LabelMismatch if there is none, CorruptShard if one of its files is damaged."""
         file = path / "manifest.json"
         if not file.exists():
             raise LabelMismatch(f"there are no labels in {path}", "make them with python -m jointkd.label …")
         try:
             manifest = json.loads(file.read_bytes())
             store = cls(path, TeacherIdentity.from_json(manifest["teacher"]), dict(manifest["settings"]))
-            found = {name: manifest[name] for name in WRITTEN}
+            written = {name: manifest[name] for name in WRITTEN}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CorruptShard(f"{file} is damaged ({error})", "delete the directory and label again") from error
-        if found != WRITTEN:
+        if written != WRITTEN:
             raise LabelMismatch(
-                f"{file} says {found}, and this version of jointkd reads {WRITTEN}",
+                f"{file} has {written}, and this version of jointkd reads {WRITTEN}",
                 "label again into another directory with label.path=…",
             )
         store.refresh()
         return store
 
     def check(self, expected: dict[str, Any]) -> None:
-        """Raises LabelMismatch where teacher, dtype or choice of rows are not those that are expected."""
-        found = {**self.teacher.fingerprint(), **self.settings}
+        """Raise LabelMismatch if the teacher, its dtype or the choice of rows is not the expected one."""
+        actual = {**self.teacher.fingerprint(), **self.settings}
         for name, value in expected.items():
-            if found.get(name) != value:
+            if actual.get(name) != value:
                 raise LabelMismatch(
-                    f"the labels in {self.path} were made with {name}={found.get(name)}, not {value}",
+                    f"the labels in {self.path} were made with {name}={actual.get(name)}, not {value}",
                     "name another directory with label.path=…, or delete that one",
                 )
 
     def refresh(self) -> None:
-        """Take notice of shards that other processes have committed since."""
+        """Read the headers of shards that were committed since the store was opened or refreshed."""
         for shard in sorted((self.path / "shards").glob("*.safetensors")):
             if shard not in self._keys_of:
                 header = self._handle(shard).metadata()
                 try:
                     keys, failed = json.loads(header["keys"]), json.loads(header["failed"])
                 except (ValueError, KeyError, TypeError) as error:
-                    raise damaged(shard, "its header is not one of labels") from error
+                    raise damaged(shard, "its header is not that of a label shard") from error
                 self._shard_of.update(dict.fromkeys(keys, shard))
                 self._failed.update(failed)
                 self._keys_of[shard] = [*keys, *failed]
@@ -119,19 +118,24 @@ class LabelStore:
 
     @property
     def failed(self) -> dict[str, str]:
-        """Structures that the teacher could not label, with the reason."""
+        """The keys of structures that could not be labelled, each with the reason."""
         return self._failed
 
+    def is_done(self, key: str) -> bool:
+        """Whether a structure is labelled, or recorded as failed."""
+        return key in self._shard_of or key in self._failed
+
     def keys(self) -> set[str]:
+        """The keys of all labelled structures."""
         return set(self._shard_of)
 
     def shards(self) -> dict[Path, list[str]]:
-        """The files of labels, each with the keys of its structures, failed ones too."""
+        """The shards, each with the keys of its labelled and failed structures."""
         return dict(self._keys_of)
 
     @contextmanager
     def claim(self, chunk: str) -> Iterator[bool]:
-        """Whether this process may label `chunk` now; a claim ends with the process, however that dies."""
+        """Within the block, whether this process has claimed `chunk`. A claim ends at the latest with its process."""
         lock = FileLock(self.path / "claims" / f"{chunk}.lock", timeout=0)
         with storage_errors(self.path, "label.path"), suppress(Timeout):
             lock.acquire()
@@ -141,7 +145,10 @@ class LabelStore:
             lock.release()
 
     def append(self, labels: dict[str, TeacherLabels], failed: dict[str, str] | None = None) -> Path:
-        """Commit labels as one shard. Raises StorageError where the disk refuses; nothing is left then."""
+        """Commit labels, and the reasons of failed structures, as one shard.
+
+        Raises StorageError if the shard cannot be written; no partial file remains.
+        """
         tensors = {}
         for key, label in labels.items():
             tensors[f"{key}/energy"] = np.array([label.energy], dtype=np.float64)
@@ -162,7 +169,7 @@ class LabelStore:
         return shard
 
     def read(self, key: str, rows: bool = True) -> TeacherLabels:
-        """The labels of one structure; without `rows` its Hessian rows are not touched (K = 0)."""
+        """The labels of one structure; with rows=False without its Hessian rows (K = 0), which are not read."""
         handle = self._handle(self._shard_of[key])
         hessian = handle.get_tensor(f"{key}/rows") if rows else np.zeros((0, 0, 3))
         return TeacherLabels(
@@ -183,22 +190,22 @@ class LabelStore:
         )
 
     def row_count(self, key: str) -> int:
-        """How many Hessian rows a structure has."""
+        """Number of Hessian rows of a structure."""
         return int(self._handle(self._shard_of[key]).get_slice(f"{key}/row_ids").get_shape()[0])
 
     def read_rows(self, key: str, chosen: np.ndarray) -> np.ndarray:
-        """[len(chosen), N, 3] eV/Å²: the chosen ones of a structure's K rows, without reading the others."""
+        """Some of the K Hessian rows of a structure, without reading the others. chosen [S] → [S, N, 3] eV/Å²."""
         rows = self._handle(self._shard_of[key]).get_slice(f"{key}/rows")
         return np.stack([rows[int(k)] for k in chosen])
 
     def verify(self) -> None:
-        """Recompute every shard's checksum. Raises CorruptShard that names the first bad one."""
+        """Recompute the checksums of all shards. Raises CorruptShard, which names the first damaged one."""
         for shard in sorted(self._keys_of):
-            if not has_its_checksum(shard):
+            if not is_intact(shard):
                 raise damaged(shard, CHANGED)
 
     def content_hash(self) -> str:
-        """One hash of every label, whatever the shards they lie in."""
+        """One hash of all labels, whichever shards they are in."""
         digest = hashlib.sha256()
         for key in sorted(self._shard_of):
             label = self.read(key)
@@ -224,4 +231,5 @@ class LabelStore:
 
 
 def damaged(shard: Path, reason: str) -> CorruptShard:
+    """The error for a damaged shard."""
     return CorruptShard(f"the labels in {shard} are damaged ({reason})", "delete that file and run the command again")

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 
 RESOLUTION = 1e-6  # Å; positions closer than that are the same structure to the content key
 
@@ -43,6 +44,10 @@ class Frame:
         """This frame, with its key as it was stored instead of computed; a changed copy computes its own."""
         vars(self)["key"] = key
         return self
+
+    def to_ase(self) -> Atoms:
+        """Elements, positions, cell and periodicity as a new `ase.Atoms`, without labels."""
+        return Atoms(self.numbers, self.positions, cell=self.cell, pbc=self.pbc)
 
 
 def composition(frames: Iterable[Frame], elements: list[int]) -> np.ndarray:

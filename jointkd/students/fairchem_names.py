@@ -1,4 +1,4 @@
-"""The models of fairchem-core 1.x that are students here: names, shapes and settings of theirs and ours."""
+"""Names, shapes and settings of the models of fairchem-core 1.x, and the corresponding ones of students."""
 
 import re
 from pathlib import Path
@@ -13,9 +13,8 @@ from jointkd.students.painn import PaiNN
 from jointkd.students.student_file import target_of
 
 UNUSED = {"scale_file", "output_init", "otf_graph", "use_pbc", "num_elements", "num_targets", "emb_size_teacher"}
-SHARED: dict[
-    str, list[Any]
-] = {  # what both models must have: the first value is what a setting that is not given means
+# Settings with a fixed value: the allowed values, of which the first is the default.
+SHARED: dict[str, list[Any]] = {  # both models
     "regress_forces": [True],
     "rbf": [None, {"name": "gaussian"}],
     "envelope": [None, {"name": "polynomial", "exponent": 5}],
@@ -30,7 +29,7 @@ ONLY_GEMNET: dict[str, list[Any]] = {
     "extensive": [True],
     "activation": ["swish", "silu"],  # two names of one function
 }
-PAINN_NAMES = [  # of fairchem-core 1.x → ours, in this order
+PAINN_NAMES = [  # replacements in names of weights, fairchem-core 1.x → students, applied in this order
     ("atom_emb.embeddings", "embedding"),
     ("message_layers", "messages"),
     ("update_layers", "updates"),
@@ -82,18 +81,18 @@ GEMNET_NAMES = [
 ]
 
 
-class Form(NamedTuple):
-    """How one of their models becomes a student."""
+class ConversionSpec(NamedTuple):
+    """How a model of fairchem-core is converted to a student."""
 
     student: type[nn.Module]
-    names: list[tuple[str, str]]
-    arguments: dict[str, str]  # a setting of theirs → the argument of ours
-    defaults: dict[str, Any]  # of settings that may be left out
-    allowed: dict[str, list[Any]]  # settings that only may have these values
-    always: dict[str, Any]  # arguments of ours
+    names: list[tuple[str, str]]  # replacements in the names of weights
+    arguments: dict[str, str]  # setting of fairchem-core → argument of the student
+    defaults: dict[str, Any]  # default values of settings
+    allowed: dict[str, list[Any]]  # allowed values of settings without an argument
+    constants: dict[str, Any]  # arguments of the student with a fixed value
 
 
-PAINN = Form(
+PAINN = ConversionSpec(
     student=PaiNN,
     names=PAINN_NAMES,
     arguments={
@@ -112,9 +111,9 @@ PAINN = Form(
         "direct_forces": True,
     },
     allowed=SHARED,
-    always={"smooth": False},
+    constants={"smooth": False},
 )
-GEMNET = Form(
+GEMNET = ConversionSpec(
     student=GemNet,
     names=GEMNET_NAMES,
     arguments={
@@ -127,24 +126,24 @@ GEMNET = Form(
     },
     defaults={"cutoff": 6.0, "max_neighbors": 50, "direct_forces": False},
     allowed=SHARED | ONLY_GEMNET,
-    always={},
+    constants={},
 )
-HEADS = {  # linear last layers: scaling them scales energies and forces
+HEADS = {  # the linear last layers, whose weights scale energies and forces
     "energy": r"energy_head\.2\.(weight|bias)|outputs\.\d+\.energy\.weight",
     "forces": r"force_head\.1\.to_vector\.weight|outputs\.\d+\.force\.weight",
 }
 
 
 def convert(state: dict[str, Tensor], name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Weights by fairchem's names → weights by ours, and fairchem's name of each."""
+    """Weights under the names of fairchem-core → weights under those of students, and the original name of each."""
     weights: dict[str, Tensor] = {}
-    called: dict[str, str] = {}
+    original_names: dict[str, str] = {}
     scales: dict[int, Tensor] = {}
     for theirs, value in state.items():
         if theirs.endswith("rbf.offset"):
-            continue  # follows from the number of Gaussians
+            continue  # determined by the number of Gaussians
         if theirs.endswith("scale_factor"):
-            value = torch.where(value == 0, torch.ones_like(value), value)  # zero is fairchem's for "not fitted"
+            value = torch.where(value == 0, torch.ones_like(value), value)  # zero means "not fitted"
         if layer := re.fullmatch(r"upd_out_scalar_scale_(\d+)\.scale_factor", theirs):
             scales[int(layer[1])] = value
             continue
@@ -156,53 +155,54 @@ def convert(state: dict[str, Tensor], name: str) -> tuple[dict[str, Tensor], dic
             value = value.permute(2, 0, 1).flatten(0, 1)
         elif ours.endswith(".bilinear") and value.ndim == 3:  # [in, filter, out]
             value = value.permute(2, 1, 0).flatten(1)
-        weights[ours], called[ours] = value, theirs
+        weights[ours], original_names[ours] = value, theirs
     if scales:
         weights["scales"] = torch.stack([scales[layer] for layer in sorted(scales)])
-    return weights, called
+    return weights, original_names
 
 
 def student_config(name: str, settings: dict[str, Any], weights: dict[str, Tensor], path: Path) -> dict[str, Any]:
-    """The student of the same function as a fairchem model. Raises DataError for settings that none has."""
-    form = PAINN if name == "painn" else GEMNET
-    allowed = form.allowed
+    """`_target_` and arguments of the student that is equivalent to a model. Raises DataError for unknown settings."""
+    spec = PAINN if name == "painn" else GEMNET
+    allowed = spec.allowed
     if name == "gemnet_t":
         width = settings.get("emb_size_atom", 0)
         sizes = {"edge": width, "bil_trip": width, "trip": width // 2, "rbf": width // 4, "cbf": width // 4}
         allowed = allowed | {f"emb_size_{part}": [size] for part, size in sizes.items()}
     for setting, value in settings.items():
-        if setting not in {*allowed, *form.arguments, *UNUSED, "direct_forces"}:
+        if setting not in {*allowed, *spec.arguments, *UNUSED, "direct_forces"}:
             raise unsupported(path, setting, value, "leave it out of the config if it does not change the model")
         if setting in allowed and value not in allowed[setting]:
-            raise unsupported(path, setting, value, f"students have {setting}={allowed[setting][-1]} only")
-    config: dict[str, Any] = {"_target_": target_of(form.student)}
-    for setting, argument in form.arguments.items():
-        config[argument] = settings.get(setting, form.defaults.get(setting))
+            raise unsupported(path, setting, value, f"students support only {setting}={allowed[setting][-1]}")
+    config: dict[str, Any] = {"_target_": target_of(spec.student)}
+    for setting, argument in spec.arguments.items():
+        config[argument] = settings.get(setting, spec.defaults.get(setting))
         if config[argument] is None:
             raise DataError(
                 f"checkpoint={path}: its config has no model setting {setting}", "add it to config['model']"
             )
-    config["conservative"] = not settings.get("direct_forces", form.defaults["direct_forces"])
+    config["conservative"] = not settings.get("direct_forces", spec.defaults["direct_forces"])
     if "embedding.weight" in weights:
         config["elements"] = weights["embedding.weight"].shape[0]
-    return config | form.always
+    return config | spec.constants
 
 
 def unsupported(path: Path, setting: str, value: Any, remedy: str) -> DataError:
-    return DataError(f"checkpoint={path}: the model setting {setting}={value} has no student", remedy)
+    """The error for a setting that no student has."""
+    return DataError(f"checkpoint={path}: the model setting {setting}={value} is not supported", remedy)
 
 
 def model_notes(name: str, settings: dict[str, Any], config: dict[str, Any]) -> list[str]:
-    """What users should know of the model."""
+    """Notes for users on properties of the model."""
     cap = config["max_neighbors"]
     notes = [
-        f"max_neighbors={cap} is kept, as it was trained with: energies jump where neighbours change rank "
-        "(student.max_neighbors=null: smooth, and another function)"
+        f"max_neighbors={cap} is kept, as in training: energies jump where the order of the neighbours changes "
+        "(student.max_neighbors=null is smooth, but another function)"
     ]
     if settings.get("use_pbc") is False:
-        notes.append("use_pbc=False: the model knew no periodic boundaries; the student sees them where data have them")
+        notes.append("use_pbc=False: the model ignored periodic boundaries; the student uses those of the data")
     if name == "painn":
-        notes.append("smooth=False is kept, as in fairchem: small jumps at the cutoff")
+        notes.append("smooth=False is kept, as in fairchem: energies have small jumps at the cutoff")
     if name == "painn" and config["conservative"]:
-        notes.append("forces are -∂E/∂R; those of fairchem's PaiNN with direct_forces=False are of another sum")
+        notes.append("forces are -∂E/∂R; fairchem's PaiNN with direct_forces=False differentiates another sum")
     return notes

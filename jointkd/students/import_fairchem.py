@@ -1,6 +1,5 @@
-"""Reads a checkpoint of fairchem-core 1.x and writes the student that predicts the same."""
+"""Converts a checkpoint of fairchem-core 1.x to a student with the same predictions."""
 
-import hashlib
 import logging
 import math
 import re
@@ -12,6 +11,7 @@ from ase.data import chemical_symbols
 from torch import Tensor
 
 from jointkd.errors import ConfigError, DataError
+from jointkd.files.atomic import file_sha256
 from jointkd.files.fairchem_v1 import element_references, named_weights, normaliser, read_checkpoint
 from jointkd.students.fairchem_names import HEADS, convert, model_notes, student_config
 from jointkd.students.student_file import SavedStudent, build, check_weights, save_student
@@ -20,37 +20,36 @@ log = logging.getLogger(__name__)
 
 
 def import_checkpoint(checkpoint: str, output: str, ema: bool = True, scale: str | None = None) -> SavedStudent:
-    """Make a student's file `output` of a checkpoint of fairchem-core 1.x, and print what was done.
+    """Convert a checkpoint of fairchem-core 1.x to a student file, `output`, and log notes on the conversion.
 
-    ema: take the running average of the weights, if there is one, rather than the last; scale: `energy` or `forces`,
-    which of two normalisers that disagree a conservative student follows.
+    ema: use the running average of the weights, if there is one, instead of the last weights; scale: `energy` or
+    `forces`, the normaliser that a conservative student uses if the two differ.
 
-    Raises DataError for a checkpoint that no student can reproduce, ConfigError for options.
+    Raises DataError for a checkpoint that no student can reproduce, ConfigError for wrong options.
     """
     path, target = Path(checkpoint), Path(output)
     if target.exists():
         raise ConfigError(f"output={output} exists already", "name another file, or delete that one")
     if scale not in (None, "energy", "forces"):
-        raise ConfigError(f"scale={scale} is not known", "choose energy, forces or null")
+        raise ConfigError(f"scale={scale} must be energy, forces or null", "choose one of them")
     if not isinstance(ema, bool):
-        raise ConfigError(f"ema={ema} is of the wrong type", "choose true or false")
+        raise ConfigError(f"ema={ema} must be true or false", "choose one of them")
     saved = read_checkpoint(path)
     name, settings = model_of(saved, path)
-    state, which = chosen_weights(saved, ema, path)
-    weights, called = convert(state, name)
+    state, source = select_weights(saved, ema, path)
+    weights, original_names = convert(state, name)
     config = student_config(name, settings, weights, path)
-    factors, normalised = head_factors(saved, config["conservative"], scale, path)
+    factors, factor_notes = head_factors(saved, config["conservative"], scale, path)
     for weight in weights:
         for head, pattern in HEADS.items():
             if re.fullmatch(pattern, weight):
                 weights[weight] = weights[weight] * factors[head]
     remedy = "only an unchanged model of fairchem-core 1.x, with the config of its training, can be imported"
     student = build(config, torch.float32)
-    check_weights(student, weights, f"checkpoint={path}", remedy, called=called)
-    references, referenced = reference_energies(saved)
-    notes = [which, *model_notes(name, settings, config), *normalised, referenced]
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    origin = {"format": "fairchem-core 1.x", "file": path.name, "sha256": digest, "notes": notes}
+    check_weights(student, weights, f"checkpoint={path}", remedy, displayed_names=original_names)
+    references, reference_note = reference_energies(saved)
+    notes = [source, *model_notes(name, settings, config), *factor_notes, reference_note]
+    origin = {"format": "fairchem-core 1.x", "file": path.name, "sha256": file_sha256(path), "notes": notes}
     imported = SavedStudent(config, weights, references, origin)
     save_student(target, imported)
     size = sum(parameter.numel() for parameter in student.parameters())
@@ -62,7 +61,7 @@ def import_checkpoint(checkpoint: str, output: str, ema: bool = True, scale: str
 
 
 def model_of(saved: dict[str, Any], path: Path) -> tuple[str, dict[str, Any]]:
-    """The model's name and settings, whether the config names them together or, as older ones, apart."""
+    """The name and the settings of the model; older configurations have them in two entries."""
     model = saved["config"].get("model")
     settings = dict(model) if isinstance(model, dict) else dict(saved["config"].get("model_attributes") or {})
     name = settings.pop("name", None) if isinstance(model, dict) else model
@@ -73,24 +72,27 @@ def model_of(saved: dict[str, Any], path: Path) -> tuple[str, dict[str, Any]]:
     return name, settings
 
 
-def chosen_weights(saved: dict[str, Any], ema: bool, path: Path) -> tuple[dict[str, Tensor], str]:
-    """The weights under the model's own names, averaged ones where they are wanted and there; which they are.
+def select_weights(saved: dict[str, Any], ema: bool, path: Path) -> tuple[dict[str, Tensor], str]:
+    """The weights under the model's own names, averaged if `ema` and if there is an average, and a note on them.
 
-    The average has no names: it is in the order of the model's parameters, without fixed scales and constants.
+    The average is saved without names, in the order of the model's parameters, without scale factors and constants.
     """
     state = named_weights(saved)
     # `layers` of an output block of GemNet is saved a second time as `seq_energy`
     state = {name: value for name, value in state.items() if ".seq_energy." not in name}
     shadow = (saved.get("ema") or {}).get("shadow_params")
     if shadow is None:
-        return state, "weights: as saved; there is no average beside them (a best_checkpoint.pt is itself the average)"
+        return (
+            state,
+            "weights: as saved; there is no separate average (the weights in a best_checkpoint.pt are the average)",
+        )
     if not ema:
         return state, "weights: the last ones, not their running average (ema=false)"
     names = [name for name in state if not name.endswith(("scale_factor", "rbf.offset"))]
     if [value.shape for value in shadow] != [state[name].shape for name in names]:
         raise DataError(
-            f"checkpoint={path}: its running average has {len(shadow)} parameters that are not in number and shape "
-            f"the {len(names)} of the model",
+            f"checkpoint={path}: its running average has {len(shadow)} parameters, which do not fit the {len(names)} "
+            "of the model in number or shape",
             "import the weights of the last step with ema=false",
         )
     return state | dict(zip(names, shadow, strict=True)), "weights: their running average (ema=false: the last ones)"
@@ -99,25 +101,25 @@ def chosen_weights(saved: dict[str, Any], ema: bool, path: Path) -> tuple[dict[s
 def head_factors(
     saved: dict[str, Any], conservative: bool, scale: str | None, path: Path
 ) -> tuple[dict[str, float], list[str]]:
-    """What to multiply the last layers by so that energies are in eV and forces in eV/Å, and what to tell of it."""
+    """Factors for the last layers, so that energies are in eV and forces in eV/Å, and notes on them."""
     factors = {"energy": 1.0, "forces": 1.0}
-    for target in factors:  # others are of a loss: students predict nothing else
-        mean, spread = normaliser(saved, target)
-        if mean.any() or spread.numel() != 1:
+    for target in factors:  # other normalisers belong to losses
+        mean, deviation = normaliser(saved, target)
+        if mean.any() or deviation.numel() != 1:
             raise DataError(
-                f"checkpoint={path}: its normaliser of {target} has mean {mean.tolist()}, std {spread.tolist()}, and "
-                "energies of students are sums over atoms, which a constant per structure is not",
+                f"checkpoint={path}: its normaliser of {target} has mean {mean.tolist()}, std {deviation.tolist()}, "
+                "but a constant per structure is not a sum over atoms, as the energy of a student is",
                 "train with mean 0 and element references instead",
             )
-        factors[target] = float(spread)
+        factors[target] = float(deviation)
     energy, forces = factors.values()
     note = [f"last layers multiplied by the normalisers: energy {energy:g}, forces {forces:g}"]
     if conservative and energy != forces:
         if scale is None:
             raise DataError(
-                f"checkpoint={path}: its normalisers are {energy:g} for energy and {forces:g} for forces, so that its "
-                "forces are not the gradient of its energy, which those of a conservative student are",
-                "choose which of the two to reproduce with scale=energy or scale=forces",
+                f"checkpoint={path}: its normalisers are {energy:g} for energy and {forces:g} for forces, so its "
+                "forces are not the gradient of its energy, as those of a conservative student must be",
+                "choose which of the two to reproduce, with scale=energy or scale=forces",
             )
         other = "forces" if scale == "energy" else "energy"
         note = [
@@ -129,9 +131,9 @@ def head_factors(
 
 
 def reference_energies(saved: dict[str, Any]) -> tuple[dict[int, float], str]:
-    """eV by atomic number, where the checkpoint has them, and what to tell of them."""
+    """Per-element reference energies in eV by atomic number, {} if the checkpoint has none, and a note on them."""
     energies = element_references(saved)
     if not energies:
-        return {}, "reference energies: none; predictions are of the energies as they stood in the training data"
+        return {}, "reference energies: none; predictions are energies as in the training data"
     written = ", ".join(f"{chemical_symbols[number]}: {energy:.6g}" for number, energy in energies.items())
     return energies, f"predictions are relative to data.reference_energies={{{written}}} eV"

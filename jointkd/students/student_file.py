@@ -1,4 +1,4 @@
-"""Students as files: which student it is and its weights, in one safetensors file. Reading it runs no code of its."""
+"""Student files: the class, the arguments and the weights of a student in one safetensors file, without code."""
 
 import importlib
 import json
@@ -22,21 +22,21 @@ NAME = "student.safetensors"  # in the folder of a finished run
 
 
 def target_of(kind: type) -> str:
-    """What `_target_` calls a class."""
+    """The import path of a class, for `_target_`."""
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
 class SavedStudent(NamedTuple):
-    """All that a student's file holds."""
+    """The contents of a student file."""
 
-    config: dict[str, Any]  # _target_ and the arguments of the constructor
+    config: dict[str, Any]  # `_target_` and the arguments of the constructor
     weights: dict[str, Tensor]  # parameters and buffers
-    reference_energies: dict[int, float]  # eV by atomic number, which predictions are relative to
-    origin: dict[str, Any]  # where the weights are from
+    reference_energies: dict[int, float]  # eV by atomic number; predictions are relative to them
+    origin: dict[str, Any]  # the run or the checkpoint that the weights come from
 
 
 def save_student(path: Path, saved: SavedStudent) -> None:
-    """Write a student's file: whole, or not at all."""
+    """Write a student file atomically."""
     metadata = {
         "student": json.dumps(saved.config),
         "reference_energies": json.dumps(saved.reference_energies),
@@ -47,20 +47,20 @@ def save_student(path: Path, saved: SavedStudent) -> None:
 
 
 def locate_student(path: Path) -> Path:
-    """A student's file: the path itself, or in the folder of a run there."""
+    """The path of a student file: the path itself, or the file in it if it is the folder of a run."""
     return path / NAME if path.is_dir() else path
 
 
 def read_student(path: Path) -> SavedStudent:
-    """What `save_student` wrote, at `path` or in the folder of a run there. Raises DataError where there is nothing."""
+    """Read a student file, given by its path or by the folder of its run. Raises DataError."""
     path = locate_student(path)
     remedy = "give the folder of a finished run, or a file of python -m jointkd.import_checkpoint"
     if not path.is_file():
-        raise DataError(f"there is no file {path}", remedy)
+        raise DataError(f"the student file {path} does not exist", remedy)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dictionary)
         energies = json.loads(metadata["reference_energies"])
         return SavedStudent(
             json.loads(metadata["student"]),
@@ -69,43 +69,45 @@ def read_student(path: Path) -> SavedStudent:
             json.loads(metadata["origin"]),
         )
     except (SafetensorError, KeyError, ValueError) as error:
-        raise DataError(f"{path} is not the file of a student ({type(error).__name__}: {error})", remedy) from error
+        raise DataError(f"{path} is not a student file ({type(error).__name__}: {error})", remedy) from error
 
 
 def load_student(path: Path) -> tuple[nn.Module, SavedStudent]:
-    """The student of a file or of a run's folder, in the precision of its weights, and all that the file holds.
+    """The student of a file or of the folder of a run, in the precision of its weights, and the contents of the file.
 
-    Raises DataError for a file that is not a student's, or whose student is not installed here.
+    Raises DataError if the file is not a student file, or the class of the student is not installed.
     """
     saved = read_student(path)
     dtype = next(weight.dtype for weight in saved.weights.values() if weight.is_floating_point())
     student = build(saved.config, dtype)
-    check_weights(student, saved.weights, str(path), "the file is damaged or of another version: make it again")
+    check_weights(student, saved.weights, str(path), "the file is damaged or of another version: write it again")
     student.load_state_dict(saved.weights)
     return student, saved
 
 
 def load_weights(student: nn.Module | Student, path: Path) -> SavedStudent:
-    """Load a file's weights into a student that was built to the same configuration; what else the file holds.
+    """Load the weights of a file into a student of the same class and arguments, and return the contents of the file.
 
-    A different max_neighbors is a warning: it changes the graph, not what the weights are. Raises ConfigError with
-    the options to set where anything else differs, DataError for a file that is not a student's.
+    Another max_neighbors causes a warning only, because it changes the graph but not the weights. Raises ConfigError,
+    which names the options to set, if another argument differs, and DataError if the file is not a student file.
     """
     saved = read_student(path)
     arguments = {name: value for name, value in saved.config.items() if name != "_target_"}
     remedy = "set " + as_options(arguments)
     if saved.config["_target_"] != target_of(type(student)):
         raise ConfigError(
-            f"student_weights={path} are of {saved.config['_target_']}, the student is {target_of(type(student))}",
+            f"student_weights={path} are of {saved.config['_target_']}, but the student is {target_of(type(student))}",
             f"choose that student with student=…, and {remedy}",
         )
     for name, value in arguments.items():
         own = getattr(student, name, value)
         if own != value and name == "max_neighbors":
-            log.warning("student_weights=%s were trained with max_neighbors=%s, this student has %s", path, value, own)
+            log.warning(
+                "student_weights=%s were trained with max_neighbors=%s, but this student has %s", path, value, own
+            )
         elif own != value:
             raise ConfigError(
-                f"student_weights={path} are of a student with {name}={value}, this one has {own}", remedy
+                f"student_weights={path} are of a student with {name}={value}, but this one has {own}", remedy
             )
     check_weights(student, saved.weights, f"student_weights={path}", remedy, ConfigError)
     student.load_state_dict(saved.weights)
@@ -113,21 +115,21 @@ def load_weights(student: nn.Module | Student, path: Path) -> SavedStudent:
 
 
 def build(config: dict[str, Any], dtype: torch.dtype) -> nn.Module:
-    """An untrained student, computed (also its constants) in `dtype`."""
+    """An untrained student whose weights and constants are computed in `dtype`."""
     with default_dtype(dtype):
         kind = student_class(config["_target_"])
         return kind(**{name: value for name, value in config.items() if name != "_target_"})
 
 
 def student_class(target: str) -> type[nn.Module]:
-    """The class that `_target_` names. Raises DataError for what is not installed, or is no torch module."""
+    """The class that `_target_` names. Raises DataError if it is not installed or not a torch module."""
     module, _, name = target.rpartition(".")
     try:
         kind = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise DataError(f"the student {target} is not here ({error})", "put its module on PYTHONPATH") from error
+        raise DataError(f"the student {target} cannot be imported ({error})", "put its module on PYTHONPATH") from error
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        raise DataError(f"{target} is not a student", "only classes of torch.nn.Module are")
+        raise DataError(f"{target} is not a student", "give a subclass of torch.nn.Module")
     return kind
 
 
@@ -137,21 +139,25 @@ def check_weights(
     place: str,
     remedy: str,
     kind: type[ConfigError] | type[DataError] = DataError,
-    called: dict[str, str] | None = None,
+    displayed_names: dict[str, str] | None = None,
 ) -> None:
-    """Raises `kind` where weights are missing, surplus or of another shape; called: names to use in the message."""
-    names = called or {}
-    wanted = student.state_dict()
-    missing = [name for name in wanted if name not in weights]
-    surplus = [names.get(name, name) for name in weights if name not in wanted]
+    """Raise `kind` if weights are missing, additional or of another shape. displayed_names: names for the message."""
+    names = displayed_names or {}
+    expected = student.state_dict()
+    missing = [name for name in expected if name not in weights]
+    additional = [names.get(name, name) for name in weights if name not in expected]
     if missing:
-        raise kind(f"{place} lacks {len(missing)} of {len(wanted)} weights of the student, first {missing[0]}", remedy)
-    if surplus:
-        raise kind(f"{place} has {len(surplus)} weights that the student does not have, first {surplus[0]}", remedy)
+        raise kind(
+            f"{place} lacks {len(missing)} of {len(expected)} weights of the student, first {missing[0]}", remedy
+        )
+    if additional:
+        raise kind(
+            f"{place} has {len(additional)} weights that the student does not have, first {additional[0]}", remedy
+        )
     for name, weight in weights.items():
-        if weight.shape != wanted[name].shape:
-            have, need = list(weight.shape), list(wanted[name].shape)
-            raise kind(f"{place}: {names.get(name, name)} has shape {have}, the student {need}", remedy)
+        if weight.shape != expected[name].shape:
+            actual, required = list(weight.shape), list(expected[name].shape)
+            raise kind(f"{place}: {names.get(name, name)} has shape {actual}, but must have {required}", remedy)
 
 
 def as_options(arguments: dict[str, Any]) -> str:

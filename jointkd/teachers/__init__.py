@@ -1,1 +1,1 @@
-"""Teachers: what makes labels. Needed while labelling only; training reads the cached labels."""
+"""Teachers: foreign force fields that make labels. Training reads stored labels and needs no teacher."""

@@ -1,7 +1,7 @@
-"""What AllScAIP models of fairchem-core 2.x need in order to label.
+"""AllScAIP models of fairchem-core 2.x in float64, with finite second derivatives.
 
-Source: `fairchem.core.models.allscaip`, version 2.24, whose neighbour list and last features are float32 and whose
-second derivatives are not finite where a structure has atoms beyond the nearest ones.
+In version 2.24, `fairchem.core.models.allscaip` converts the neighbour list and the last features to float32, and its
+second derivatives are not finite for structures with more atoms than are ranked as nearest neighbours.
 """
 
 import contextlib
@@ -14,27 +14,28 @@ from torch.overrides import TorchFunctionMode
 
 from jointkd.runtime import default_dtype
 
-CAVEAT = "its energies jump where an atom enters a list of nearest neighbours, and change as a structure is turned"
-FAR = 1e6  # the rank of an atom that is too far away to be ranked; neighbours have ranks of some tens
+CAVEAT = "its energies jump where an atom enters a list of nearest neighbours, and change under rotation"
+FAR = 1e6  # replaces the infinite rank of atoms that are not ranked; neighbours have ranks of some tens
 
 
 @contextlib.contextmanager
 def differentiable(dtype: torch.dtype) -> Iterator[None]:
-    """Within the block a model computes in dtype throughout, and its energies can be differentiated twice."""
-    with default_dtype(dtype), Mended():
+    """Within the block, a model computes in `dtype` throughout, and its energies are twice differentiable."""
+    with default_dtype(dtype), Float64SafeMode():
         yield
 
 
-class Mended(TorchFunctionMode):
-    """Two calls otherwise: no float64 becomes float32, and ranks are finite where their soft maximum is taken.
+class Float64SafeMode(TorchFunctionMode):
+    """Skips conversions from float64 to float32, and limits the arguments of `torch.logsumexp`.
 
-    Atoms without a rank have an infinite one; they are no neighbours, but the second derivative of a soft maximum that
-    is infinite is not a number, and spoils all sums that it is in. Energies are the same.
+    Atoms that are not ranked have an infinite rank. They are not neighbours and do not contribute to the energy, but
+    the second derivative of a logsumexp of infinity is nan, and so is every sum that contains it. The energy is
+    unchanged.
     """
 
-    def __torch_function__(self, function: Any, types: Any, given: Any = (), options: Any = None) -> Any:
-        if function is Tensor.to and given[0].dtype == torch.float64 and given[-1] is torch.float32:
-            return given[0]
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is Tensor.to and args[0].dtype == torch.float64 and args[-1] is torch.float32:
+            return args[0]
         if function is torch.logsumexp:
-            given = (given[0].clamp(max=FAR), *given[1:])
-        return function(*given, **(options or {}))
+            args = (args[0].clamp(max=FAR), *args[1:])
+        return function(*args, **(kwargs or {}))

@@ -1,4 +1,4 @@
-"""Several models of one kind as one teacher: the mean of what they say, and how far they are apart."""
+"""Ensembles: several models as one teacher, with the mean and the spread of their labels."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -15,51 +15,51 @@ from jointkd.teachers.base import Teacher, check_elements
 
 
 class EnsembleTeacher:
-    """Means over the labels of several teachers; rows of the mean energy's Hessian are the means of their rows."""
+    """Labels with the means of several teachers; the Hessian rows of the mean energy are the means of the rows."""
 
     def __init__(self, members: Sequence[Teacher], name: str) -> None:
-        self.members = sorted(members, key=lambda member: member.identity.checkpoint)  # their order changes nothing
+        self.members = sorted(members, key=lambda member: member.identity.checkpoint)  # in any order
         self.identity = joint_identity([member.identity for member in self.members], name)
 
     @property
     def batch_atoms(self) -> int | None:
-        return self.members[0].batch_atoms  # the same for all
+        return self.members[0].batch_atoms  # all members have the same
 
     def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
-        """Labels of each frame with their spread; see `Teacher`."""
+        """Labels of each structure with their spread; see `Teacher`."""
         check_elements(frames, self.identity)
-        said = [member.label(frames, row_ids) for member in self.members]
-        return [mean([labels[b] for labels in said]) for b in range(len(frames))]
+        labels_of_members = [member.label(frames, row_ids) for member in self.members]
+        return [mean(labels) for labels in zip(*labels_of_members, strict=True)]
 
 
 def mean(labels: Sequence[TeacherLabels]) -> TeacherLabels:
-    """The means of several labels of one structure, and their sample standard deviations as the spread."""
+    """Means of several labels of one structure, with their sample standard deviations as the spread."""
     arrays = {
         name: np.stack([np.asarray(getattr(label, name)) for label in labels])
         for name in ("energy", "atomic_energies", "forces", "hessian_rows")
     }
     means = {name: values.mean(0) for name, values in arrays.items()}
-    apart = {name: arrays[name].std(0, ddof=1) for name in ("energy", "atomic_energies", "forces")}
+    deviations = {name: arrays[name].std(0, ddof=1) for name in ("energy", "atomic_energies", "forces")}
     return replace(
         labels[0],
         **{**means, "energy": float(means["energy"])},
-        spread=Spread(**{**apart, "energy": float(apart["energy"])}),
+        spread=Spread(**{**deviations, "energy": float(deviations["energy"])}),
     )
 
 
 def joint_identity(members: Sequence[TeacherIdentity], name: str) -> TeacherIdentity:
-    """Who an ensemble is. Raises TeacherError for members that cannot be averaged."""
+    """The identity of an ensemble. Raises TeacherError for members that cannot be averaged."""
     if len({member.checkpoint for member in members}) < max(2, len(members)):
-        raise TeacherError(f"teacher {name} has a member twice, or only one", "give different checkpoints")
+        raise TeacherError(f"teacher {name} must have two or more different members", "give different checkpoints")
     theories = sorted({member.level_of_theory or "unknown" for member in members})
     if len(theories) > 1:
         raise TeacherError(
-            f"the members of teacher {name} are at different levels of theory: {', '.join(theories)}",
-            "average models of one level of theory only, and say with teacher.level_of_theory=… what is unknown",
+            f"the members of teacher {name} are of different levels of theory: {', '.join(theories)}",
+            "average models of one level of theory only; set teacher.level_of_theory=… where it is unknown",
         )
     elements = tuple(sorted(set.intersection(*(set(member.elements) for member in members))))
     if not elements:
-        raise TeacherError(f"the members of teacher {name} have no element in common", "give others")
+        raise TeacherError(f"the members of teacher {name} have no element in common", "choose other checkpoints")
     free_atoms = [member.free_atom_energies for member in members]
     return replace(
         members[0],
@@ -74,14 +74,16 @@ def joint_identity(members: Sequence[TeacherIdentity], name: str) -> TeacherIden
 
 
 def joint_checksum(checksums: Sequence[str]) -> str:
-    """One checksum of those of the members, whatever their order."""
+    """One checksum from those of the members, independent of their order."""
     return hashlib.sha256("".join(sorted(checksums)).encode()).hexdigest()
 
 
 def of_checkpoints(
     checkpoints: list[str], name: str, member: Callable[..., Teacher] = mace.from_checkpoint, **options: Any
 ) -> EnsembleTeacher:
-    """An ensemble of models of one kind; member: what makes a teacher of a checkpoint, and is given the options."""
+    """An ensemble of models. member: builds the teacher of a checkpoint, with the options. Raises ConfigError."""
     if not checkpoints or isinstance(checkpoints, str):
-        raise ConfigError(f"teacher.checkpoints={checkpoints} is no list", "give teacher.checkpoints=[a.model,b.model]")
+        raise ConfigError(
+            f"teacher.checkpoints={checkpoints} must be a list", "give teacher.checkpoints=[a.model,b.model]"
+        )
     return EnsembleTeacher([member(checkpoint=each, name=name, **options) for each in checkpoints], name)

@@ -1,7 +1,7 @@
-"""eSEN models of fairchem-core 1.x, eSEN-30M-OAM first, as models of fairchem-core 2.x with the same weights.
+"""eSEN models of fairchem-core 1.x, such as eSEN-30M-OAM, converted to models of fairchem-core 2.x.
 
-Converted and not run by fairchem-core 1.x, whose rotations are wrong for edges along ±y: forces by up to 10 %.
-Source: Fu et al., arXiv:2502.12147; the parameters have the same names in both versions.
+They are not run by fairchem-core 1.x itself because its rotations are wrong for edges along ±y, which changes forces by
+up to 10 %. Source: Fu et al., arXiv:2502.12147; the parameters have the same names in both versions.
 """
 
 import logging
@@ -15,21 +15,21 @@ from torch import Tensor
 from jointkd.errors import TeacherError
 from jointkd.files.fairchem_v1 import element_references, named_weights, normaliser, read_checkpoint
 from jointkd.runtime import default_dtype, device_of
-from jointkd.teachers.fairchem import check_precision, identity_of, import_fairchem, undisturbed
+from jointkd.teachers.fairchem import check_precision, identity_of, import_fairchem, without_side_effects
 from jointkd.teachers.fairchem_model import FairchemTeacher, Scale, State, check
 from jointkd.teachers.hub import fetch
 
 log = logging.getLogger(__name__)
 
-HEAD = "esen_mlp_efs_head"  # of conserving models: forces are derivatives of the energy
-HEAD_NOW = {"module": "fairchem.core.models.uma.escn_md.MLP_EFS_Head", "wrap_property": False}
-SAME = (  # settings that have the same name and meaning in both versions
+HEAD = "esen_mlp_efs_head"  # of conservative models, whose forces are derivatives of the energy
+HEAD_2X = {"module": "fairchem.core.models.uma.escn_md.MLP_EFS_Head", "wrap_property": False}
+SAME = (  # settings with the same name and meaning in both versions
     "max_num_elements", "sphere_channels", "lmax", "mmax", "grid_resolution", "max_neighbors", "cutoff",
     "edge_channels", "num_distance_basis", "num_layers", "hidden_channels", "norm_type", "act_type",
 )  # fmt: skip
 DEFAULTS = {"norm_type": "rms_norm_sh", "act_type": "s2", "mlp_type": "grid", "distance_function": "gaussian"}
-ADDED = ("charge_embedding.", "spin_embedding.", "mix_csd.")  # what only 2.x has: embeddings of charge and spin
-CONSTANT = re.compile(r"expand_index|balance_degree_weight|degree_scalar_weight|offset|Jd_\d")  # buffers, saved by 1.x
+ADDED = ("charge_embedding.", "spin_embedding.", "mix_csd.")  # parameters of 2.x only: embeddings of charge and spin
+CONSTANT = re.compile(r"expand_index|balance_degree_weight|degree_scalar_weight|offset|Jd_\d")  # buffers that 1.x saves
 
 
 def from_checkpoint(
@@ -43,10 +43,10 @@ def from_checkpoint(
     head: str | None = None,
     **about: Any,
 ) -> FairchemTeacher:
-    """A teacher from a checkpoint of fairchem-core 1.x; checkpoint: its path, or null for `file` of the hub's `repo`.
+    """A teacher from a checkpoint of fairchem-core 1.x. checkpoint: its path; None: `file` of `repo` on the hub.
 
-    Raises MissingExtra, DataError for what is no such checkpoint, TeacherError where it cannot be fetched, converted,
-    or where what was converted fails its check.
+    Raises MissingExtra, DataError for other files, TeacherError if the checkpoint cannot be downloaded or converted, or
+    the converted model fails its check.
     """
     import_fairchem()
     check_precision(dtype)
@@ -54,78 +54,80 @@ def from_checkpoint(
     path = Path(checkpoint).expanduser() if checkpoint else fetch(repo, file)
     saved = read_checkpoint(path, "teacher.checkpoint")
     scale = scale_of(saved, path)
-    with undisturbed():
-        model = converted(saved, path, getattr(torch, dtype))
+    with without_side_effects():
+        model = convert_model(saved, path, getattr(torch, dtype))
         identity = identity_of(name, path, dtype, scale, model, head, **about)
         teacher = FairchemTeacher(model, scale, identity, device, batch_atoms, State())
 
         def predict(batch: Any) -> tuple[Tensor, Tensor]:
-            answers = model(batch)
-            return answers["energy"]["energy"] * scale.rmsd + scale.mean, answers["energy"]["forces"] * scale.rmsd
+            output = model(batch)["energy"]
+            return output["energy"] * scale.rmsd + scale.mean, output["forces"] * scale.rmsd
 
         check(teacher, predict)
-    count = sum(parameter.numel() for key, parameter in model.named_parameters() if not added(key))
+    count = sum(parameter.numel() for key, parameter in model.named_parameters() if not only_in_2x(key))
     log.info("%s: eSEN of fairchem-core 1.x, %s parameters, converted and checked", path.name, f"{count:,}")
     return teacher
 
 
 def scale_of(saved: dict[str, Any], path: Path) -> Scale:
-    """How energies were scaled in training. Raises TeacherError where forces were scaled otherwise."""
+    """The scale of energies in training. Raises TeacherError if forces have another scale."""
     mean, rmsd = (float(value) for value in normaliser(saved, "energy"))
     force_mean, force_rmsd = (float(value) for value in normaliser(saved, "forces"))
     if force_rmsd != rmsd or force_mean != 0:
-        raise refused(
+        raise cannot_convert(
             path,
-            f"its forces are scaled by {force_rmsd:g} (mean {force_mean:g}) and its energy by {rmsd:g}, so that they "
-            "are no derivatives of it",
+            f"its forces are scaled by {force_rmsd:g} (mean {force_mean:g}) and its energy by {rmsd:g}, so its forces "
+            "are not derivatives of its energy",
         )
     return Scale(rmsd, mean, element_references(saved))
 
 
-def converted(saved: dict[str, Any], path: Path, dtype: torch.dtype) -> Any:
+def convert_model(saved: dict[str, Any], path: Path, dtype: torch.dtype) -> Any:
     """A model of fairchem-core 2.x with the architecture and weights of a checkpoint of 1.x. Raises TeacherError."""
     from fairchem.core.models.base import HydraModel
 
-    backbone, head = architecture(saved, path)
+    backbone, head = read_architecture(saved, path)
     try:
         with default_dtype(dtype):  # constants are computed as the model is built
-            model = HydraModel(backbone=backbone, heads={"energy": HEAD_NOW})
+            model = HydraModel(backbone=backbone, heads={"energy": HEAD_2X})
     except (TypeError, ValueError, KeyError, AssertionError) as error:
-        raise refused(path, f"its settings are none of fairchem-core 2.x ({error})") from error
+        raise cannot_convert(path, f"fairchem-core 2.x does not accept its settings ({error})") from error
     named = named_weights(saved)
-    weights = chosen_weights(saved, named, head, path)
+    weights = select_weights(saved, named, head, path)
     parameters = dict(model.named_parameters())
-    wanted = {key: parameter.shape for key, parameter in parameters.items() if not added(key)}
-    found = {key: value.shape for key, value in weights.items()}
-    if wanted != found:
-        differing = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
-        raise refused(path, f"its weights are not those of its settings ({len(differing)} differ: {differing[0]}, …)")
+    expected = {key: parameter.shape for key, parameter in parameters.items() if not only_in_2x(key)}
+    actual = {key: value.shape for key, value in weights.items()}
+    if expected != actual:
+        differing = sorted(key for key in expected.keys() | actual.keys() if expected.get(key) != actual.get(key))
+        raise cannot_convert(path, f"its weights do not fit its settings ({len(differing)} differ: {differing[0]}, …)")
     with torch.no_grad():
         for key, parameter in parameters.items():
             parameter.copy_(weights[key] if key in weights else torch.zeros_like(parameter))
         for key, constant in model.named_buffers():
-            if key in named and constant.is_floating_point():  # numbers: rounded as in training; orders differ
+            if key in named and constant.is_floating_point():  # integer buffers differ in order
                 constant.copy_(named[key])
     return model
 
 
-def architecture(saved: dict[str, Any], path: Path) -> tuple[dict[str, Any], str]:
-    """The backbone of a checkpoint as 2.x describes it, and the name of its head. Raises TeacherError."""
+def read_architecture(saved: dict[str, Any], path: Path) -> tuple[dict[str, Any], str]:
+    """The settings of the backbone in terms of 2.x, and the name of the head. Raises TeacherError."""
     model = saved["config"].get("model")
     model = model if isinstance(model, dict) else {}
     backbone, heads = model.get("backbone") or {}, model.get("heads") or {}
     if backbone.get("model") != "esen_backbone":
-        named = backbone.get("model") or model.get("name") or saved["config"].get("model")
-        raise refused(path, f"it is of model {named}, not esen_backbone")
+        name = backbone.get("model") or model.get("name") or saved["config"].get("model")
+        raise cannot_convert(path, f"its model is {name}, not esen_backbone")
     modules = {name: head.get("module") for name, head in heads.items()}
     if list(modules.values()) != [HEAD]:
-        raise refused(path, f"its heads are {modules}, and only {HEAD} gives forces that are derivatives of its energy")
+        raise cannot_convert(
+            path, f"its heads are {modules}, and only the forces of {HEAD} are derivatives of the energy"
+        )
     settings = {**DEFAULTS, **backbone}
     if settings["distance_function"] != "gaussian" or not settings.get("use_envelope"):
-        raise refused(
+        raise cannot_convert(
             path,
             f"it has distance_function={settings['distance_function']} and use_envelope={settings.get('use_envelope')}"
-            ", and fairchem-core 2.x only gaussian and true",
+            ", and fairchem-core 2.x supports only gaussian and true",
         )
     return {
         "model": "fairchem.core.models.uma.escn_md.eSCNMDBackbone",
@@ -141,10 +143,10 @@ def architecture(saved: dict[str, Any], path: Path) -> tuple[dict[str, Any], str
     }, next(iter(modules))
 
 
-def chosen_weights(saved: dict[str, Any], named: dict[str, Tensor], head: str, path: Path) -> dict[str, Tensor]:
-    """The parameters under their names in 2.x: the running average where the checkpoint has one, else the last.
+def select_weights(saved: dict[str, Any], named: dict[str, Tensor], head: str, path: Path) -> dict[str, Tensor]:
+    """The parameters under their names in 2.x: their running average if the checkpoint has one, else the last values.
 
-    The average has no names: it is in the order of the parameters.
+    The average is saved without names, in the order of the parameters.
     """
     state = {name: value for name, value in named.items() if not CONSTANT.search(name)}
     state = {re.sub(rf"^output_heads\.{re.escape(head)}\.", "output_heads.energy.", key): v for key, v in state.items()}
@@ -152,17 +154,19 @@ def chosen_weights(saved: dict[str, Any], named: dict[str, Tensor], head: str, p
     if shadow is None:
         return state
     if [value.shape for value in shadow] != [value.shape for value in state.values()]:
-        raise refused(path, "its running average does not have the shapes of its weights")
-    log.info("%s: its running average of the weights is taken", path.name)
+        raise cannot_convert(path, "its running average does not have the shapes of its weights")
+    log.info("%s: the running average of its weights is used", path.name)
     return dict(zip(state, shadow, strict=True))
 
 
-def added(parameter: str) -> bool:
-    """Whether a parameter is one that only 2.x has. All are set to zero, where they add nothing."""
+def only_in_2x(parameter: str) -> bool:
+    """Whether a parameter exists in 2.x only. These are set to zero, so that they have no effect."""
     return parameter.removeprefix("backbone.").startswith(ADDED)
 
 
-def refused(path: Path, why: str) -> TeacherError:
+def cannot_convert(path: Path, reason: str) -> TeacherError:
+    """The error for a checkpoint that cannot be converted."""
     return TeacherError(
-        f"{path} cannot be converted: {why}", "give a conserving eSEN of fairchem-core 1.x, such as esen_30m_oam.pt"
+        f"{path} cannot be converted: {reason}",
+        "give a conservative eSEN model of fairchem-core 1.x, such as esen_30m_oam.pt",
     )

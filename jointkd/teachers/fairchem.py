@@ -1,4 +1,4 @@
-"""fairchem-core teachers: conserving models that fairchem-core 2.x loads by name or from a file (UMA, eSEN, …)."""
+"""Conservative models that fairchem-core 2.x loads by name or from a file (UMA, eSEN, AllScAIP) as teachers."""
 
 import contextlib
 import io
@@ -17,13 +17,14 @@ from jointkd.errors import MissingExtra, TeacherError, first_line
 from jointkd.files.atomic import combined_sha256
 from jointkd.labels.records import TeacherIdentity
 from jointkd.runtime import device_of
-from jointkd.teachers.ase import numbered
+from jointkd.teachers.base import by_atomic_number
 from jointkd.teachers.fairchem_model import FairchemTeacher, Scale, State, check
 from jointkd.teachers.hub import fetch
 
 log = logging.getLogger(__name__)
 
-# Of the models that fairchem-core knows by name: by what is in the name, else by task. Source: its pages on UMA.
+# Levels of theory of the models that fairchem-core knows by name: by a part of the name, else by the task. Source: its
+# documentation of UMA.
 THEORIES_OF_NAMES = {"-d4rev": "ωB97M-D4rev", "-r2scan": "r²SCAN"}
 THEORIES_OF_TASKS = {
     "omol": "ωB97M-V/def2-TZVPD",
@@ -47,13 +48,14 @@ def from_name(
     head: str | None = None,
     **about: Any,
 ) -> FairchemTeacher:
-    """A teacher of fairchem-core 2.x; checkpoint: a name that it knows, or a file (a pickle: its author is trusted).
+    """A teacher of fairchem-core 2.x. checkpoint: a name that it knows, or a file (a pickle, whose author is trusted).
 
-    task: a data set that the model was trained on; charge, spin (2S + 1): of structures that say none, spin null: 1
-    for omol and else 0, as such models were trained; repo: of the Hugging Face hub, where it is not the one that
-    fairchem-core has in mind; head: how task, charge and spin identify the labels. The level of theory of a name, if
-    none is given, is that of the task.
-    Raises MissingExtra, TeacherError for a checkpoint that is not known, cannot be fetched or is not conserving.
+    task: a data set that the model was trained on; charge, spin (2S + 1): of structures without their own (spin None: 1
+    for omol and 0 for other tasks, as in training); repo: repository of the Hugging Face hub, if it differs from the
+    one in fairchem-core; head: task, charge and spin as text, which identify the labels. For checkpoints given by name,
+    the default of the level of theory is that of the task.
+
+    Raises MissingExtra, TeacherError for a checkpoint that is unknown, cannot be downloaded or is not conservative.
     """
     import_fairchem()
     from fairchem.core.calculate import pretrained_mlip
@@ -63,22 +65,22 @@ def from_name(
     device = device_of(device, "teacher.device")
     path = file_of(checkpoint, repo)
     log.info("loading %s: a pickle, which runs its author's code as it loads", path)
-    settings = InferenceSettings(  # its other ways are faster on a GPU, and not made to be differentiated twice
+    settings = InferenceSettings(  # other execution modes are faster on a GPU, but not twice differentiable
         activation_checkpointing=False,
         base_precision_dtype=dtype,
         execution_mode="general",
         auto_add_default_untrained_tasks=False,
     )
     try:
-        with undisturbed():
+        with without_side_effects():
             unit = load_predict_unit(path, settings, device=device.partition(":")[0])
             unit.device = device
-    except Exception as error:  # what a pickle holds raises what it likes
+    except Exception as error:  # a pickle may raise errors of any class
         raise TeacherError(
-            f"teacher.checkpoint={checkpoint} is no model that fairchem-core {version('fairchem-core')} loads "
+            f"teacher.checkpoint={checkpoint} cannot be loaded by fairchem-core {version('fairchem-core')} "
             f"({first_line(error)})",
             f"give a file of a model of fairchem-core 2.x, or one of {', '.join(pretrained_mlip.available_models)}; "
-            "eSEN models of fairchem-core 1.x are for teacher=esen_oam",
+            "for eSEN models of fairchem-core 1.x choose teacher=esen_oam",
         ) from error
     scale = scale_of(unit, task, name)
     model = unit.model.module
@@ -88,16 +90,16 @@ def from_name(
     teacher = FairchemTeacher(model, scale, identity, device, batch_atoms, State(task, charge, spin))
 
     def predict(batch: Any) -> tuple[Tensor, Tensor]:
-        answers = unit.predict(batch, undo_element_references=False)
-        return answers["energy"].reshape(-1), answers["forces"]
+        output = unit.predict(batch, undo_element_references=False)
+        return output["energy"].reshape(-1), output["forces"]
 
-    with undisturbed():
+    with without_side_effects():
         check(teacher, predict)
     return teacher
 
 
 def theory_of(checkpoint: str, task: str) -> str | None:
-    """The level of theory of a task of a model that fairchem-core knows by name; None of others, and of rare tasks."""
+    """The level of theory of a model that fairchem-core knows by name, for a task; None if unknown."""
     from fairchem.core.calculate import pretrained_mlip
 
     if checkpoint not in pretrained_mlip.available_models:
@@ -107,16 +109,16 @@ def theory_of(checkpoint: str, task: str) -> str | None:
 
 
 def scale_of(unit: Any, task: str, name: str) -> Scale:
-    """How a predictor of fairchem-core scales the energies of a task. Raises TeacherError for one that it lacks."""
-    found = [entry for entry in unit.dataset_to_tasks.get(task, []) if entry.property == "energy"]
-    if not found:
+    """The scale of a predictor's energies for a task. Raises TeacherError for an unknown task."""
+    entries = [entry for entry in unit.dataset_to_tasks.get(task, []) if entry.property == "energy"]
+    if not entries:
         known = ", ".join(sorted(unit.dataset_to_tasks))
-        raise TeacherError(f"teacher.task={task} is none that {name} was trained on", f"choose one of {known}")
+        raise TeacherError(f"teacher.task={task} must be a task that {name} was trained on", f"choose one of {known}")
     references = {}
-    if found[0].element_references is not None:
-        values = found[0].element_references.element_references.double().tolist()
+    if entries[0].element_references is not None:
+        values = entries[0].element_references.element_references.double().tolist()
         references = {number: value for number, value in enumerate(values) if number and value}
-    normalizer = found[0].normalizer
+    normalizer = entries[0].normalizer
     return Scale(float(normalizer.rmsd), float(normalizer.mean), references)
 
 
@@ -130,9 +132,12 @@ def identity_of(
     elements: list[str] | None = None,
     **about: Any,
 ) -> TeacherIdentity:
-    """Who labels. elements: null: those with a reference energy, or where there are none all that have an embedding."""
-    named = numbered(dict.fromkeys(elements or [], 0.0), "elements")
-    known = named or scale.references or dict.fromkeys(range(1, model.backbone.max_num_elements), 0.0)
+    """The identity of a teacher. elements: None: all with a reference energy, or if there are none, with an embedding.
+
+    about: licence, level of theory and citation, None if unknown.
+    """
+    given = by_atomic_number(dict.fromkeys(elements or [], 0.0), "elements")
+    known = given or scale.references or dict.fromkeys(range(1, model.backbone.max_num_elements), 0.0)
     return TeacherIdentity(
         name=name,
         checkpoint=combined_sha256(path),
@@ -141,12 +146,12 @@ def identity_of(
         free_atom_energies=scale.references,
         head=head,
         versions={package: version(package) for package in ("torch", "fairchem-core", "e3nn")},
-        **{field: said for field, said in about.items() if said},
+        **{field: text for field, text in about.items() if text},
     )
 
 
 def file_of(checkpoint: str, repo: str | None) -> Path:
-    """The file of a checkpoint by name or path, fetched into fairchem-core's cache where it is not there yet."""
+    """The file of a checkpoint, given by name or path; if necessary it is downloaded into fairchem-core's cache."""
     from fairchem.core._config import CACHE_DIR
     from fairchem.core.calculate import pretrained_mlip
 
@@ -156,7 +161,7 @@ def file_of(checkpoint: str, repo: str | None) -> Path:
     known = pretrained_mlip._MODEL_CKPTS.checkpoints
     if checkpoint not in known:
         raise TeacherError(
-            f"teacher.checkpoint={checkpoint} is no file, and no name that fairchem-core knows",
+            f"teacher.checkpoint={checkpoint} must be a file or a name that fairchem-core knows",
             f"give a file, or one of {', '.join(known)}",
         )
     entry = known[checkpoint]
@@ -164,13 +169,14 @@ def file_of(checkpoint: str, repo: str | None) -> Path:
 
 
 def check_precision(dtype: str) -> None:
+    """Raise TeacherError for a dtype other than float32 and float64."""
     if dtype not in ("float32", "float64"):
-        raise TeacherError(f"teacher.dtype={dtype} is no precision of fairchem-core", "choose float64 or float32")
+        raise TeacherError(f"teacher.dtype={dtype} must be float64 or float32", "give teacher.dtype=float64 or float32")
 
 
 @contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Within the block fairchem-core may seed random numbers and log as it likes; a run's own do not depend on it."""
+def without_side_effects() -> Iterator[None]:
+    """Undo changes of the random number generators after the block, and suppress log messages within it."""
     states = random.getstate(), np.random.get_state()  # noqa: NPY002  (which fairchem-core seeds)
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
@@ -184,13 +190,13 @@ def undisturbed() -> Iterator[None]:
 
 
 def import_fairchem() -> None:
-    """Import fairchem-core in silence. Raises MissingExtra where it is not installed."""
+    """Import fairchem-core without its output. Raises MissingExtra if it is not installed."""
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             import fairchem.core.units.mlip_unit  # noqa: F401
     except ImportError as error:
         raise MissingExtra(
-            "fairchem teachers need fairchem-core, which is not here",
+            "fairchem teachers need fairchem-core, which is not installed",
             "run `make env-fairchem`, or give teacher.python=INTERPRETER of an environment with jointkd[fairchem] (it "
             "cannot be the one of mace-torch)",
             extra="fairchem",

@@ -1,4 +1,4 @@
-"""mace-torch itself, and the files of its foundation models: from its cache, or fetched into it."""
+"""The import of mace-torch, and the files of its foundation models, which are downloaded into its cache."""
 
 import contextlib
 import hashlib
@@ -16,22 +16,25 @@ log = logging.getLogger(__name__)
 
 
 def import_mace() -> None:
-    """Import mace-torch in silence (and before e3nn, whose constants load only then). Raises MissingExtra."""
+    """Import mace-torch without its output, and before e3nn, which otherwise cannot load its constants.
+
+    Raises MissingExtra if it is not installed.
+    """
     warnings.filterwarnings("ignore", message=".*TorchScript.*|.*weights_only.*", category=UserWarning)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             import mace.calculators  # noqa: F401
     except ImportError as error:
         raise MissingExtra(
-            "MACE teachers need mace-torch, which is not here",
+            "MACE teachers need mace-torch, which is not installed",
             "pip install 'jointkd[mace]', or give teacher.python=INTERPRETER of an environment that has it",
             extra="mace",
         ) from error
-    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # set by mace-torch: it would trust every later pickle
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # mace-torch sets it: torch.load would trust all files
 
 
 def fetch_known(family: str, size: str) -> Path:
-    """The file of a foundation model that mace-torch knows. Raises TeacherError."""
+    """The file of a foundation model that mace-torch knows by name. Raises TeacherError."""
     from mace.calculators import foundations_models
 
     known = {
@@ -39,42 +42,44 @@ def fetch_known(family: str, size: str) -> Path:
         "mace_mp": [entry for entry in foundations_models.mace_mp_names if entry],
     }[family]
     if size not in known:
-        raise TeacherError(f"teacher.size={size!r} is no {family} model", f"choose one of {', '.join(known)}")
-    log.info("%s model %r: from %s, fetched into it where it is not there yet", family, size, cache())
+        raise TeacherError(
+            f"teacher.size={size!r} must be the name of a {family} model", f"choose one of {', '.join(known)}"
+        )
+    log.info("%s model %r: from %s, or downloaded into it", family, size, cache())
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             return fetch_off(size) if family == "mace_off" else fetch_mp(size)
     except (RuntimeError, OSError) as error:
         raise TeacherError(
-            f"the {family} model {size!r} could not be fetched ({error})",
-            f"fetch it elsewhere and give it as teacher=mace teacher.checkpoint=FILE, or put it into {cache()}",
+            f"the {family} model {size!r} could not be downloaded ({error})",
+            f"download it elsewhere and give it as teacher=mace teacher.checkpoint=FILE, or put it into {cache()}",
         ) from error
 
 
 def fetch_url(url: str, sha256: str | None) -> Path:
-    """The file of a URL in mace-torch's cache, in a folder of that URL's own. Raises DataError, StorageError.
+    """The file of a URL, in a folder for this URL in mace-torch's cache. Raises DataError, StorageError.
 
-    Without its publisher's checksum that of the first download is kept beside it, and compared with from then on.
+    Without the publisher's checksum, that of the first download is recorded and later calls compare with it.
     """
     import_mace()
     folder = cache() / hashlib.sha256(url.encode()).hexdigest()[:8]
     path = fetch(url, folder / Path(urlsplit(url).path).name, sha256)
     if sha256 is None:
-        log.warning("%s is a pickle without a publisher's checksum (teacher.sha256): whoever serves it is trusted", url)
+        log.warning("%s is a pickle without a publisher's checksum (teacher.sha256): its server is trusted", url)
     return path
 
 
 def fetch_mp(size: str) -> Path:
-    """The file of a MACE-MP model in mace-torch's cache, fetched where it is not there yet."""
+    """The file of a MACE-MP model in mace-torch's cache, downloaded if necessary."""
     from mace.calculators import foundations_models
 
     return Path(foundations_models.download_mace_mp_checkpoint(size))
 
 
 def fetch_off(size: str) -> Path:
-    """The file of a MACE-OFF model in mace-torch's cache, fetched where it is not there yet.
+    """The file of a MACE-OFF model in mace-torch's cache, downloaded if necessary.
 
-    Not by mace-torch's own function, which also loads the model and trusts it.
+    The function of mace-torch is not used because it also loads the file.
     """
     from mace.calculators import foundations_models
 
@@ -86,7 +91,7 @@ def fetch_off(size: str) -> Path:
 
 
 def cache() -> Path:
-    """Where mace-torch keeps what it fetched."""
+    """The folder of mace-torch's downloads."""
     from mace.calculators.foundations_models import get_cache_dir
 
     return Path(get_cache_dir())

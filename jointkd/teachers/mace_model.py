@@ -1,7 +1,7 @@
-"""MACE modules written as plain weights and plain hyperparameters instead of a pickle.
+"""MACE models stored as plain weights and hyperparameters instead of a pickle.
 
-A model is a directory of two files: `model.json` (architecture, elements, free-atom energies, and what a model
-card says) and `weights.safetensors`. Source: Batatia et al., NeurIPS 2022; mace-torch builds the module.
+A model is a directory of two files: `model.json` (architecture, elements, free-atom energies, licence, level of theory
+and citation) and `weights.safetensors`. Source: Batatia et al., NeurIPS 2022; mace-torch builds the module.
 """
 
 import json
@@ -15,8 +15,8 @@ BLOCK = "RealAgnosticResidualInteractionBlock"
 
 
 def build(card: dict[str, Any]) -> torch.nn.Module:
-    """A ScaleShiftMACE in the default dtype from a model card; its weights are random."""
-    import mace  # noqa: F401  (before e3nn: it makes e3nn's constants loadable)
+    """A ScaleShiftMACE with random weights, in the default dtype, from the contents of `model.json`."""
+    import mace  # noqa: F401  (before e3nn, which otherwise cannot load its constants)
     from e3nn.o3 import Irreps
     from mace.modules import ScaleShiftMACE, interaction_classes
 
@@ -45,7 +45,7 @@ def build(card: dict[str, Any]) -> torch.nn.Module:
 
 
 def save(model: torch.nn.Module, card: dict[str, Any], directory: Path) -> None:
-    """Write `model.json` and `weights.safetensors` (parameters only, float32) to a directory."""
+    """Write `model.json` and `weights.safetensors` (the parameters, in float32) to a directory."""
     directory.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().float().contiguous() for name, value in model.named_parameters()}
     save_file(weights, directory / "weights.safetensors")
@@ -53,10 +53,10 @@ def save(model: torch.nn.Module, card: dict[str, Any], directory: Path) -> None:
 
 
 def load(directory: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
-    """The model of a directory in the default dtype, and its card."""
+    """The model of a directory, in the default dtype, and the contents of its `model.json`."""
     card = json.loads((directory / "model.json").read_text())
     weights = load_file(directory / "weights.safetensors")
-    with torch.random.fork_rng(devices=[]):  # a run's random numbers must not depend on whether it had to label
+    with torch.random.fork_rng(devices=[]):  # labelling must not change the random numbers of a run
         model = build(card)
     parameters = dict(model.named_parameters())
     if {name: p.shape for name, p in parameters.items()} != {name: w.shape for name, w in weights.items()}:

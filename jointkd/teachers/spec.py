@@ -1,4 +1,4 @@
-"""A teacher before it is built: plain values that can be compared with stored labels and sent to another process."""
+"""Specification of a teacher: plain values, to be compared with stored labels and sent to other processes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,18 +18,18 @@ TARGET, PARTIAL = "_target_", "_partial_"
 
 @dataclass(frozen=True)
 class TeacherSpec:
-    """How a teacher is built: the import path of what builds it, and its arguments. Raises ConfigError."""
+    """How a teacher is built: the import path of a class or function, and its arguments. Raises ConfigError."""
 
-    target: str  # a class or function that gives a `Teacher`
+    target: str  # import path of a class or function that returns a `Teacher`
     options: Mapping[str, Any]  # its arguments, among them `name` and `dtype`
-    python: str | None = None  # the interpreter of another environment that builds it
+    python: str | None = None  # interpreter of another environment, which is to build it
 
     def __post_init__(self) -> None:
         atoms = self.options.get("batch_atoms")
         if atoms is not None and atoms < 1:
             raise ConfigError(
                 f"teacher.batch_atoms={atoms} must be a positive integer or null",
-                "give at least 1, or null for a probe",
+                "give at least 1, or null to probe the fastest",
             )
 
     @property
@@ -42,12 +42,12 @@ class TeacherSpec:
 
     @property
     def members(self) -> int:
-        """How many models are averaged."""
+        """Number of models that are averaged."""
         return len(self.options.get("checkpoints") or ()) or 1
 
     def build(self) -> Teacher:
-        """The teacher. Raises what building it raises, MissingExtra where its package is not here."""
-        teacher: Teacher = made(self.target, self.options)
+        """Build the teacher. Raises UserErrors; among them MissingExtra if its package is not installed."""
+        teacher: Teacher = instantiate(self.target, self.options)
         return teacher
 
     def in_dtype(self, dtype: str) -> "TeacherSpec":
@@ -55,13 +55,13 @@ class TeacherSpec:
         return replace(self, options={**self.options, "dtype": dtype})
 
     def on_device(self, device: str) -> "TeacherSpec":
-        """The same teacher on a device, unless it takes none or has one already."""
+        """The same teacher on a device, unless it has no such option or a device already."""
         if "device" not in self.options or self.options["device"] is not None:
             return self
         return replace(self, options={**self.options, "device": device})
 
     def fingerprint(self) -> dict[str, str | None]:
-        """What is known of the identity of its labels without building it; see `TeacherIdentity.fingerprint`."""
+        """The known part of `TeacherIdentity.fingerprint`, without building the teacher."""
         options = self.options
         known = {"name": self.name, "dtype": self.dtype, "head": options.get("head")}
         if options.get("checkpoint") and (file := Path(options["checkpoint"]).expanduser()).exists():
@@ -72,15 +72,18 @@ class TeacherSpec:
                 known["checkpoint"] = joint_checksum([combined_sha256(file) for file in files])
         if "calculator" in options and ase.version_of(options["calculator"]):
             known["checkpoint"] = ase.description(
-                *(options[name] for name in ("calculator", "options", "displacement", "atomic_energies"))
+                options["calculator"],
+                options.get("options"),
+                options.get("displacement", ase.DISPLACEMENT),
+                options.get("atomic_energies"),
             )
         return known
 
 
-def made(target: str, options: Mapping[str, Any]) -> Any:
-    """What a callable, given by its import path, makes of its options; those that are `{_target_: …}` are made first.
+def instantiate(target: str, options: Mapping[str, Any]) -> Any:
+    """Call a class or function, given by its import path, with options; options `{_target_: …}` are instantiated first.
 
-    With `_partial_` it is the callable itself with some of its arguments. Raises ConfigError for an unknown path.
+    With `_partial_: true` among the options, returns a partial of the callable. Raises ConfigError for an unknown path.
     """
     module, _, name = target.rpartition(".")
     try:
@@ -88,7 +91,7 @@ def made(target: str, options: Mapping[str, Any]) -> Any:
     except (ModuleNotFoundError, AttributeError, ValueError) as error:
         raise ConfigError(f"teacher._target_={target} cannot be imported ({error})", "give an import path") from error
     arguments = {
-        key: made(value[TARGET], {k: v for k, v in value.items() if k != TARGET})
+        key: instantiate(value[TARGET], {k: v for k, v in value.items() if k != TARGET})
         if isinstance(value, Mapping) and TARGET in value
         else value
         for key, value in options.items()

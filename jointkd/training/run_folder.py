@@ -16,7 +16,7 @@ from jointkd.data.datamodule import DistillationData
 from jointkd.data.splits import hashes
 from jointkd.evaluation.metrics import metrics_table
 from jointkd.evaluation.teacher_errors import teacher_errors
-from jointkd.labels.checks import by_reason
+from jointkd.labels.checks import count_failures
 from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
 from jointkd.students.student_file import NAME, SavedStudent, save_student
@@ -60,7 +60,7 @@ def write_results(
     }
     summary = {
         **result,
-        "failed_labels": by_reason(store.failed.values()) if store else None,
+        "failed_labels": count_failures(store.failed.values()) if store else None,
         "weights": run.weights,
         "width": run.student_options.get("width"),
         "parameters": sum(p.numel() for p in module.student.parameters()),

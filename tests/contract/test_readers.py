@@ -11,12 +11,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from jointkd.cli import command  # noqa: F401  (registers the resolvers)
 from jointkd.cli.config_tree import CONF, choices
+from jointkd.commands.build import data_options
+from jointkd.contracts.properties import DoesNotApply
+from jointkd.contracts.readers import ReaderContract
+from jointkd.data.options import DataOptions, FileData
 from jointkd.data.provenance import READERS as READERS_VERSION
 from jointkd.data.published import READERS, read
 from jointkd.data.readers import extxyz
+from jointkd.data.readers.units import ENERGY
+from jointkd.data.splits import Split
 from jointkd.data.subsets import RULES
 from jointkd.errors import DataError
 from tests import mptrj
+from tests.configurations import composed
 from tests.files import isolated, molecules, saved
 from tests.unit.data.readers.test_mace_off import published as mace_off
 from tests.unit.data.readers.test_spice import springs
@@ -32,21 +39,25 @@ def configuration(name: str) -> DictConfig:
 PUBLISHED = {
     name: config for name in choices("data") if "format" in (config := configuration(name)) and "files" in config
 }
-WRITERS = {
-    "mace_off": lambda path: mace_off(path, 4),
-    "spice": springs,
-    "mptrj": mptrj.write,
+WRITERS = {  # of a small file, the n-th of its data set
+    "mace_off": lambda path, number: mace_off(path, 4, start=4 * number),
+    "spice": lambda path, _: springs(path),
+    "mptrj": lambda path, _: mptrj.write(path),
 }
+
+
+def small(name: str, folder: Path, different: bool = True) -> DataOptions:
+    """The options of a data set, with small files in its format in a folder, each with other structures or not."""
+    config = PUBLISHED[name]
+    folder.mkdir(exist_ok=True)
+    for number, file in enumerate(config.files.values()):
+        WRITERS[config.format](folder / file.name.replace(".tar.gz", ".xyz"), number * different)
+    return data_options(composed(f"data={name}", f"data.source={folder}", "teacher=none", "method=none"))
 
 
 def made(name: str, folder: Path) -> tuple[Iterator, dict[int, float]]:
     """What the reader of a data set gives of a small file in its format."""
-    config = PUBLISHED[name]
-    folder.mkdir(exist_ok=True)
-    for file in config.files.values():
-        path = folder / (file.name.replace(".tar.gz", ".xyz"))
-        WRITERS[config.format](path)
-    return read(config.format, config.files, str(folder), "unused", config.doi, config.get("energy"))
+    return small(name, folder, different=False).reader()()
 
 
 GIVEN = {  # by the readers of version 1, of the small files here
@@ -61,24 +72,56 @@ def test_every_format_has_a_data_set():
     assert {config.format for config in PUBLISHED.values()} == set(READERS) == set(WRITERS)
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_frames_have_labels_groups_and_sources_in_double_precision(tmp_path, name):
-    frames, free = made(name, tmp_path)
-    frames = list(frames)
-    assert frames
-    assert all(isinstance(z, int) and energy < 0 for z, energy in free.items())
-    for frame in frames:
-        count = len(frame)
-        assert frame.numbers.dtype == np.int64
-        assert frame.positions.shape == frame.forces.shape == (count, 3)
-        assert frame.positions.dtype == frame.forces.dtype == frame.cell.dtype == np.float64
-        assert isinstance(frame.energy, float)
-        assert frame.group
-        assert frame.source
-        assert frame.split in (None, "test")
-        assert all(isinstance(value, str | int | float) for value in frame.info.values())
-    assert len({frame.source for frame in frames}) == len(frames)
-    assert len({frame.key for frame in frames}) > 1
+@pytest.fixture(scope="module", params=PUBLISHED)
+def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DataOptions:
+    return small(request.param, tmp_path_factory.mktemp("published"))
+
+
+class TestPublished(ReaderContract):
+    @pytest.fixture(autouse=True)
+    def _published(self, published: DataOptions) -> None:
+        self.options = published
+
+    def test_energies_relative_to_free_atoms_are_those_of_bonds(self) -> None:
+        if self.options.name == "spice":
+            raise DoesNotApply("the energies in the small file are made up")
+        super().test_energies_relative_to_free_atoms_are_those_of_bonds()
+
+    def test_frames_have_labels_groups_and_negative_energies_of_free_atoms(self) -> None:
+        frames, free_atoms, _ = self.read()
+        assert all(isinstance(z, int) and energy < 0 for z, energy in free_atoms.items())
+        assert all(frame.energy is not None and frame.forces is not None and frame.group for frame in frames)
+        assert {frame.split for frame in frames} <= {None, "test"}
+        assert len({frame.key for frame in frames}) > 1
+
+
+FILES = {
+    "one file": {},
+    "a pattern": {"path": "*.xyz", "group_key": "file"},
+    "other units": {"units": {"energy": "kcal/mol", "length": "angstrom"}, "max_force": 1e4},
+    "no labels": {"energy_key": None, "forces_key": None},
+    "splits of the file": {"split_key": "part", "group_key": None, "split": Split(by="file")},
+}
+
+
+class TestFiles(ReaderContract):
+    @pytest.fixture(autouse=True, params=FILES.values(), ids=FILES)
+    def _file(self, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+        labels = {"energy_key": "REF_energy", "forces_key": "REF_forces", "group_key": "molecule", **request.param}
+        scale = 1.0 if "units" not in labels else 1 / ENERGY[labels["units"]["energy"]]
+        many = [*molecules(6), *isolated()]
+        for number, atoms in enumerate(many):
+            atoms.info["REF_energy"] *= scale
+            atoms.info["part"] = ("train", "val", "test")[number % 3]
+        if labels["energy_key"] is None:
+            many = many[:6]
+        saved(tmp_path / "mine.xyz", many)
+        path = tmp_path / labels.pop("path", "mine.xyz")
+        self.options = FileData(name="mine", path=str(path), **labels)
+
+
+class TestDemo(ReaderContract):
+    options = data_options(composed("data=demo"))
 
 
 @pytest.mark.parametrize("name", GIVEN)

@@ -1,4 +1,4 @@
-"""Very small models of fairchem-core with made-up weights, as files that its two versions write."""
+"""Very small models of fairchem-core with random weights, in the file formats of versions 1.x and 2.x."""
 
 import copy
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-BACKBONE_1X = {  # with the values of eSEN-30M-OAM, but for its size
+BACKBONE_1X = {  # the settings of eSEN-30M-OAM, except for the sizes
     "model": "esen_backbone",
     "max_num_elements": 100,
     "sphere_channels": 8,
@@ -43,13 +43,17 @@ SHARED = (
 MODELS = "fairchem.core.models"
 HEAD_2X = f"{MODELS}.uma.escn_md.MLP_EFS_Head"
 GRADIENT_HEAD = "AllScAIPGradientEnergyForceStressHead"
-CONSTANTS = ("offset", "balance_degree_weight", "expand_index")  # 1.x saves these, 2.x does not; 1.x orders by degree
+CONSTANTS = (
+    "offset",
+    "balance_degree_weight",
+    "expand_index",
+)  # saved by 1.x and not by 2.x; 1.x orders them by degree
 MEAN, RMSD = 0.7, 1.423
 REFERENCES = [0.0, *(-0.1 * number for number in range(1, 100))]  # eV by atomic number
 
 
 def backbone_2x(**changes: Any) -> dict[str, Any]:
-    """The same architecture as fairchem-core 2.x describes it."""
+    """The same architecture in the settings of fairchem-core 2.x."""
     return {
         "model": f"{MODELS}.uma.escn_md.eSCNMDBackbone",
         **{name: BACKBONE_1X[name] for name in SHARED},
@@ -64,15 +68,15 @@ def backbone_2x(**changes: Any) -> dict[str, Any]:
 
 
 def weight(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """A parameter drawn by its name, so that fairchem-core 1.10 could be given the same model."""
-    drawn = np.random.default_rng(zlib.crc32(name.encode())).normal(size=shape)
+    """Random values of a parameter, seeded by its name, so that fairchem-core 1.10 can have the same model."""
+    values = np.random.default_rng(zlib.crc32(name.encode())).normal(size=shape)
     matrix = len(shape) > 1 and "affine" not in name
-    value = drawn / np.sqrt(shape[-1]) if matrix else 0.1 * drawn + name.endswith(("affine_weight", "net.1.weight"))
+    value = values / np.sqrt(shape[-1]) if matrix else 0.1 * values + name.endswith(("affine_weight", "net.1.weight"))
     return torch.tensor(value, dtype=torch.float32)
 
 
-def redrawn(model: torch.nn.Module) -> torch.nn.Module:
-    """The model with all parameters drawn by their names."""
+def randomized(model: torch.nn.Module) -> torch.nn.Module:
+    """The model with all parameters replaced by random values that are seeded by their names."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(weight(name, tuple(parameter.shape)))
@@ -80,14 +84,14 @@ def redrawn(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def write_1x(path: Path, **changes: Any) -> Path:
-    """A checkpoint as fairchem-core 1.10 saves it, with weights of a model of 2.x under the names of 1.x.
+    """A checkpoint in the format of fairchem-core 1.10, with the weights of a model of 2.x under the names of 1.x.
 
-    changes: entries of the checkpoint that are to be others; `backbone`, `heads` of its model's settings.
+    changes: entries of the checkpoint to replace; `backbone` and `heads` replace settings of its model.
     """
     from fairchem.core.models.base import HydraModel
 
     with torch.random.fork_rng(devices=[]):
-        model = redrawn(HydraModel(backbone=backbone_2x(), heads={"oam": {"module": HEAD_2X}}))
+        model = randomized(HydraModel(backbone=backbone_2x(), heads={"oam": {"module": HEAD_2X}}))
     state = {
         name: value
         for name, value in model.state_dict().items()
@@ -117,9 +121,9 @@ def write_1x(path: Path, **changes: Any) -> Path:
 
 
 def write_2x(path: Path, architecture: str = "uma", **changes: Any) -> Path:
-    """A checkpoint as fairchem-core 2.x saves it for inference, of one of `ARCHITECTURES` in small.
+    """An inference checkpoint in the format of fairchem-core 2.x, of a small model of one of `ARCHITECTURES`.
 
-    changes: settings of its backbone that are to be others.
+    changes: settings of its backbone to replace.
     """
     import hydra
     from fairchem.core.units.mlip_unit.api.inference import MLIPInferenceCheckpoint
@@ -133,18 +137,20 @@ def write_2x(path: Path, architecture: str = "uma", **changes: Any) -> Path:
         **more,
     }
     with torch.random.fork_rng(devices=[]):
-        model = redrawn(hydra.utils.instantiate(copy.deepcopy(config)))
+        model = randomized(hydra.utils.instantiate(copy.deepcopy(config)))
     averaged = torch.optim.swa_utils.AveragedModel(model)
-    entries = [task_2x(task, wanted) for task in tasks for wanted in ("energy", "forces")]
+    entries = [task_2x(task, output) for task in tasks for output in ("energy", "forces")]
     torch.save(MLIPInferenceCheckpoint(config, model.state_dict(), averaged.state_dict(), entries), path)
     return path
 
 
-Settings = tuple[tuple[str, ...], dict[str, Any], dict[str, Any], dict[str, Any]]  # tasks, backbone, head, the model's
+Settings = tuple[
+    tuple[str, ...], dict[str, Any], dict[str, Any], dict[str, Any]
+]  # tasks; settings of backbone, head and model
 
 
 def uma_1p1() -> Settings:
-    """As uma-s-1p1 and uma-m-1p1: experts, and embeddings of charge, spin and task."""
+    """Like uma-s-1p1 and uma-m-1p1: experts, and embeddings of charge, spin and task."""
     names = {task: task for task in ("omol", "omat")}
     backbone = backbone_2x(
         model=f"{MODELS}.uma.escn_moe.eSCNMDMoeBackbone",
@@ -164,7 +170,7 @@ def uma_1p1() -> Settings:
 
 
 def uma_1p2() -> Settings:
-    """As uma-s-1p2, uma-s-1p2p1 and its successors: channels that sum to the charge and the spin, stress."""
+    """Like uma-s-1p2, uma-s-1p2p1 and its successors: channels that sum to the charge and the spin, stress."""
     tasks, backbone, head, _ = uma_1p1()
     del backbone["model_version"]
     backbone |= {"charge_balanced_channels": [0, 1], "spin_balanced_channels": [2], "regress_stress": True}
@@ -172,7 +178,7 @@ def uma_1p2() -> Settings:
 
 
 def esen_2x() -> Settings:
-    """As the conserving eSEN of OMol25 and OC25: one task, no experts."""
+    """Like the conservative eSEN models of OMol25 and OC25: one task, no experts."""
     head = {
         "module": f"{MODELS}.uma.escn_moe.DatasetSpecificSingleHeadWrapper",
         "head_cls": HEAD_2X,
@@ -182,7 +188,7 @@ def esen_2x() -> Settings:
 
 
 def allscaip() -> Settings:
-    """As allscaip-md-conserving-all-omol: attention among neighbours and among all atoms, and a list of the nearest."""
+    """Like allscaip-md-conserving-all-omol: attention among nearest neighbours and among all atoms."""
     _, _, head, _ = esen_2x()
     backbone = {
         "model": f"{MODELS}.allscaip.AllScAIP.AllScAIPBackbone",
@@ -214,8 +220,8 @@ ARCHITECTURES: dict[str, Callable[[], Settings]] = {
 }
 
 
-def task_2x(task: str, wanted: str) -> dict[str, Any]:
-    """What a checkpoint of 2.x says of one of its outputs."""
+def task_2x(task: str, output: str) -> dict[str, Any]:
+    """The description of an output, energy or forces, in a checkpoint of 2.x."""
     normalisation = "fairchem.core.modules.normalization"
     references = {
         "_target_": f"{normalisation}.element_references.ElementReferences",
@@ -223,17 +229,17 @@ def task_2x(task: str, wanted: str) -> dict[str, Any]:
     }
     return {
         "_target_": "fairchem.core.units.mlip_unit.mlip_unit.Task",
-        "name": f"{task}_{wanted}",
-        "level": "system" if wanted == "energy" else "atom",
-        "property": wanted,
+        "name": f"{task}_{output}",
+        "level": "system" if output == "energy" else "atom",
+        "property": output,
         "out_spec": {
             "_target_": "fairchem.core.units.mlip_unit.mlip_unit.OutputSpec",
-            "dim": [1] if wanted == "energy" else [3],
+            "dim": [1] if output == "energy" else [3],
             "dtype": "float32",
         },
         "normalizer": {"_target_": f"{normalisation}.normalizer.Normalizer", "mean": 0.0, "rmsd": RMSD},
         "datasets": [task],
-        "element_references": references if wanted == "energy" else None,
+        "element_references": references if output == "energy" else None,
     }
 
 

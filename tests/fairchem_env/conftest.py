@@ -1,4 +1,4 @@
-"""Teachers of the small models. All of this needs fairchem-core, which is in an environment of its own."""
+"""Teachers from the small models. They need fairchem-core, which has its own environment."""
 
 from collections.abc import Callable
 from functools import cache
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-torch.set_num_threads(1)  # the models are so small that threads only wait for each other
+torch.set_num_threads(1)  # more threads slow such small models down
 
 OPTIONS: dict[str, Any] = {"dtype": "float64", "device": "cpu", "batch_atoms": 64}
 
@@ -23,7 +23,7 @@ def esen_file(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def esen(esen_file):
-    """The teacher of that file."""
+    """The teacher from that file."""
     from jointkd.teachers.esen import from_checkpoint
 
     return from_checkpoint("esen", checkpoint=str(esen_file), **OPTIONS)
@@ -31,7 +31,7 @@ def esen(esen_file):
 
 @pytest.fixture(scope="session")
 def file_2x(tmp_path_factory) -> Callable[[str], Path]:
-    """The file of a small model in the format of fairchem-core 2.x; of which architecture is asked for."""
+    """file_2x(architecture): the file of a small model in the format of fairchem-core 2.x."""
     from tests.fairchem_env.checkpoints import write_2x
 
     folder = tmp_path_factory.mktemp("models")
@@ -40,7 +40,7 @@ def file_2x(tmp_path_factory) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def teacher_2x(file_2x) -> Callable[[str], Any]:
-    """The teacher of that file, for molecules."""
+    """teacher_2x(architecture): the teacher from that file, for the task omol."""
     from jointkd.teachers.fairchem import from_name
 
     return cache(lambda architecture: from_name(str(file_2x(architecture)), architecture, task="omol", **OPTIONS))

@@ -1,4 +1,4 @@
-"""AllScAIP: attention in place of a sum over edges, a list of nearest neighbours, parts in float32."""
+"""AllScAIP: attention over nearest neighbours, energies with jumps, and parts in float32."""
 
 import logging
 
@@ -12,9 +12,10 @@ from jointkd.labels.store import LabelStore
 from jointkd.teachers.fairchem import from_name
 from tests.fairchem_env.checkpoints import write_2x
 from tests.fairchem_env.conftest import OPTIONS
-from tests.fairchem_env.labelled import ETHANOL, SALT, WATER, agree, frame_of, labels_of, moved
+from tests.labelled import agree, frame_of, labels_of, moved
+from tests.structures import ETHANOL, SALT, WATER
 
-pytest.importorskip("fairchem.core", reason="fairchem-core is not here: make env-fairchem")
+pytest.importorskip("fairchem.core", reason="fairchem-core is not installed: make env-fairchem")
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_float32_labels_are_close_to_those_in_float64(allscaip, file_2x):
         agree(labels, labels_of(allscaip, atoms, [0, 5]), 2e-6)
 
 
-def test_rows_are_right_with_all_that_the_architecture_can_have(tmp_path):
+def test_rows_are_correct_with_all_options_of_the_architecture(tmp_path):
     masks = {"use_freq_mask": True, "use_sincx_mask": True, "freequency_list": [4, 2, 2]}
     teacher = teacher_of(write_2x(tmp_path / "masks.pt", "allscaip", regress_stress=True, **masks))
     for atoms in (WATER, SALT):
@@ -58,7 +59,7 @@ def test_rows_are_right_with_all_that_the_architecture_can_have(tmp_path):
         np.testing.assert_allclose(row, -(ahead.forces - behind.forces) / 2e-4, rtol=0, atol=1e-5 * np.abs(row).max())
 
 
-def test_an_atom_on_its_own_has_no_forces_and_no_hessian(allscaip):
+def test_an_isolated_atom_has_no_forces_and_no_hessian(allscaip):
     labels = labels_of(allscaip, Atoms("O"), [0, 1, 2])
     assert np.isfinite(labels.energy)
     assert not labels.forces.any()
@@ -67,7 +68,7 @@ def test_an_atom_on_its_own_has_no_forces_and_no_hessian(allscaip):
 
 def test_energies_that_are_means_over_atoms_fail_the_check(tmp_path):
     file = write_2x(tmp_path / "mean.pt", "allscaip", energy_reduce="mean")
-    with pytest.raises(TeacherError, match="fails its check: the energies of its atoms do not sum to the energy"):
+    with pytest.raises(TeacherError, match="fails its check: its atomic energies do not sum to its energy"):
         teacher_of(file)
 
 
@@ -77,7 +78,7 @@ def with_an_atom_at(distance: float) -> Atoms:
 
 @pytest.fixture
 def edge(allscaip) -> float:
-    """Å: where an atom ceases to be a neighbour, by bisection for the jump of the energy."""
+    """The distance in Å at which an atom ceases to be a neighbour, by bisection for the jump of the energy."""
 
     def energy(distance: float) -> float:
         return labels_of(allscaip, with_an_atom_at(distance)).energy
@@ -90,22 +91,24 @@ def edge(allscaip) -> float:
     inner, outer = energies[jump], energies[jump + 1]
     while far - near > 1e-6:
         middle = (near + far) / 2
-        found = energy(middle)
-        near, far = (middle, far) if abs(found - inner) < abs(found - outer) else (near, middle)
+        value = energy(middle)
+        near, far = (middle, far) if abs(value - inner) < abs(value - outer) else (near, middle)
     return float(far)
 
 
-def test_its_jumps_do_not_disturb_the_comparison_with_differences(allscaip, edge, tmp_path):
+def test_jumps_of_the_energy_do_not_disturb_the_comparison_with_finite_differences(allscaip, edge, tmp_path):
     frames = [frame_of(with_an_atom_at(edge + 2e-4))]
     store = LabelStore.create(tmp_path, allscaip.identity, {"rows": 9})
     label(frames, {frames[0].key: np.arange(9)}, allscaip, store)
     assert len(store) == 1
 
 
-def test_it_is_said_that_energies_jump_and_depend_on_orientation(allscaip, file_2x, edge, caplog):
+def test_a_warning_says_that_energies_jump_and_depend_on_the_orientation(allscaip, file_2x, edge, caplog):
     with caplog.at_level(logging.WARNING, "jointkd"):
         teacher_of(file_2x("allscaip"))
-    assert "its energies jump where an atom enters a list of nearest neighbours, and change as" in caplog.text
+    assert (
+        "its energies jump where an atom enters a list of nearest neighbours, and change under rotation" in caplog.text
+    )
     turned = ETHANOL.copy()
     turned.rotate(47, (0.3, 0.5, 0.8))
     assert abs(labels_of(allscaip, turned).energy - labels_of(allscaip, ETHANOL).energy) > 1e-3

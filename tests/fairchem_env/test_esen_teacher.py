@@ -16,9 +16,10 @@ from jointkd.structures.frame import Frame
 from jointkd.teachers import esen, fairchem_model
 from tests.fairchem_env.checkpoints import RMSD, write_1x
 from tests.fairchem_env.conftest import OPTIONS
-from tests.fairchem_env.labelled import ETHANOL, SALT, WATER, agree, labels_of
+from tests.labelled import agree, labels_of
+from tests.structures import ETHANOL, SALT, WATER
 
-pytest.importorskip("fairchem.core", reason="fairchem-core is not here: make env-fairchem")
+pytest.importorskip("fairchem.core", reason="fairchem-core is not installed: make env-fairchem")
 
 CASES = json.loads((Path(__file__).parent / "esen_1x.json").read_text())["cases"]
 
@@ -36,7 +37,7 @@ def test_energies_forces_and_rows_are_those_of_fairchem_core_1(esen, case):
         np.testing.assert_allclose(getattr(labels, name), case[name], rtol=0, atol=1e-13, err_msg=name)
 
 
-def test_edges_along_an_axis_are_as_any_others(esen):
+def test_labels_are_correct_for_edges_along_an_axis(esen):
     upright = Atoms("OH2", [[0, 0, 0], [0, 0.96, 0], [0.93, -0.24, 0]])
     turned = upright.copy()
     turned.rotate(47, (0.3, 0.5, 0.8), center=(0, 0, 0))
@@ -60,7 +61,7 @@ def test_float32_labels_are_close_to_those_in_float64(esen, esen_file):
         agree(labels_of(single, atoms, [0, 5]), labels_of(esen, atoms, [0, 5]), 2e-6)
 
 
-def test_the_file_says_who_it_is(esen, esen_file):
+def test_the_identity_has_elements_licence_and_versions(esen, esen_file):
     assert esen.identity.versions.keys() == {"torch", "fairchem-core", "e3nn"}
     assert esen.identity.elements == tuple(range(1, 100))
     chosen = teacher_of(esen_file, elements=["O", "H"], licence="L", citation=None)
@@ -68,7 +69,7 @@ def test_the_file_says_who_it_is(esen, esen_file):
     assert len(OmegaConf.load(CONF / "teacher" / "esen_oam.yaml").elements) == 89
 
 
-def test_the_running_average_of_the_weights_is_taken_where_there_is_one(esen, esen_file, tmp_path):
+def test_the_running_average_of_the_weights_is_used_if_there_is_one(esen, esen_file, tmp_path):
     state = torch.load(esen_file, weights_only=False)["state_dict"]
     shadow = [value for name, value in state.items() if not esen_constant(name)]
     half = {name: value if esen_constant(name) else value / 2 for name, value in state.items()}
@@ -87,23 +88,23 @@ SCALE = {"mean": torch.tensor(0.0), "rmsd": torch.tensor(RMSD)}
 REFUSED = {
     "direct forces": (
         {"heads": {"e": {"module": "esen_mlp_energy_head"}, "f": {"module": "esen_linear_force_head"}}},
-        "only esen_mlp_efs_head gives forces that are derivatives of its energy",
+        "only the forces of esen_mlp_efs_head are derivatives of the energy",
     ),
     "another basis": ({"backbone": {"distance_function": "bessel"}}, "distance_function=bessel and use_envelope=True"),
-    "no envelope": ({"backbone": {"use_envelope": False}}, "use_envelope=False, and fairchem-core 2.x only"),
-    "another model": ({"config": {"model": {"name": "painn"}}}, "it is of model painn, not esen_backbone"),
-    "another size": ({"backbone": {"sphere_channels": 16}}, "its weights are not those of its settings"),
-    "another activation": ({"backbone": {"norm_type": "none"}}, "its settings are none of fairchem-core 2.x"),
+    "no envelope": ({"backbone": {"use_envelope": False}}, "use_envelope=False, and fairchem-core 2.x supports only"),
+    "another model": ({"config": {"model": {"name": "painn"}}}, "its model is painn, not esen_backbone"),
+    "another size": ({"backbone": {"sphere_channels": 16}}, "its weights do not fit its settings"),
+    "another activation": ({"backbone": {"norm_type": "none"}}, "fairchem-core 2.x does not accept its settings"),
     "other scales": (
         {"normalizers": {"energy": SCALE, "forces": {**SCALE, "rmsd": torch.tensor(1.0)}}},
-        "its forces are scaled by 1 (mean 0) and its energy by 1.423, so that they are no derivatives of it",
+        "its forces are scaled by 1 (mean 0) and its energy by 1.423, so its forces are not derivatives of its energy",
     ),
 }
 
 
-@pytest.mark.parametrize("what", REFUSED)
-def test_what_cannot_be_converted_is_refused_with_the_reason(what, tmp_path):
-    changes, message = REFUSED[what]
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_checkpoint_that_cannot_be_converted_is_refused_with_the_reason(case, tmp_path):
+    changes, message = REFUSED[case]
     file = write_1x(tmp_path / "other.pt", **changes)
     with pytest.raises(TeacherError) as caught:
         teacher_of(file)
@@ -111,7 +112,7 @@ def test_what_cannot_be_converted_is_refused_with_the_reason(what, tmp_path):
     assert message in str(caught.value)
 
 
-def test_a_missing_weight_is_named(tmp_path):
+def test_a_missing_weight_is_an_error_that_names_it(tmp_path):
     name = "backbone.blocks.1.edge_wise.so2_conv_1.fc_m0.weight"
     saved = torch.load(write_1x(tmp_path / "short.pt"), weights_only=False)
     del saved["state_dict"][name]
@@ -129,7 +130,7 @@ def test_a_checkpoint_that_needs_code_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda e, f: (e + 1e-3, f), "the energies of its atoms do not sum to the energy"),
+        (lambda e, f: (e + 1e-3, f), "its atomic energies do not sum to its energy"),
         (lambda e, f: (e, f * 1.0001), "its forces are not the derivatives of its energy"),
     ],
 )
@@ -140,7 +141,7 @@ def test_a_conversion_that_fails_its_check_is_refused(esen_file, monkeypatch, sp
         teacher_of(esen_file)
 
 
-def test_forces_that_are_no_differences_of_energies_fail_the_check(esen_file, monkeypatch):
+def test_forces_that_are_not_finite_differences_of_energies_fail_the_check(esen_file, monkeypatch):
     atomic_energies = fairchem_model.FairchemTeacher.atomic_energies
 
     def kinked(self, batch):
@@ -159,11 +160,11 @@ def test_forces_that_are_no_differences_of_energies_fail_the_check(esen_file, mo
         check(teacher, shifted)
 
     monkeypatch.setattr(esen, "check", with_the_same_totals)
-    with pytest.raises(TeacherError, match="its forces are not differences of its energies"):
+    with pytest.raises(TeacherError, match="its forces are not finite differences of its energies"):
         teacher_of(esen_file)
 
 
-def test_loading_leaves_random_numbers_alone(esen_file):
+def test_loading_does_not_change_the_random_number_generators(esen_file):
     def draws():
         return random.random(), np.random.random(), float(torch.rand(1))  # noqa: NPY002
 
@@ -177,13 +178,13 @@ def test_loading_leaves_random_numbers_alone(esen_file):
     assert draws() == expected
 
 
-def test_the_file_is_fetched_from_the_hub(esen_file, monkeypatch):
-    asked = []
+def test_the_file_is_downloaded_from_the_hub(esen_file, monkeypatch):
+    requests = []
 
-    def fetched(*arguments, **_):
-        asked.append(arguments)
+    def download(*arguments, **_):
+        requests.append(arguments)
         return str(esen_file)
 
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", fetched)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     esen.from_checkpoint("esen", repo="elsewhere/OMAT24", file="a.pt", **OPTIONS)
-    assert asked == [("elsewhere/OMAT24", "a.pt")]
+    assert requests == [("elsewhere/OMAT24", "a.pt")]

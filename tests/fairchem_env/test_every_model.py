@@ -1,77 +1,67 @@
-"""What holds for converted eSEN models and for models that fairchem-core loads itself."""
+"""The contract of teachers, for converted eSEN models and for models that fairchem-core loads itself."""
 
-import numpy as np
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
-from jointkd.errors import TeacherError
-from jointkd.labelling.loop import Inspector, label
+from jointkd.contracts.properties import DoesNotApply
+from jointkd.contracts.teachers import TeacherContract
+from jointkd.labelling.checker import LabelChecker
+from jointkd.labelling.loop import label
 from jointkd.labels.records import choose_rows
 from jointkd.labels.store import LabelStore
+from jointkd.teachers.spec import TeacherSpec
 from tests.fairchem_env.checkpoints import ARCHITECTURES
-from tests.fairchem_env.labelled import ETHANOL, SALT, WATER, agree, frame_of, labels_of, moved
+from tests.fairchem_env.conftest import OPTIONS
+from tests.labelled import frame_of, labels_of
+from tests.structures import ETHANOL, SALT, WATER
 
-pytest.importorskip("fairchem.core", reason="fairchem-core is not here: make env-fairchem")
-
-
-@pytest.fixture(params=["converted eSEN", *ARCHITECTURES])
-def teacher(request, esen, teacher_2x):
-    return esen if request.param == "converted eSEN" else teacher_2x(request.param)
+pytest.importorskip("fairchem.core", reason="fairchem-core is not installed: make env-fairchem")
 
 
-@pytest.mark.parametrize("atoms", [ETHANOL, SALT], ids=["molecule", "crystal"])
-def test_forces_and_rows_are_central_differences(teacher, atoms):
-    step, rows = 1e-4, [0, 4, 3 * len(atoms) - 1]
-    labels = labels_of(teacher, atoms, rows)
-    for row, found in zip(rows, labels.hessian_rows, strict=True):
-        ahead, behind = (labels_of(teacher, moved(atoms, row, sign * step)) for sign in (1, -1))
-        slope = -(ahead.energy - behind.energy) / (2 * step)
-        np.testing.assert_allclose(labels.forces.reshape(-1)[row], slope, rtol=1e-5, atol=1e-8)
-        column = -(ahead.forces - behind.forces) / (2 * step)
-        np.testing.assert_allclose(found, column, rtol=0, atol=1e-5 * np.abs(labels.hessian_rows).max())
+@pytest.fixture(scope="module", params=["converted eSEN", *ARCHITECTURES])
+def spec(request: pytest.FixtureRequest, esen_file: Path, file_2x: Callable[[str], Path]) -> TeacherSpec:
+    if request.param == "converted eSEN":
+        options = {"name": "esen", "checkpoint": str(esen_file), **OPTIONS}
+        return TeacherSpec("jointkd.teachers.esen.from_checkpoint", options)
+    options = {"name": request.param, "checkpoint": str(file_2x(request.param)), "task": "omol", **OPTIONS}
+    return TeacherSpec("jointkd.teachers.fairchem.from_name", options)
 
 
-@pytest.mark.parametrize("atoms", [ETHANOL, SALT], ids=["molecule", "crystal"])
-def test_a_full_hessian_is_symmetric_and_its_rows_sum_to_zero(teacher, atoms):
-    hessian = labels_of(teacher, atoms, range(3 * len(atoms))).hessian_rows
-    square = hessian.reshape(len(hessian), -1)
-    bound = 1e-12 * np.abs(square).max()
-    np.testing.assert_allclose(square, square.T, rtol=0, atol=bound)
-    np.testing.assert_allclose(hessian.sum(1), 0, atol=bound)
+class TestEveryModel(TeacherContract):
+    @pytest.fixture(autouse=True)
+    def _teacher(self, spec: TeacherSpec) -> None:
+        self.spec = spec
 
+    def test_a_rotation_turns_forces_and_rows(self) -> None:
+        if self.spec.name == "allscaip":
+            raise DoesNotApply("AllScAIP learns rotations from its data, and is not equivariant by construction")
+        super().test_a_rotation_turns_forces_and_rows()
 
-def test_a_batch_of_molecules_and_crystals_gives_each_its_own_labels(teacher):
-    chosen = [(ETHANOL, [3, 0, 26]), (SALT, [5]), (WATER, [])]
-    frames = [frame_of(atoms) for atoms, _ in chosen]
-    together = teacher.label(frames, [np.array(rows, dtype=int) for _, rows in chosen])
-    for (atoms, rows), labels in zip(chosen, together, strict=True):
-        agree(labels, labels_of(teacher, atoms, rows), 1e-12)
+    def test_a_reflection_turns_forces_and_rows(self) -> None:
+        raise DoesNotApply("these models are equivariant under rotations at most: mirror images have other energies")
 
+    def test_a_supercell_has_the_energy_and_forces_of_its_cells(self) -> None:
+        if self.spec.name == "esen":
+            raise DoesNotApply("this checkpoint has a mean energy per structure")
+        super().test_a_supercell_has_the_energy_and_forces_of_its_cells()
 
-def test_atomic_energies_and_references_sum_to_the_energy(teacher):
-    labels = labels_of(teacher, ETHANOL)
-    free = sum(teacher.identity.free_atom_energies[int(z)] for z in ETHANOL.numbers)
-    np.testing.assert_allclose(labels.atomic_energies.sum() + free, labels.energy, rtol=1e-14)
-    assert teacher.identity.free_atom_energies[8] == pytest.approx(-0.8)
+    def test_energies_of_free_atoms_are_those_of_the_model(self) -> None:
+        assert self.subject.teacher.identity.free_atom_energies[8] == pytest.approx(-0.8)
 
+    def test_labels_far_from_the_origin_are_the_same(self) -> None:
+        far = ETHANOL.copy()
+        far.positions += [300.0, -200.0, 100.0]
+        teacher = self.subject.teacher
+        self.agree(labels_of(teacher, far, [1, 7]), labels_of(teacher, ETHANOL, [1, 7]), "far from the origin")
 
-def test_where_a_molecule_is_changes_nothing(teacher):
-    far = ETHANOL.copy()
-    far.positions += [300.0, -200.0, 100.0]
-    agree(labels_of(teacher, far, [1, 7]), labels_of(teacher, ETHANOL, [1, 7]), 1e-9)
-
-
-def test_an_element_that_the_model_does_not_know_is_refused(teacher):
-    heavy = WATER.copy()
-    heavy.numbers[0] = 100
-    with pytest.raises(TeacherError, match="does not know Fm"):
-        labels_of(teacher, heavy)
-
-
-def test_labels_pass_all_checks_and_are_stored(teacher, tmp_path):
-    frames = [frame_of(atoms) for atoms in (ETHANOL, SALT, WATER)]
-    rows = {frame.key: choose_rows(frame.key, len(frame), 4, 0) for frame in frames}
-    store = LabelStore.create(tmp_path, teacher.identity, {"rows": 4})
-    label(frames, rows, teacher, store)
-    assert len(store) == 3
-    assert not store.failed
-    assert Inspector(teacher).bounds.differences == 1e-3
+    def test_labels_pass_all_checks_and_are_stored(self, tmp_path: Path) -> None:
+        teacher = self.subject.teacher
+        frames = [frame_of(atoms) for atoms in (ETHANOL, SALT, WATER)]
+        rows = {frame.key: choose_rows(frame.key, len(frame), 4, 0) for frame in frames}
+        store = LabelStore.create(tmp_path, teacher.identity, {"rows": 4})
+        label(frames, rows, teacher, store)
+        assert len(store) == 3
+        assert not store.failed
+        assert LabelChecker(teacher).bounds.differences == 1e-3

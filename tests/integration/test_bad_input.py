@@ -1,4 +1,4 @@
-"""A user's mistake ends every command with exit status 1 and one line that says what to do."""
+"""A user's mistake ends every command with exit status 1 and a one-line error with a remedy."""
 
 import resource
 
@@ -10,7 +10,7 @@ KEYS = ("data=extxyz", "data.energy_key=REF_energy", "data.forces_key=REF_forces
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["trainer.max_epochz=3"], "did you mean trainer.max_epochs?"),
         (["-m", "metod=none,joint"], "did you mean method?"),
@@ -19,28 +19,28 @@ KEYS = ("data=extxyz", "data.energy_key=REF_energy", "data.forces_key=REF_forces
         (["name=${data.nam}"], "Interpolation key 'data.nam' not found"),
     ],
 )
-def test_an_option_that_does_not_exist_is_refused_before_anything_is_written(command, tmp_path, arguments, said):
+def test_an_option_that_does_not_exist_is_refused_before_anything_is_written(command, tmp_path, arguments, message):
     result = command("train", *arguments)
     assert result.status == 1
     assert result.err.count("\n") == 1
     assert result.err.startswith("ConfigError: ")
-    assert said in result.err
+    assert message in result.err
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["student.width=foo"], "student.width=foo is of the wrong type"),
         (["data.batch_size=0"], "data.batch_size=0"),
         (["data.workers=-1"], "data.workers=-1"),
-        (["data.path=."], "data.path=. is a folder that outputs are written into"),
-        (["trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches=0 is no number of parts"),
+        (["data.path=."], "data.path=. must not contain the working directory"),
+        (["trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches=0 must be a positive integer"),
         (["+trainer.precision=foo"], "trainer: Precision 'foo' is invalid"),
         (["data.split=group"], "data.split=group is not known; give data.split.by"),
         (["data.subset=Br"], "data.subset=Br must be a rule"),
         (["method.rows=4"], "method.rows=4 is not known; choose fresh or fixed"),
-        (["method=hessian", "hessian.rows=0"], "hessian.rows=0 is no number of rows"),
+        (["method=hessian", "hessian.rows=0"], "hessian.rows=0 must be a positive integer"),
         (["teacher=demo", "method=joint", "hessian.rows=4", "label.rows=2"], "hessian.rows=4 and label.rows=2"),
         (["teacher=demo", "teacher.batch_atoms=0"], "teacher.batch_atoms=0 must be a positive integer or null"),
         (["data.path=/dev/null"], "data.path=/dev/null is neither a file nor a folder"),
@@ -48,22 +48,22 @@ def test_an_option_that_does_not_exist_is_refused_before_anything_is_written(com
         (["teacher=mace", "teacher.checkpoint=missing.model"], "missing.model does not exist"),
     ],
 )
-def test_a_value_that_cannot_be_used_is_one_line(command, tmp_path, arguments, said):
+def test_an_invalid_value_gives_a_one_line_error(command, tmp_path, arguments, message):
     saved(tmp_path / "mine.xyz", molecules(30))
     result = command("train", *KEYS, "data.path=mine.xyz", "teacher=none", "method=none", *arguments)
     assert result.status == 1
-    assert said in result.err
+    assert message in result.err
     assert result.err.count("\n") == 1
 
 
-def test_what_the_trainer_refuses_is_refused_before_anything_is_labelled(command, tmp_path):
+def test_the_options_of_the_trainer_are_checked_before_labelling(command, tmp_path):
     result = command("train", "+trainer.precision=foo")
     assert result.status == 1
     assert "Precision 'foo' is invalid" in result.err
     assert not list(tmp_path.rglob("labels"))
 
 
-def test_a_sweep_goes_on_after_a_job_that_failed_and_ends_with_status_1(command, tmp_path):
+def test_a_sweep_continues_after_a_failed_job_and_ends_with_status_1(command, tmp_path):
     result = command("train", "-m", "data=extxyz", "data.path=a.xyz,b.xyz", "hydra.sweep.dir=sweep")
     assert result.status == 1
     assert "Traceback" not in result.err
@@ -71,7 +71,7 @@ def test_a_sweep_goes_on_after_a_job_that_failed_and_ends_with_status_1(command,
     assert "DataError: data.path=b.xyz does not exist" in result.err
 
 
-def test_a_bug_of_ours_keeps_its_traceback(command, monkeypatch):
+def test_a_bug_keeps_its_traceback(command, monkeypatch):
     def broken(config):
         raise KeyError("a bug")
 
@@ -81,7 +81,7 @@ def test_a_bug_of_ours_keeps_its_traceback(command, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "option"), [("evaluate", "run"), ("report", "runs")])
-def test_a_folder_without_runs_is_refused_and_not_made(command, tmp_path, name, option):
+def test_a_folder_without_runs_is_refused_and_not_created(command, tmp_path, name, option):
     result = command(name, f"{option}=nowhere")
     assert result.status == 1
     assert result.err.startswith(f"DataError: {option}=nowhere holds no finished run")
@@ -89,7 +89,7 @@ def test_a_folder_without_runs_is_refused_and_not_made(command, tmp_path, name, 
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_file_without_labels_is_refused_unless_the_teacher_gives_them(command, tmp_path):
+def test_a_file_without_labels_is_refused_unless_the_reference_is_the_teacher(command, tmp_path):
     saved(tmp_path / "mine.xyz", molecules(30))
     result = command("train", *KEYS, "data.path=mine.xyz", "data.energy_key=null", "data.forces_key=null")
     assert result.status == 1
@@ -98,11 +98,11 @@ def test_a_file_without_labels_is_refused_unless_the_teacher_gives_them(command,
     assert result.err.count("\n") == 1
 
 
-def test_a_full_disk_during_training_is_one_line_and_leaves_no_half_checkpoint(command, tmp_path):
+def test_a_full_disk_during_training_gives_a_one_line_error_and_no_partial_checkpoint(command, tmp_path):
     saved(tmp_path / "mine.xyz", molecules(20))
     options = ("teacher=none", "method=none", "student.width=16", "student.layers=1", "student.radial=4")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))  # any larger file: as on a full disk, the write fails
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))  # writing a larger file fails, as on a full disk
     try:
         result = command("train", *KEYS, "data.path=mine.xyz", *options, "trainer.max_epochs=1")
     finally:
@@ -115,11 +115,11 @@ def test_a_full_disk_during_training_is_one_line_and_leaves_no_half_checkpoint(c
 
 
 @pytest.mark.parametrize(
-    ("sweep", "named"), [([], ["demo"]), (["-m"], ["demo", "mptrj"])], ids=["one run", "a sweep of two"]
+    ("sweep", "names"), [([], ["demo"]), (["-m"], ["demo", "mptrj"])], ids=["one run", "a sweep of two"]
 )
-def test_each_mistake_is_said_once_also_of_a_sweep(command, sweep, named):
-    result = command("train", *sweep, "teacher=paper", f"data={','.join(named)}")
+def test_each_mistake_is_printed_once_also_in_a_sweep(command, sweep, names):
+    result = command("train", *sweep, "teacher=paper", f"data={','.join(names)}")
     assert result.status == 1
-    said = [line for line in result.err.splitlines() if line.startswith("ConfigError")]
-    remedy = "name one, as teacher=mace_off or teacher=mace_mp"
-    assert said == [f"ConfigError: the paper has no teacher of data={data}; {remedy}" for data in named]
+    errors = [line for line in result.err.splitlines() if line.startswith("ConfigError")]
+    remedy = "choose one, as teacher=mace_off or teacher=mace_mp"
+    assert errors == [f"ConfigError: the paper has no teacher for data={data}; {remedy}" for data in names]

@@ -1,4 +1,4 @@
-"""Two processes, and batches taken in parts, compute what one process with whole batches would."""
+"""Two processes, and micro-batches, give the results of one process with whole batches."""
 
 import os
 import socket
@@ -18,7 +18,7 @@ from tests.toy import toy_data, toy_module
 
 
 class Step(torch.nn.Module):
-    """The loss of one batch as a module, as Lightning hands it to DDP."""
+    """The loss of one batch as a module, as Lightning passes it to DDP."""
 
     def __init__(self, conservative: bool) -> None:
         super().__init__()
@@ -26,8 +26,8 @@ class Step(torch.nn.Module):
 
     def forward(self, batch):
         prediction = predict(self.module.student, batch, batch.row_ids)
-        shares = {name: term(prediction, batch) for name, term in self.module.terms.items()}
-        return weighted_sum(self.module.terms, shares)
+        sums = {name: term(prediction, batch) for name, term in self.module.terms.items()}
+        return weighted_sum(self.module.terms, sums)
 
 
 def first_batch(folder: Path, rank: int, ranks: int):
@@ -38,7 +38,7 @@ def first_batch(folder: Path, rank: int, ranks: int):
 
 
 def first_steps(folder: Path, rank: int) -> dict[str, Any]:
-    """Gradients and means of one step of each kind of student on this rank of two."""
+    """Gradients and means of one step of either kind of student, on this rank of two."""
     results = {}
     for conservative in (False, True):
         step = DistributedDataParallel(Step(conservative))
@@ -49,7 +49,7 @@ def first_steps(folder: Path, rank: int) -> dict[str, Any]:
     return results
 
 
-def test_two_gloo_ranks_have_the_gradients_and_means_of_one(tmp_path, ranks):
+def test_two_gloo_ranks_have_the_gradients_and_means_of_one_rank(tmp_path, ranks):
     for conservative in (False, True):
         step = Step(conservative)
         loss, means = step(first_batch(tmp_path, 0, 1))
@@ -59,17 +59,17 @@ def test_two_gloo_ranks_have_the_gradients_and_means_of_one(tmp_path, ranks):
             assert gradients
             for name, gradient in gradients.items():
                 expected = step.module.student.get_parameter(name).grad
-                largest = max(float(expected.abs().max()), 1e-3)  # a constant of all atoms' energies has none
+                largest = max(float(expected.abs().max()), 1e-3)  # a constant in all atomic energies has zero gradient
                 assert float((gradient - expected).abs().max()) < 1e-10 * largest, name
             for name, mean in means.items():
                 assert float(ranks_means[name]) == pytest.approx(float(mean), rel=1e-12)
 
 
 class Curve(lightning.Callback):
-    """Keeps every term of the loss, and the validation error, of each step."""
+    """Records all terms of the loss in each step, and the validation errors."""
 
     def __init__(self) -> None:
-        self.seen: dict[str, list[float]] = {}
+        self.values: dict[str, list[float]] = {}
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, number: int
@@ -77,11 +77,11 @@ class Curve(lightning.Callback):
         if (number + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch:
             for name, value in trainer.callback_metrics.items():
                 if name.startswith("train/"):
-                    self.seen.setdefault(name, []).append(float(value))
+                    self.values.setdefault(name, []).append(float(value))
 
     def on_validation_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         error = float(trainer.callback_metrics["val/force_mae_meV_per_A"])
-        self.seen.setdefault("val", []).append(error)
+        self.values.setdefault("val", []).append(error)
 
 
 def train(folder: Path, parts: int = 1, **options: Any) -> dict[str, Any]:
@@ -106,25 +106,25 @@ def train(folder: Path, parts: int = 1, **options: Any) -> dict[str, Any]:
     module = toy_module(conservative=True)
     trainer.fit(module, datamodule=toy_data(folder, batch_size=5))
     assert trainer.global_step == 8
-    return {"curve": curve.seen, "weights": dict(module.student.state_dict())}
+    return {"curve": curve.values, "weights": dict(module.student.state_dict())}
 
 
 def run_rank(rank: int, folder: Path, port: int) -> None:
-    """All that two ranks do for the tests of this file, because starting them takes longer."""
+    """All computations of one of the two ranks for the tests of this file, because starting ranks takes longer."""
     torch.set_num_threads(1)
     os.environ.update(LOCAL_RANK=str(rank), NODE_RANK="0", WORLD_SIZE="2")
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         f"{parts} parts": train(folder / f"rank{rank}parts{parts}", parts, devices=2, strategy="ddp")
         for parts in (1, 2)
     }
-    torch.save({**found, "steps": first_steps(folder, rank)}, folder / f"rank{rank}.pt")
+    torch.save({**results, "steps": first_steps(folder, rank)}, folder / f"rank{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each of two gloo ranks found."""
+    """The results of each of two gloo ranks."""
     folder = tmp_path_factory.mktemp("ranks")
     mp.spawn(run_rank, (folder, free_port()), nprocs=2)
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
@@ -136,14 +136,14 @@ def free_port() -> int:
         return opened.getsockname()[1]
 
 
-def test_the_curve_of_a_run_does_not_depend_on_ranks_or_on_the_parts_of_a_batch(tmp_path, ranks):
-    alone = train(tmp_path / "alone", devices=1)
-    assert len(alone["curve"]["train/loss"]) == 8
+def test_the_learning_curves_do_not_depend_on_ranks_or_micro_batches(tmp_path, ranks):
+    single = train(tmp_path / "single", devices=1)
+    assert len(single["curve"]["train/loss"]) == 8
     others = {"one rank, 3 parts": train(tmp_path / "parts", 3, devices=1)}
-    for rank, found in enumerate(ranks):
-        others |= {f"rank {rank} of 2, {parts}": found[parts] for parts in ("1 parts", "2 parts")}
-    for case, found in others.items():
-        for name, values in alone["curve"].items():
-            assert found["curve"][name] == pytest.approx(values, rel=1e-9), (case, name)
-        for name, weights in alone["weights"].items():
-            torch.testing.assert_close(found["weights"][name], weights, rtol=1e-7, atol=1e-9, msg=f"{case}: {name}")
+    for rank, result in enumerate(ranks):
+        others |= {f"rank {rank} of 2, {parts}": result[parts] for parts in ("1 parts", "2 parts")}
+    for case, result in others.items():
+        for name, values in single["curve"].items():
+            assert result["curve"][name] == pytest.approx(values, rel=1e-9), (case, name)
+        for name, weights in single["weights"].items():
+            torch.testing.assert_close(result["weights"][name], weights, rtol=1e-7, atol=1e-9, msg=f"{case}: {name}")

@@ -1,4 +1,4 @@
-"""The example that ships: its data, its teacher, and the three methods on it, for a few steps."""
+"""The example that ships with jointkd: its data, its teacher, and a few steps of the three methods on it."""
 
 import json
 
@@ -21,16 +21,16 @@ def splits():
     return {split: [structures[index] for index in part] for split, part in indices.items()}
 
 
-def test_no_trajectory_and_no_structure_of_the_example_serves_two_splits(splits):
+def test_no_trajectory_or_structure_of_the_example_is_in_two_splits(splits):
     assert {split: len(frames) for split, frames in splits.items()} == {"train": 36, "val": 54, "test": 108}
-    for what in (lambda frame: frame.group, lambda frame: frame.key):
-        seen = [{what(frame) for frame in frames} for frames in splits.values()]
-        assert not seen[0] & seen[1]
-        assert not seen[0] & seen[2]
-        assert not seen[1] & seen[2]
+    for identity in (lambda frame: frame.group, lambda frame: frame.key):
+        train, val, test = ({identity(frame) for frame in frames} for frames in splits.values())
+        assert not train & val
+        assert not train & test
+        assert not val & test
 
 
-def test_the_examples_teacher_deserves_the_name(splits):
+def test_the_teacher_of_the_example_is_accurate(splits):
     pytest.importorskip("mace")
     from jointkd.teachers.mace import from_checkpoint
 
@@ -40,7 +40,7 @@ def test_the_examples_teacher_deserves_the_name(splits):
     for frame in frames:
         (labels,) = teacher.label([frame], [np.array([], dtype=int)])
         errors.append(np.abs(labels.forces - frame.forces).ravel())
-    assert 1e3 * np.concatenate(errors).mean() < 55  # meV/Å; a student without it has twice that and more
+    assert 1e3 * np.concatenate(errors).mean() < 55  # meV/Å; a student without this teacher has more than twice that
 
 
 def test_the_three_methods_run_end_to_end_and_are_compared(command, tmp_path):

@@ -1,4 +1,4 @@
-"""Every table and figure of the paper is one command: its jobs are the paper's, and they run."""
+"""Every table and figure of the paper is one command, whose jobs are those of the paper and run."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.configurations import composed
 from tests.files import isolated, molecules, saved
 
 SPICE, MPTRJ = ("monomers", "solvated_aa", "iodine"), ("pm3m", "yttrium", "bandgap5")
-JOBS = {  # how many runs, and with what teacher
+JOBS = {  # number of runs, and their teachers
     "table1": (6, {"mace_off_large"}),
     "table2": (3 * 3 * 3, {"mace_off_large"}),
     "table3": (3 * 2 * 3, {"mace_mp_large"}),
@@ -40,7 +40,7 @@ SMALL = {
     "gemnet_t": ("student=gemnet_t", "student.width=8", "student.blocks=1"),
     "painn": ("student=painn", "student.width=8", "student.layers=1", "student.radial=4"),
 }
-SOME = {  # of the jobs of each experiment, on what student, and what the report then shows
+SOME = {  # some jobs of each experiment: the student, the swept option, and a line of the report
     "table1": ("gemnet_dt", "weights.atomic_energy=0,20", "| joint | 20 |"),
     "table2": ("gemnet_t", "method=hessian", "| hessian |"),
     "table3": ("painn", "method=joint", "| joint |"),
@@ -52,7 +52,7 @@ SOME = {  # of the jobs of each experiment, on what student, and what the report
 
 
 def jobs(experiment: str) -> list[list[str]]:
-    """The overrides of each job of an experiment, as Hydra's own sweeper makes them."""
+    """The overrides of each job of an experiment, as Hydra's sweeper makes them."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("train", [f"experiment={experiment}"], return_hydra_config=True)
     lines = [f"{name}={value}" for name, value in config.hydra.sweeper.params.items()]
@@ -60,17 +60,17 @@ def jobs(experiment: str) -> list[list[str]]:
     return batch
 
 
-def enough(found: list[list[str]]) -> list[list[str]]:
-    """Jobs that hold every override of all of them at least once."""
-    kept, seen = [], set()
-    for job in found:
-        if set(job) - seen:
-            kept.append(job)
-            seen |= set(job)
-    return kept
+def covering(everything: list[list[str]]) -> list[list[str]]:
+    """A part of the jobs in which every override of all jobs occurs."""
+    selected, covered = [], set()
+    for job in everything:
+        if set(job) - covered:
+            selected.append(job)
+            covered |= set(job)
+    return selected
 
 
-def test_every_experiment_of_the_paper_is_here():
+def test_every_experiment_of_the_paper_has_a_configuration():
     assert set(choices("experiment")) == {*JOBS, "demo"}
     assert set(JOBS) == set(SOME)
 
@@ -78,13 +78,13 @@ def test_every_experiment_of_the_paper_is_here():
 @pytest.mark.parametrize("experiment", JOBS)
 def test_the_jobs_of_an_experiment_are_those_of_the_paper_and_compose(experiment):
     count, teachers = JOBS[experiment]
-    found = jobs(experiment)
-    assert len(found) == count
-    assert not any({"data=bandgap5", "student=gemnet_t"} <= set(job) for job in found)
+    everything = jobs(experiment)
+    assert len(everything) == count
+    assert not any({"data=bandgap5", "student=gemnet_t"} <= set(job) for job in everything)
     if experiment == "table4":
-        assert not any("data=bandgap5" in job for job in found)
+        assert not any("data=bandgap5" in job for job in everything)
     used = set()
-    for job in enough(found):
+    for job in covering(everything):
         config = composed(f"experiment={experiment}", *job)
         used.add(config.teacher.name)
         assert config.teacher.name.startswith("mace_off" if config.data.name in SPICE else ("mace_mp", "esen"))
@@ -110,13 +110,13 @@ def test_table_12_sets_all_four_weights_of_each_row():
 
 @pytest.mark.parametrize("experiment", JOBS)
 def test_jobs_of_each_experiment_run_on_tiny_data_and_are_reported(command, tmp_path, tiny_mace, experiment):
-    student, swept, shown = SOME[experiment]
+    student, swept, line = SOME[experiment]
     count = 2 if swept.count(",") == 1 else 1
     arguments = tiny(tmp_path, experiment, student, swept, tiny_mace)
     if experiment == "figure4":
         arguments.append("method=joint")
-    done = command("train", "-m", *arguments)
-    assert done.status == 0, done.err
+    trained = command("train", "-m", *arguments)
+    assert trained.status == 0, trained.err
     folder = tmp_path / "outputs" / experiment
     summaries = [json.loads(file.read_text()) for file in sorted(folder.rglob("summary.json"))]
     assert len(summaries) == count
@@ -124,20 +124,19 @@ def test_jobs_of_each_experiment_run_on_tiny_data_and_are_reported(command, tmp_
     assert all(swept.split("=")[0] in str(file) for file in folder.rglob("summary.json"))
     reported = command("report", f"runs={folder.relative_to(tmp_path)}")
     assert reported.status == 0, reported.err
-    assert shown in (folder / "table.md").read_text()
+    assert line in (folder / "table.md").read_text()
     assert (folder / "comparison.png").exists()
     assert (folder / "epochs.png").exists() == (experiment == "figure3")
 
 
 def tiny(folder: Path, experiment: str, student: str, swept: str, teacher: Path) -> list[str]:
-    """The command line of an experiment on a small file with a very small teacher."""
+    """The options of an experiment on a small file with a very small teacher."""
     saved(folder / "mine.xyz", [*isolated(), *molecules(20)])
     small = [option for option in SMALL[student] if option.split("=")[0] != swept.split("=")[0]]
     return [f"experiment={experiment}", *TINY, *small, swept, f"teacher.checkpoint={teacher}"]
 
 
-def test_a_sweep_goes_on_in_its_own_folders_and_begins_what_had_not_begun(command, tmp_path, tiny_mace):
-    """The first run was over, the second had not begun."""
+def test_a_resumed_sweep_keeps_finished_runs_and_starts_the_missing_ones(command, tmp_path, tiny_mace):
     arguments = tiny(tmp_path, "table1", "painn", "weights.atomic_energy=20", tiny_mace)
     assert command("train", "-m", *arguments).status == 0
     (before,) = finished(tmp_path)
@@ -145,12 +144,12 @@ def test_a_sweep_goes_on_in_its_own_folders_and_begins_what_had_not_begun(comman
     written = (before / "checkpoints" / "last.ckpt").stat().st_mtime_ns
     arguments = tiny(tmp_path, "table1", "painn", "weights.atomic_energy=0,20", tiny_mace)
     assert command("train", "-m", *arguments, "ckpt_path=last").status == 0
-    begun, after = finished(tmp_path)
+    new, after = finished(tmp_path)
     assert after == before
-    assert begun.name == "weights.atomic_energy=0"
-    assert (after / "checkpoints" / "last.ckpt").stat().st_mtime_ns == written  # nothing was left to train
+    assert new.name == "weights.atomic_energy=0"
+    assert (after / "checkpoints" / "last.ckpt").stat().st_mtime_ns == written  # no step remained
     assert (after / "metrics" / "metrics-1.csv").read_text() == logged
-    assert [json.loads((run / "summary.json").read_text())["steps"] for run in (begun, after)] == [2, 2]
+    assert [json.loads((run / "summary.json").read_text())["steps"] for run in (new, after)] == [2, 2]
 
 
 def finished(folder: Path) -> list[Path]:

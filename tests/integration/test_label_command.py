@@ -1,4 +1,4 @@
-"""What python -m jointkd.label does besides labelling, as one types it."""
+"""What python -m jointkd.label does besides labelling: status, verification, estimates, merging, workers."""
 
 import json
 import multiprocessing
@@ -49,14 +49,14 @@ def keys_of(shard: Path) -> list[str]:
         return json.loads(opened.metadata()["keys"])
 
 
-def wanted(text: str) -> int:
-    """How many structures a status line is about: validation needs no labels, so it is not all of the file."""
-    found = re.search(r"(\d+) done, (\d+) left, (\d+) failed", text)
-    assert found, text
-    return sum(int(number) for number in found.groups())
+def total(text: str) -> int:
+    """The number of structures in a status line; it is less than in the file, as validation needs no labels."""
+    match = re.search(r"(\d+) done, (\d+) left, (\d+) failed", text)
+    assert match, text
+    return sum(int(number) for number in match.groups())
 
 
-def test_the_status_is_told_before_and_after_without_loading_the_teacher(command, options, tmp_path, monkeypatch):
+def test_the_status_is_printed_without_loading_the_teacher(command, options, tmp_path, monkeypatch):
     before = command("label", *options, "label.status=true")
     assert before.status == 0, before.err
     assert "no labels yet: 0 done" in before.out
@@ -72,10 +72,10 @@ def test_the_status_is_told_before_and_after_without_loading_the_teacher(command
     after = command("label", *options, "label.status=true")
     assert after.status == 0, after.err
     assert re.search(r"labels of mace: \d+ done, [24] left, 0 failed", after.out), after.out
-    assert wanted(after.out) == wanted(before.out)
+    assert total(after.out) == total(before.out)
 
 
-def test_verify_says_that_all_is_whole_or_names_what_is_not_and_the_next_run_mends_it(command, options, tmp_path):
+def test_verification_names_damaged_files_and_the_next_run_replaces_them(command, options, tmp_path):
     assert command("label", *options).status == 0
     count = len(shards(tmp_path))
     fine = command("label", *options, "label.verify=true")
@@ -96,15 +96,15 @@ def test_verify_says_that_all_is_whole_or_names_what_is_not_and_the_next_run_men
     assert command("label", *options, "label.verify=true").status == 0
 
 
-def test_a_dry_run_says_how_much_and_how_long_and_makes_nothing(command, options, tmp_path):
-    told = command("label", *options, "label.dry_run=true")
-    assert told.status == 0, told.err
-    found = re.search(
+def test_a_dry_run_estimates_size_and_time_and_stores_nothing(command, options, tmp_path):
+    estimate = command("label", *options, "label.dry_run=true")
+    assert estimate.status == 0, estimate.err
+    match = re.search(
         r"(\d+) structures, (\d+) Hessian rows, (\S+) MB in labels; (\d+) are left and take one process about (\S+) s ",
-        told.out,
+        estimate.out,
     )
-    assert found, told.out
-    structures, rows, megabytes, left, seconds = (float(number) for number in found.groups())
+    assert match, estimate.out
+    structures, rows, megabytes, left, seconds = (float(number) for number in match.groups())
     assert structures == left
     assert not shards(tmp_path)
     assert 0 < seconds < 300
@@ -129,36 +129,36 @@ def test_labels_of_another_directory_are_merged(command, options, tmp_path):
     assert "row_seed=0, not 1" in refused.err
 
 
-def test_files_of_one_name_in_two_folders_have_their_labels_beside_each_other(command, options, tmp_path):
+def test_labels_of_files_with_the_same_name_are_stored_side_by_side(command, options, tmp_path):
     options = [option for option in options if not option.startswith(("data.path", "label.path"))]
-    given = {folder: [*options, f"data.path={folder}/mine.xyz", "label.rows=1"] for folder in "ab"}
-    for seed, folder in enumerate(given):
+    arguments = {folder: [*options, f"data.path={folder}/mine.xyz", "label.rows=1"] for folder in "ab"}
+    for seed, folder in enumerate(arguments):
         (tmp_path / folder).mkdir()
         saved(tmp_path / folder / "mine.xyz", molecules(COUNT, seed))
-        assert command("label", *given[folder]).status == 0
+        assert command("label", *arguments[folder]).status == 0
     first, second = sorted((tmp_path / "outputs" / "labels" / "mace").iterdir())
     assert (first.name, second.name) == ("mine-float64-1-4", "mine-float64-1-4-2")
     for folder, place in (("a", first), ("b", second)):
-        status = command("label", *given[folder], "label.status=true")
+        status = command("label", *arguments[folder], "label.status=true")
         assert " 0 left" in status.out
         assert status.out.rstrip().endswith(str(place.relative_to(tmp_path)))
-    whole = command("label", *given["b"], "label.verify=true").out
+    whole = command("label", *arguments["b"], "label.verify=true").out
     assert str(first.relative_to(tmp_path)) in whole
     assert whole.rstrip().endswith(str(second.relative_to(tmp_path)))
-    refused = command("label", *given["b"], f"label.path={first}")
+    refused = command("label", *arguments["b"], f"label.path={first}")
     assert refused.status == 1
     assert "are of other structures than data=mine" in refused.err
 
 
 def two_workers(folder: Path, count: int) -> LabelPlan:
-    """Labels of a teacher that begins when two processes have loaded it."""
+    """A plan for a teacher that labels only when two processes have built it."""
     (folder / "calls").mkdir()
     plan = plan_of("CompanionTeacher", folder / "calls", folder / "labels", count, shard_size=2)
     spec = replace(plan.teacher, options={**plan.teacher.options, "companions": 2})
     return replace(plan, place=replace(plan.place, teacher=spec))
 
 
-def test_workers_share_the_work_and_repeat_none_of_it(tmp_path):
+def test_workers_share_the_work_without_repeating_any(tmp_path):
     plan = two_workers(tmp_path, 30)
     threads = torch.get_num_threads()
     store = make_labels(plan, workers=2)
@@ -175,7 +175,7 @@ def label_with_a_worker(folder: Path) -> None:
     make_labels(two_workers(folder, 1000), workers=2)
 
 
-def test_workers_end_with_the_first_process_also_where_that_is_killed(tmp_path):
+def test_workers_end_with_the_first_process_even_if_that_is_killed(tmp_path):
     first = multiprocessing.get_context("spawn").Process(target=label_with_a_worker, args=(tmp_path,))
     first.start()
     calls = tmp_path / "calls"
@@ -209,18 +209,18 @@ def test_sigterm_ends_the_command_before_all_is_labelled_and_the_next_one_goes_o
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, output
-    assert "stopped by SIGTERM; the same command goes on from what was saved" in output
+    assert "stopped by SIGTERM; the same command continues from the committed labels" in output
     assert "Traceback" not in output
     assert not list((tmp_path / "labels" / "shards").glob(".*"))
     status = command("label", *options, "label.status=true")
-    found = re.search(r"(\d+) done, (\d+) left", status.out)
-    assert found, status
-    assert int(found[1]) >= 8
-    assert int(found[2]) > 0
+    match = re.search(r"(\d+) done, (\d+) left", status.out)
+    assert match, status
+    assert int(match[1]) >= 8
+    assert int(match[2]) > 0
 
 
-def test_jobs_of_a_sweep_that_share_a_directory_share_the_work_at_the_same_time(options, tmp_path):
-    """As the tasks of a batch system's array do, started by a launcher."""
+def test_concurrent_jobs_of_a_sweep_share_the_work(options, tmp_path):
+    """Like the tasks of a job array of a batch system."""
     saved(tmp_path / "mine.xyz", molecules(60))
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     jobs = [option for option in options if not option.startswith("hydra.run.dir")]

@@ -1,4 +1,4 @@
-"""Processes that label into one store, and are killed while they do."""
+"""Several processes label into one store, and some are killed meanwhile."""
 
 import multiprocessing
 import os
@@ -23,7 +23,7 @@ PATIENCE = 60  # s
 
 @pytest.fixture(scope="module")
 def processes():
-    """Processes that begin with jointkd imported and nothing else."""
+    """Processes that start with jointkd imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["jointkd.labelling.loop", __name__])
     return context
@@ -63,7 +63,7 @@ def hold(path: Path, ready) -> None:
 
 
 def keys_on_disk(path: Path) -> list[str]:
-    """The structures of every shard, read from the files themselves."""
+    """The keys of the structures in all shards, read from the files."""
     keys = []
     for shard in (path / "shards").glob("*.safetensors"):
         with safe_open(shard, framework="numpy") as file:
@@ -100,13 +100,13 @@ def test_workers_that_are_killed_again_and_again_label_every_structure_exactly_o
     assert [worker.exitcode for worker in workers] == [0, 0]
 
     assert sorted(keys_on_disk(path)) == sorted(frame.key for frame in frames_of(count))
-    assert len(calls_in(calls)) <= count + 2 * SHARD * kills  # a kill loses no more than what was not yet committed
+    assert len(calls_in(calls)) <= count + 2 * SHARD * kills  # a killed process loses at most one chunk
     LabelStore.open(path).verify()
     work(tmp_path / "uninterrupted", tmp_path / "other_calls", count, 0, shard=7)
     assert LabelStore.open(path).content_hash() == LabelStore.open(tmp_path / "uninterrupted").content_hash()
 
 
-def test_several_workers_share_the_work_and_repeat_none_of_it(tmp_path, processes):
+def test_several_processes_share_the_work_without_repeating_any(tmp_path, processes):
     workers = [
         processes.Process(target=work, args=(tmp_path / "labels", tmp_path / "calls", 60, 0.004)) for _ in range(3)
     ]
@@ -118,7 +118,7 @@ def test_several_workers_share_the_work_and_repeat_none_of_it(tmp_path, processe
     assert sorted(keys_on_disk(tmp_path / "labels")) == sorted(frame.key for frame in frames_of(60))
 
 
-def test_a_claim_of_a_killed_process_is_free_again(tmp_path, processes):
+def test_the_claim_of_a_killed_process_is_released(tmp_path, processes):
     store = LabelStore.create(tmp_path, IDENTITY, SETTINGS)
     receiver, sender = processes.Pipe(duplex=False)
     holder = processes.Process(target=hold, args=(tmp_path, sender))
@@ -132,7 +132,7 @@ def test_a_claim_of_a_killed_process_is_free_again(tmp_path, processes):
         assert mine
 
 
-def test_a_process_that_finds_everything_claimed_waits_until_it_is_labelled(tmp_path, processes):
+def test_a_process_waits_while_others_label_all_remaining_chunks(tmp_path, processes):
     path, calls, own_calls = tmp_path / "labels", tmp_path / "calls", tmp_path / "own_calls"
     other = processes.Process(target=work, args=(path, calls, 10, 0.1, 10))
     other.start()
@@ -143,7 +143,7 @@ def test_a_process_that_finds_everything_claimed_waits_until_it_is_labelled(tmp_
     other.join(PATIENCE)
 
 
-def test_a_process_takes_over_what_a_killed_one_had_claimed(tmp_path, processes):
+def test_a_process_takes_over_the_chunk_of_a_killed_one(tmp_path, processes):
     path, calls, own_calls = tmp_path / "labels", tmp_path / "calls", tmp_path / "own_calls"
     other = processes.Process(target=work, args=(path, calls, 10, PATIENCE, 10))
     other.start()
@@ -177,7 +177,7 @@ def test_a_signal_ends_it_at_once_keeps_what_was_committed_and_the_next_run_repe
     assert not set(calls_in(later_calls)) & set(committed)
 
 
-def test_after_labelling_sigterm_does_again_what_it_did_before(tmp_path):
+def test_after_labelling_the_previous_handler_of_sigterm_is_restored(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     work(tmp_path / "labels", tmp_path / "calls", 3, 0)
     assert signal.getsignal(signal.SIGTERM) is before

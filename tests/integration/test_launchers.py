@@ -1,4 +1,4 @@
-"""Sweeps by every launcher that runs on one machine, and with DDP, as from a shell."""
+"""Sweeps with every launcher for one machine, and with DDP, started as from a shell."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def finished(folder: Path) -> dict[int, dict]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", [["joblib", "hydra.launcher.n_jobs=2"], ["submitit_local"]])
-def test_two_runs_of_a_sweep_go_side_by_side(tmp_path, launcher):
+def test_two_runs_of_a_sweep_run_at_the_same_time(tmp_path, launcher):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     done = sweep(tmp_path, f"hydra/launcher={launcher[0]}", *launcher[1:], "seed=0,1")
     assert done.returncode == 0, done.stderr
@@ -51,14 +51,14 @@ def test_two_runs_of_a_sweep_go_side_by_side(tmp_path, launcher):
 
 
 @pytest.mark.slow
-def test_the_runs_of_a_sweep_use_ddp_one_after_the_other_and_find_what_one_process_finds(tmp_path):
+def test_the_runs_of_a_sweep_with_ddp_give_the_results_of_one_process(tmp_path):
     (tmp_path / "two").mkdir()
     (tmp_path / "one").mkdir()
     done = sweep(tmp_path / "two", "trainer=ddp", "trainer.devices=2", "seed=0,1")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("MEMBER: 2/2") >= 2
-    alone = sweep(tmp_path / "one", "seed=0,1")
-    assert alone.returncode == 0, alone.stderr
+    single = sweep(tmp_path / "one", "seed=0,1")
+    assert single.returncode == 0, single.stderr
     two, one = finished(tmp_path / "two"), finished(tmp_path / "one")
     assert set(two) == set(one) == {0, 1}
     for seed, summary in one.items():
@@ -67,12 +67,12 @@ def test_the_runs_of_a_sweep_use_ddp_one_after_the_other_and_find_what_one_proce
 
 
 @pytest.mark.slow
-def test_ddp_is_refused_in_one_line_where_runs_go_side_by_side(tmp_path):
+def test_ddp_is_refused_in_one_line_if_runs_run_at_the_same_time(tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     options = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "trainer=ddp", "trainer.devices=2", "seed=0,1"]
     done = sweep(tmp_path, *options)
     assert done.returncode == 1
     lines = [line for line in done.stderr.splitlines() if not line.startswith("Error executing job with overrides:")]
-    (told,) = set(lines)  # of one run or both; Hydra's own line says of which
-    assert told.startswith("ConfigError: trainer.devices=2 cannot be started by this launcher of a sweep")
+    (error,) = set(lines)  # of one run or both; Hydra's own line names the run
+    assert error.startswith("ConfigError: trainer.devices=2 is not possible with this launcher of a sweep")
     assert "Traceback" not in done.stderr

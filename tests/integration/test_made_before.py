@@ -102,7 +102,7 @@ def test_a_prepared_set_that_is_named_is_used_wherever_it_is_and_without_its_fil
 def test_a_prepared_set_that_is_named_is_refused_for_what_differs_and_nothing_else(command):
     result = command("prepare", *OPTIONS, *PAINN, f"data.prepared={SET}", "data.max_force=5.0")
     assert result.status == 1
-    different = "was made with data.max_force=50.0, and asked for is data.max_force=5.0;"
+    different = "was made with data.max_force=50.0, but the options are data.max_force=5.0;"
     assert result.err.startswith(f"ConfigError: data.prepared={SET} {different}")
 
 
@@ -110,7 +110,7 @@ def test_a_file_that_changed_since_it_was_prepared_is_prepared_again_and_that_is
     os.utime(made / "molecules.xyz", (MODIFIED + 1, MODIFIED + 1))
     result = command("prepare", *OPTIONS, *PAINN)
     assert result.status == 0, result.err
-    assert f"molecules.xyz changed since {SET} was prepared; prepared again" in result.out
+    assert f"molecules.xyz changed since {SET} was prepared; preparing again" in result.out
     assert len(list((made / "outputs" / "data").glob("molecules-*"))) == 2
 
 

@@ -1,4 +1,4 @@
-"""A data set is prepared once, by its own command or by what needs it first, and every run keeps its split."""
+"""A data set is prepared once, by `prepare` or the first command that needs it, and every run saves its split."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def mine(tmp_path):
 
 
 @pytest.mark.usefixtures("mine")
-def test_a_report_is_printed_and_written_with_a_picture(command, tmp_path):
+def test_a_report_is_printed_and_written_with_a_plot(command, tmp_path):
     result = command("prepare", *OWN, *SMALL, "data.group_key=molecule", "data.report=true")
     assert result.status == 0, result.err
     folder = tmp_path / "outputs" / "prepare" / "mine"
@@ -32,7 +32,7 @@ def test_a_report_is_printed_and_written_with_a_picture(command, tmp_path):
     assert len(json.loads((folder / "split.json").read_text())["keys"]["train"]) == 24
 
 
-def test_what_was_prepared_is_what_is_trained_on_and_its_split_can_be_given_back(command, tmp_path, mine, monkeypatch):
+def test_training_uses_the_prepared_set_and_a_saved_split(command, tmp_path, mine, monkeypatch):
     assert command("prepare", *OWN, *SMALL).status == 0
     (prepared,) = (tmp_path / "outputs" / "data").glob("mine-*")
     assert (prepared / "neighbors-3").is_dir()
@@ -51,13 +51,13 @@ def test_what_was_prepared_is_what_is_trained_on_and_its_split_can_be_given_back
     saved(mine, molecules(33))
     result = command("train", *TRAIN, f"data.split.path={split}")
     assert result.status == 1
-    assert f"mine.xyz changed since {prepared.relative_to(tmp_path)} was prepared; prepared again" in result.out
+    assert f"mine.xyz changed since {prepared.relative_to(tmp_path)} was prepared; preparing again" in result.out
     assert "3 of 33 structures of the data are not in data.split.path" in result.err
     assert result.err.count("\n") == 1
 
 
 @pytest.mark.usefixtures("mine")
-def test_a_damaged_set_ends_in_one_line_that_says_what_to_delete(command, tmp_path):
+def test_a_damaged_set_gives_a_one_line_error_with_the_folder_to_delete(command, tmp_path):
     assert command("prepare", *OWN, *SMALL).status == 0
     (prepared,) = (tmp_path / "outputs" / "data").glob("mine-*")
     (prepared / "positions.npy").write_bytes((prepared / "positions.npy").read_bytes()[:-8])
@@ -67,9 +67,9 @@ def test_a_damaged_set_ends_in_one_line_that_says_what_to_delete(command, tmp_pa
     assert result.err.count("\n") == 1
 
 
-def test_help_comes_without_torch(tmp_path):
-    asked = [sys.executable, "-X", "importtime", "-m", "jointkd.prepare", "--help"]
-    done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, env=os.environ)
+def test_help_does_not_import_torch(tmp_path):
+    line = [sys.executable, "-X", "importtime", "-m", "jointkd.prepare", "--help"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, env=os.environ)
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time")}
     assert done.returncode == 0
     assert "data.report=true" in done.stdout

@@ -1,4 +1,4 @@
-"""Labels through the interpreter of another environment, which has the package that a teacher needs."""
+"""Labelling by the interpreter of another environment, which has the package that a teacher needs."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ make_labels(plan)
 
 
 def environment(folder: Path, package: str = "works") -> Path:
-    """The interpreter of another environment: this one, but with the toy's package."""
+    """A stand-in for the interpreter of another environment: this one, with the package of the toy teacher."""
     python = folder / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(f'#!/bin/sh\nTOY_PACKAGE={package} PYTHONPATH={ROOT} exec {sys.executable} "$@"\n')
@@ -40,13 +40,13 @@ def environment(folder: Path, package: str = "works") -> Path:
 
 
 def from_environment(plan: LabelPlan, python: Path | str) -> LabelPlan:
-    """The plan, for the interpreter of another environment."""
+    """The same plan, to be carried out by the interpreter of another environment."""
     return replace(plan, place=replace(plan.place, teacher=replace(plan.teacher, python=str(python))))
 
 
 @pytest.fixture
-def labels(tmp_path, monkeypatch):
-    """labels(count, path): a plan for the toy's teacher, in an empty directory."""
+def plan(tmp_path, monkeypatch):
+    """plan(count, path): a plan for the toy teacher, in an empty working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("jointkd.labelling.remote.PACKAGE", tmp_path / "no checkout" / "jointkd")
     (tmp_path / "processes").mkdir()
@@ -57,76 +57,75 @@ def processes(folder: Path) -> list[int]:
     return [int(file.name) for file in folder.iterdir()]
 
 
-def test_labels_from_the_interpreter_that_was_named_are_those_made_here(labels, tmp_path, capfd, monkeypatch):
+def test_another_interpreter_makes_the_same_labels_as_this_process(plan, tmp_path, capfd, monkeypatch):
     python = environment(tmp_path / "other")
-    store = make_labels(from_environment(labels(9), python), "method=joint")
+    store = make_labels(from_environment(plan(9), python), "method=joint")
     assert len(processes(tmp_path / "processes")) == 1
     assert processes(tmp_path / "processes") != [os.getpid()]
     assert "labels of numbers: 9 of 9 structures" in capfd.readouterr().out
     monkeypatch.setenv("TOY_PACKAGE", "works")
-    here = make_labels(labels(9, "here"))
+    here = make_labels(plan(9, "here"))
     assert os.getpid() in processes(tmp_path / "processes")
     assert store.content_hash() == here.content_hash()
     assert store.teacher == here.teacher == NumberTeacher.identity
 
 
-def test_finished_labels_need_neither_the_package_nor_another_interpreter(labels, tmp_path, monkeypatch):
+def test_complete_labels_need_neither_the_package_nor_another_interpreter(plan, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setenv("TOY_PACKAGE", "works")
-        make_labels(labels(5))
-    assert len(make_labels(labels(5))) == 5
+        make_labels(plan(5))
+    assert len(make_labels(plan(5))) == 5
 
 
-def test_the_environment_that_make_made_is_found_where_the_package_is_not_here(labels, tmp_path, capfd):
+def test_without_the_package_the_environment_that_make_creates_is_used(plan, tmp_path, capfd):
     environment(tmp_path / ".venv-fairchem")
-    told = estimate(labels(9))
-    assert told == f"timed in {tmp_path / '.venv-fairchem' / 'bin' / 'python'}"
+    assert estimate(plan(9)) == f"timed in {tmp_path / '.venv-fairchem' / 'bin' / 'python'}"
     assert "9 structures, 36 Hessian rows" in capfd.readouterr().out
     assert not (tmp_path / "labels").exists()
 
 
-def test_without_such_an_environment_the_package_is_missing(labels):
-    with pytest.raises(MissingExtra, match="toy teachers need toy, which is not here; install it"):
-        make_labels(labels(3))
+def test_without_such_an_environment_the_package_is_reported_as_missing(plan):
+    with pytest.raises(MissingExtra, match="toy teachers need toy, which is not installed; install it"):
+        make_labels(plan(3))
 
 
-def test_an_environment_is_not_asked_for_what_it_lacks_itself(labels, tmp_path, monkeypatch):
+def test_an_environment_that_lacks_the_package_does_not_call_itself(plan, tmp_path, monkeypatch):
     environment(tmp_path / ".venv-fairchem")
     monkeypatch.setattr("sys.prefix", str(tmp_path / ".venv-fairchem"))
     with pytest.raises(MissingExtra):
-        make_labels(labels(3))
+        make_labels(plan(3))
 
 
-def test_what_the_other_interpreter_refuses_is_refused_here_in_its_words(labels, tmp_path, capfd):
-    with pytest.raises(TeacherError, match=r"^TeacherError: the toy is broken; mend it$"):
-        make_labels(from_environment(labels(3), environment(tmp_path / "other", "refuses")))
+def test_an_error_of_the_other_interpreter_is_raised_in_this_process(plan, tmp_path, capfd):
+    with pytest.raises(TeacherError, match=r"^TeacherError: the toy is broken; repair it$"):
+        make_labels(from_environment(plan(3), environment(tmp_path / "other", "refuses")))
     assert "toy" not in capfd.readouterr().err
 
 
-def test_an_interpreter_that_dies_is_named(labels, tmp_path):
+def test_an_interpreter_that_dies_is_an_error_that_names_it(plan, tmp_path):
     with pytest.raises(TeacherError, match=r"labelling by .*/other/bin/python ended with status 3; see its last"):
-        make_labels(from_environment(labels(3), environment(tmp_path / "other", "dies")))
+        make_labels(from_environment(plan(3), environment(tmp_path / "other", "dies")))
 
 
-def test_an_interpreter_that_is_none_or_has_no_jointkd_is_named_before_anything_is_done(labels, tmp_path):
+def test_a_missing_interpreter_or_one_without_jointkd_is_an_error_before_labelling(plan, tmp_path):
     with pytest.raises(ConfigError, match=r"teacher\.python=nowhere/python must be a Python interpreter"):
-        make_labels(from_environment(labels(3), "nowhere/python"))
+        make_labels(from_environment(plan(3), "nowhere/python"))
     empty = tmp_path / "python"
     empty.write_text("#!/bin/sh\nexit 1\n")
     empty.chmod(0o755)
-    with pytest.raises(TeacherError, match="python has no jointkd that starts; install this one there"):
-        make_labels(from_environment(labels(3), empty))
+    with pytest.raises(TeacherError, match="python cannot import jointkd; install this version there"):
+        make_labels(from_environment(plan(3), empty))
     assert not (tmp_path / "labels").exists()
 
 
-def test_the_other_interpreter_ends_with_this_process_however_that_ends(tmp_path):
+def test_the_other_interpreter_ends_with_this_process_for_whatever_reason(tmp_path):
     python = environment(tmp_path / "other")
     parents, folders = {}, {}
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         folders[number] = tmp_path / number.name
         (folders[number] / "processes").mkdir(parents=True)
-        # in the foreground, or as a shell starts what it runs in the background
+        # SIGINT as in the foreground; otherwise ignored, as in processes that a shell starts in the background
         started = partial(signal.signal, signal.SIGINT, signal.SIG_DFL if number == signal.SIGINT else signal.SIG_IGN)
         line = [sys.executable, "-c", PARENT, str(python)]
         parents[number] = subprocess.Popen(line, env=environ, cwd=folders[number], preexec_fn=started)

@@ -1,4 +1,4 @@
-"""Training that is stopped goes on exactly where it was."""
+"""Training that is stopped resumes exactly where it was."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ EPOCHS = 3
 
 
 class Interrupt(lightning.Callback):
-    """Send this process a signal in the middle of one step."""
+    """Sends this process a signal in the middle of one step."""
 
     def __init__(self, step: int, number: int) -> None:
         self.step, self.number = step, number
@@ -35,7 +35,7 @@ def fit(
     ckpt: Path | None = None,
     parts: int = 1,
 ) -> Any:
-    """Train the toy for three epochs of five steps; returns final raw and averaged weights."""
+    """Train a small student for three epochs of five steps; returns the final raw and averaged weights."""
     average = EMAWeightAveraging(decay=0.9)
     callbacks = [
         *([extra] if extra else []),
@@ -66,7 +66,7 @@ def fit(
     module = toy_module()
     trainer.fit(module, datamodule=toy_data(folder, workers=workers), ckpt_path=ckpt, weights_only=False)
     last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    assert last["optimizer_states"][0]["param_groups"][0]["lr"] < 1e-3  # the plateau scheduler was at work
+    assert last["optimizer_states"][0]["param_groups"][0]["lr"] < 1e-3  # the plateau scheduler has lowered it
     assert last["global_step"] == trainer.global_step == EPOCHS * 5
     return {**last["current_model_state"], **{f"average.{k}": v for k, v in last["state_dict"].items()}}
 
@@ -81,9 +81,9 @@ STOPS = [(0, signal.SIGINT), (3, signal.SIGTERM), (4, signal.SIGINT), (7, signal
 
 @pytest.mark.parametrize(("step", "number"), STOPS)
 def test_a_run_that_is_stopped_after_any_step_ends_with_bit_identical_weights(tmp_path, uninterrupted, step, number):
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as exit:
         fit(tmp_path, extra=Interrupt(step, number))
-    assert left.value.code == 128 + number
+    assert exit.value.code == 128 + number
     last = tmp_path / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == step + 1
     resumed = fit(tmp_path, ckpt=last)
@@ -91,7 +91,7 @@ def test_a_run_that_is_stopped_after_any_step_ends_with_bit_identical_weights(tm
     assert all(torch.equal(resumed[name], uninterrupted[name]) for name in uninterrupted)
 
 
-def test_a_run_that_takes_its_batches_in_parts_stops_between_steps_and_goes_on(tmp_path):
+def test_a_run_with_micro_batches_stops_between_steps_and_resumes(tmp_path):
     expected = fit(tmp_path / "uninterrupted", parts=2)
     with pytest.raises(SystemExit):
         fit(tmp_path, parts=2, extra=Interrupt(6, signal.SIGINT))
@@ -101,20 +101,20 @@ def test_a_run_that_takes_its_batches_in_parts_stops_between_steps_and_goes_on(t
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)
 
 
-def test_loading_in_other_processes_changes_nothing(tmp_path, uninterrupted):
+def test_worker_processes_change_nothing(tmp_path, uninterrupted):
     with pytest.raises(SystemExit):
         fit(tmp_path, workers=1, extra=Interrupt(6, signal.SIGINT))
     resumed = fit(tmp_path, workers=1, ckpt=tmp_path / "checkpoints" / "last.ckpt")
     assert all(torch.equal(resumed[name], uninterrupted[name]) for name in uninterrupted)
 
 
-def test_signals_are_handled_as_before_once_training_is_over(tmp_path, uninterrupted):
+def test_signal_handlers_are_restored_after_training(tmp_path, uninterrupted):
     before = signal.getsignal(signal.SIGINT)
     fit(tmp_path)
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_the_newest_state_is_kept_also_where_validation_does_not_improve(command, tmp_path):
+def test_the_newest_state_is_saved_also_if_validation_does_not_improve(command, tmp_path):
     saved(tmp_path / "mine.xyz", [*isolated(), *molecules(20)])
     options = ["data=extxyz", "data.path=mine.xyz", "data.energy_key=REF_energy", "data.forces_key=REF_forces"]
     options += ["teacher=none", "method=none", "student.width=8", "student.layers=1", "name=run"]

@@ -97,7 +97,7 @@ def test_a_simulation_ends_with_a_broken_bond_and_names_it(command, tmp_path, st
         ),
         (
             ["run=outputs"],
-            "DataError: there is no file outputs/student.safetensors; give the folder of a finished run, or a file",
+            "DataError: the student file outputs/student.safetensors does not exist; give the folder of a finished run",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""From a command line to finished runs: sweeps, their comparison, testing again, and training without DFT."""
+"""From a command line to finished runs: sweeps, their comparison, evaluation, and training without DFT."""
 
 import csv
 import json
@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from jointkd.commands import evaluate
+from jointkd.evaluation.metrics import without_stage
 from tests.files import isolated, molecules, saved
 
 TINY = (
@@ -25,7 +27,7 @@ KEYS = ("data.energy_key=REF_energy", "data.forces_key=REF_forces")
 
 @pytest.fixture
 def options(tmp_path: Path, tiny_mace: Path) -> tuple[str, ...]:
-    """A run of seconds on a small file with a very small teacher."""
+    """Options of a run of seconds, on a small file with a very small teacher."""
     saved(tmp_path / "mine.xyz", [*isolated(), *molecules(20)])
     return (*TINY, "teacher=mace", f"teacher.checkpoint={tiny_mace}")
 
@@ -34,9 +36,9 @@ def summary_of(run: Path) -> dict:
     return json.loads((run / "summary.json").read_text())
 
 
-def test_each_job_of_a_sweep_has_its_own_folder_and_all_are_compared_and_tested_again(command, tmp_path, options):
-    done = command("train", "-m", *options, *KEYS, "method=none,joint", "seed=0,1", "hydra.sweep.dir=sweep")
-    assert done.status == 0, done.err
+def test_each_job_of_a_sweep_has_its_own_folder_and_all_are_compared_and_evaluated(command, tmp_path, options):
+    trained = command("train", "-m", *options, *KEYS, "method=none,joint", "seed=0,1", "hydra.sweep.dir=sweep")
+    assert trained.status == 0, trained.err
     runs = sorted(file.parent for file in (tmp_path / "sweep").rglob("config.yaml") if file.parent.name != ".hydra")
     assert len(runs) == 4
     seen = set()
@@ -65,28 +67,26 @@ def test_each_job_of_a_sweep_has_its_own_folder_and_all_are_compared_and_tested_
     ]
     assert summary["seeds"] == [0, 1]
     assert summary["methods"]["joint"]["energy_mae_meV_per_atom"]["mean"] == pytest.approx(sum(values) / 2)
-    assert command("report", "runs=sweep").status == 0  # its own summary.json is not taken for a run
-
-    from jointkd.commands.train import evaluate
+    assert command("report", "runs=sweep").status == 0  # its own summary.json does not count as a run
 
     for run in runs:
-        again = evaluate(OmegaConf.create({"run": str(run), "checkpoint": "best"}))
-        assert {name.removeprefix("test/"): value for name, value in again.items()} == summary_of(run)["test"]
+        metrics = evaluate.run(OmegaConf.create({"run": str(run), "checkpoint": "best"}))
+        assert without_stage(metrics) == summary_of(run)["test"]
 
-    tested = command("evaluate", f"run={runs[0].relative_to(tmp_path)}")
-    assert tested.status == 0, tested.err
-    assert f"{summary_of(runs[0])['test']['force_mae_meV_per_A']:.3f}" in tested.out
+    evaluated = command("evaluate", f"run={runs[0].relative_to(tmp_path)}")
+    assert evaluated.status == 0, evaluated.err
+    assert f"{summary_of(runs[0])['test']['force_mae_meV_per_A']:.3f}" in evaluated.out
 
 
-def test_without_any_reference_calculation_the_teacher_gives_energies_and_forces(command, tmp_path, options):
+def test_without_reference_calculations_the_teachers_energies_and_forces_are_learned(command, tmp_path, options):
     unlabelled = molecules(20)
     for atoms in unlabelled:
         del atoms.info["REF_energy"], atoms.arrays["REF_forces"]
     saved(tmp_path / "mine.xyz", unlabelled)
     null = ("data.energy_key=null", "data.forces_key=null")
 
-    done = command("train", *options, *null, "data.reference=teacher")
-    assert done.status == 0, done.err
+    trained = command("train", *options, *null, "data.reference=teacher")
+    assert trained.status == 0, trained.err
     (run,) = [file.parent for file in (tmp_path / "outputs").rglob("summary.json")]
     assert set(summary_of(run)["test"]) == {
         "energy_mae_meV_per_atom",
@@ -96,7 +96,7 @@ def test_without_any_reference_calculation_the_teacher_gives_energies_and_forces
     }
 
 
-def test_references_from_a_teacher_need_a_teacher(command, tmp_path):
+def test_reference_energies_from_a_teacher_need_a_teacher(command, tmp_path):
     saved(tmp_path / "mine.xyz", molecules(20))
     refused = command("train", *TINY, *KEYS, "data.reference=teacher", "teacher=none", "method=none")
     assert refused.status == 1
@@ -104,18 +104,18 @@ def test_references_from_a_teacher_need_a_teacher(command, tmp_path):
     assert refused.err.count("\n") == 1
 
 
-def test_a_run_with_the_flaws_of_the_prior_art_trains_and_says_what_it_looks_at(command, tmp_path, options):
-    near = "callbacks.halving.within=1000"  # every student is near enough
-    done = command("train", *options, *KEYS, "preset=paper", "method=hessian", "trainer.max_epochs=6", near)
-    assert done.status == 0, done.err
+def test_a_run_with_the_flaws_of_the_prior_art_trains_and_logs_them(command, tmp_path, options):
+    near = "callbacks.halving.within=1000"  # which every student meets
+    trained = command("train", *options, *KEYS, "preset=paper", "method=hessian", "trainer.max_epochs=6", near)
+    assert trained.status == 0, trained.err
     (run,) = [file.parent for file in (tmp_path / "outputs").rglob("summary.json")]
-    said = (run / "jointkd.log").read_text()
-    assert "force MAE of the teacher on the validation split" in said
-    assert "step 20: validation force MAE" in said
-    assert "student.max_neighbors=50" in said
+    log = (run / "jointkd.log").read_text()
+    assert "force MAE of the teacher on the validation split" in log
+    assert "step 20: validation force MAE" in log
+    assert "student.max_neighbors=50" in log
 
 
-def test_one_teacher_cannot_disagree_with_itself(command, tmp_path, options):
+def test_weights_by_the_spread_of_an_ensemble_are_refused_for_a_single_teacher(command, tmp_path, options):
     refused = command("train", *options, *KEYS, "method.terms.atomic_energy.spread=0.1")
     assert refused.status == 1
     assert refused.err.startswith("ConfigError: method.terms.atomic_energy.spread needs teachers that disagree")

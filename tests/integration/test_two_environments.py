@@ -1,4 +1,4 @@
-"""One command in an environment without fairchem-core, labels in the one that `make env-fairchem` made."""
+"""A training run without fairchem-core, whose labels are made in the environment of `make env-fairchem`."""
 
 import importlib.util
 import json
@@ -16,37 +16,37 @@ from ase.md.verlet import VelocityVerlet
 from tests.files import saved
 
 ROOT = Path(__file__).parents[2]
-MADE = ROOT / ".venv-fairchem" / "bin" / "python"
+CREATED = ROOT / ".venv-fairchem" / "bin" / "python"
 
 
 @pytest.fixture
 def python() -> Path:
-    """The interpreter of that environment: JOINTKD_FAIRCHEM_PYTHON, or where make puts it. Skips without one."""
+    """The interpreter of that environment, or that of JOINTKD_FAIRCHEM_PYTHON. Skips the test without one."""
     if importlib.util.find_spec("fairchem") is not None:
         pytest.skip("fairchem-core is in this environment")
-    path = Path(os.environ.get("JOINTKD_FAIRCHEM_PYTHON", MADE))
+    path = Path(os.environ.get("JOINTKD_FAIRCHEM_PYTHON", CREATED))
     if not path.exists():
-        pytest.skip(f"the environment of fairchem-core is not here ({path}): make env-fairchem")
+        pytest.skip(f"the environment of fairchem-core does not exist ({path}): make env-fairchem")
     return path
 
 
 def dynamics(count: int) -> list[Atoms]:
-    """Structures of hot copper, a few steps of molecular dynamics apart."""
+    """Structures from molecular dynamics of hot copper."""
     atoms = bulk("Cu", "fcc", a=3.6, cubic=True)
     atoms.calc = EMT()
     atoms.set_momenta(np.random.default_rng(0).normal(scale=2.0, size=(len(atoms), 3)))
     steps = VelocityVerlet(atoms, 2 * units.fs)
-    found = []
+    structures = []
     for _ in range(count):
         steps.run(10)
         frame = atoms.copy()
         frame.info["REF_energy"] = atoms.get_potential_energy()
         frame.arrays["REF_forces"] = atoms.get_forces()
-        found.append(frame)
-    return found
+        structures.append(frame)
+    return structures
 
 
-def test_training_labels_in_the_other_environment_and_then_trains_here(command, tmp_path, python):
+def test_a_training_run_labels_in_the_other_environment_and_trains_in_this_one(command, tmp_path, python):
     saved(tmp_path / "md.xyz", dynamics(14))
     write = ["-m", "tests.fairchem_env.checkpoints", str(tmp_path / "esen_30m_oam.pt")]
     subprocess.run([python, *write], cwd=ROOT, check=True)
@@ -57,10 +57,10 @@ def test_training_labels_in_the_other_environment_and_then_trains_here(command, 
         *("teacher=esen_oam", "teacher.checkpoint=esen_30m_oam.pt"),
     )
     refused = command("train", *options)
-    if python != MADE:
+    if python != CREATED:
         assert refused.status == 1
         assert refused.err.startswith(
-            "MissingExtra: fairchem teachers need fairchem-core, which is not here; run `make"
+            "MissingExtra: fairchem teachers need fairchem-core, which is not installed; run `make"
         )
     environment = tmp_path / ".venv-fairchem"
     environment.symlink_to(python.parents[1])

@@ -119,5 +119,7 @@ def test_a_students_class_is_imported_by_its_path(tmp_path):
     file = student_file(tmp_path, {**PAINN, "_target_": f"{__name__}.UsersPaiNN"})
     assert isinstance(JointKD(file).student, UsersPaiNN)
     save_student(file, SavedStudent({"_target_": "nowhere.Own"}, {"a": torch.ones(1)}, {}, {}))
-    with pytest.raises(DataError, match=r"the student nowhere\.Own is not here .*; put its module on PYTHONPATH"):
+    with pytest.raises(
+        DataError, match=r"the student nowhere\.Own cannot be imported .*; put its module on PYTHONPATH"
+    ):
         JointKD(file)

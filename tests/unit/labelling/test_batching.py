@@ -1,3 +1,5 @@
+"""The number of structures that a teacher labels together."""
+
 import logging
 from types import SimpleNamespace
 from typing import Any
@@ -7,7 +9,7 @@ import pytest
 import torch
 
 from jointkd.labelling import batching
-from jointkd.labelling.batching import Batching, fitting, probe
+from jointkd.labelling.batching import Batching, batch_length, probe
 from jointkd.labels.records import TeacherLabels
 from jointkd.structures.frame import Frame
 from tests.teachers import NumberTeacher, frames_of, rows_of
@@ -17,7 +19,7 @@ ROWS = list(rows_of(FRAMES).values())
 
 
 class Recording(NumberTeacher):
-    """Remembers how many atoms it was given at once; `limit`: what it has memory for; `cost`: s, of atoms at once."""
+    """Records its batches. limit: atoms that fit into memory; cost: time in s of a batch, by its number of atoms."""
 
     def __init__(
         self, batch_atoms: int | None, limit: int = 10**6, error: Exception | None = None, cost: Any = None
@@ -41,21 +43,21 @@ class Recording(NumberTeacher):
         return [sum(map(len, batch)) for batch in self.batches]
 
 
-def complete_and_right(found: list[Any]) -> None:
-    for labels, wanted in zip(found, NumberTeacher().label(FRAMES, ROWS), strict=True):
-        np.testing.assert_array_equal(labels.hessian_rows, wanted.hessian_rows)
-        np.testing.assert_array_equal(labels.row_ids, wanted.row_ids)
-        np.testing.assert_array_equal(labels.forces, wanted.forces)
+def assert_complete(results: list[Any]) -> None:
+    for labels, expected in zip(results, NumberTeacher().label(FRAMES, ROWS), strict=True):
+        np.testing.assert_array_equal(labels.hessian_rows, expected.hessian_rows)
+        np.testing.assert_array_equal(labels.row_ids, expected.row_ids)
+        np.testing.assert_array_equal(labels.forces, expected.forces)
 
 
-def test_structures_are_labelled_together_up_to_the_atoms_asked_for():
+def test_a_batch_has_as_many_structures_as_fit_into_the_given_number_of_atoms():
     teacher = Recording(batch_atoms=10)
-    complete_and_right(Batching(teacher).label(FRAMES, ROWS))
+    assert_complete(Batching(teacher).label(FRAMES, ROWS))
     assert max(teacher.sizes()) <= 10
     assert all(size + len(after[0]) > 10 for size, after in zip(teacher.sizes(), teacher.batches[1:], strict=False))
 
 
-def test_structures_with_as_many_rows_are_labelled_together():
+def test_structures_with_equal_numbers_of_rows_are_labelled_together():
     teacher = Recording(batch_atoms=12)
     rows = [np.arange(3 * len(frame)) for frame in FRAMES]
     Batching(teacher).label(FRAMES, rows)
@@ -63,9 +65,9 @@ def test_structures_with_as_many_rows_are_labelled_together():
     assert lengths == sorted(lengths)
 
 
-def test_a_structure_larger_than_a_batch_is_labelled_alone():
-    assert fitting(FRAMES, 1) == 1
-    assert fitting([FRAMES[0]], 10**6) == 1
+def test_a_structure_larger_than_a_batch_is_a_batch_of_its_own():
+    assert batch_length(FRAMES, 1) == 1
+    assert batch_length([FRAMES[0]], 10**6) == 1
 
 
 @pytest.mark.parametrize(
@@ -76,27 +78,27 @@ def test_a_structure_larger_than_a_batch_is_labelled_alone():
         MemoryError(),
     ],
 )
-def test_where_memory_does_not_suffice_batches_are_halved_and_that_is_said_and_no_label_is_lost(caplog, error):
+def test_without_enough_memory_batches_are_halved_with_a_warning_and_no_label_is_lost(caplog, error):
     teacher = Recording(batch_atoms=40, limit=11, error=error)
     batching = Batching(teacher)
-    complete_and_right(batching.label(FRAMES, ROWS))
+    assert_complete(batching.label(FRAMES, ROWS))
     refused = [size for size in teacher.sizes() if size > 11]
     assert len(refused) == 2
     assert batching.atoms == refused[-1] // 2
-    told = [record.message for record in caplog.records if record.levelno == logging.WARNING]
-    assert told == [
-        f"memory does not suffice to label {size} atoms together: from now on it is at most {size // 2}"
+    warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings == [
+        f"there is not enough memory to label {size} atoms together: the limit is now {size // 2} atoms"
         for size in refused
     ]
 
 
-def test_another_error_of_the_teacher_is_not_taken_for_want_of_memory():
+def test_other_errors_of_the_teacher_are_raised():
     with pytest.raises(RuntimeError, match="shapes"):
         Batching(Recording(batch_atoms=40, limit=11, error=RuntimeError("shapes"))).label(FRAMES, ROWS)
 
 
 def timed(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Recording:
-    """A teacher whose calls take what `cost` says, by a clock of its own."""
+    """A teacher whose labelling takes the time that `cost` gives, by a clock of its own."""
     teacher = Recording(None, **options)
     monkeypatch.setattr(batching.time, "perf_counter", lambda: teacher.clock.now)
     return teacher
@@ -110,18 +112,18 @@ def same_sized(count: int) -> list[tuple[Frame, np.ndarray]]:
 @pytest.mark.parametrize(
     ("cost", "atoms"),
     [
-        (lambda atoms: 0.05, 48),  # however many: all at once
-        (lambda atoms: 0.02 * atoms / 3, 3),  # as dear together as alone
-        (lambda atoms: 0.05 if atoms <= 12 else 0.4, 12),  # a cache that holds four
+        (lambda atoms: 0.05, 48),  # independent of the size: all at once
+        (lambda atoms: 0.02 * atoms / 3, 3),  # proportional to the size: one at a time
+        (lambda atoms: 0.05 if atoms <= 12 else 0.4, 12),  # a cache for four structures
     ],
 )
-def test_the_probe_takes_as_many_atoms_as_are_fastest(cost, atoms, caplog, monkeypatch):
+def test_the_probe_chooses_the_fastest_batch(cost, atoms, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "jointkd")
     assert probe(timed(monkeypatch, cost=cost), same_sized(16)) == atoms
     assert f"numbers labels up to {atoms} atoms together" in caplog.text
 
 
-def test_the_probe_does_not_go_beyond_what_memory_allows(monkeypatch):
+def test_the_probe_stops_before_memory_runs_out(monkeypatch):
     assert probe(timed(monkeypatch, limit=6, cost=lambda atoms: 0.03), same_sized(16)) == 6
     peaks = iter([0, 100, 300, 900])
     monkeypatch.setattr(batching, "peak_memory", lambda: next(peaks))
@@ -129,13 +131,13 @@ def test_the_probe_does_not_go_beyond_what_memory_allows(monkeypatch):
     assert probe(timed(monkeypatch, cost=lambda atoms: 0.03), same_sized(16)) == 6
 
 
-def test_a_probe_is_made_once_and_with_few_rows():
+def test_the_probe_runs_once_and_only_for_several_structures():
     teacher = Recording(None)
     batching = Batching(teacher)
     batching.label(FRAMES[:1], ROWS[:1])
     assert batching.atoms is None
     assert len(teacher.batches) == 1
-    complete_and_right(batching.label(FRAMES, ROWS))
+    assert_complete(batching.label(FRAMES, ROWS))
     chosen, calls = batching.atoms, len(teacher.batches)
     assert chosen is not None
     batching.label(FRAMES, ROWS)

@@ -1,3 +1,6 @@
+"""Status, verification and merging of label stores."""
+
+import hashlib
 import os
 import time
 from dataclasses import replace
@@ -5,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from jointkd.errors import CorruptShard, LabelMismatch
 from jointkd.labelling.loop import label
@@ -27,31 +31,31 @@ def write_times(store: LabelStore, *ages: float) -> None:
         os.utime(shard, (time.time() - age,) * 2)
 
 
-def test_the_status_counts_what_is_done_left_and_failed_among_what_is_wanted(tmp_path):
+def test_the_status_counts_done_remaining_and_failed_structures_of_those_given(tmp_path):
     store = labelled(tmp_path, FRAMES[:9], NumberTeacher(spoilt=KEYS[4]))
-    found = status(store, KEYS[3:])
-    assert (found.wanted, found.done, found.left) == (9, 5, 3)
-    assert found.failed == {KEYS[4]: "the teacher's labels are not finite"}
+    progress = status(store, KEYS[3:])
+    assert (progress.total, progress.done, progress.left) == (9, 5, 3)
+    assert progress.failed == {KEYS[4]: "the teacher's labels are not finite"}
 
 
-def test_the_rate_is_known_from_when_shards_were_written(tmp_path):
+def test_the_rate_follows_from_the_times_of_the_shards(tmp_path):
     store = labelled(tmp_path)
     write_times(store, 40, 30, 20, 10)
-    found = status(store, KEYS)
-    assert found.rate == pytest.approx(0.3, rel=1e-3)
-    assert found.since == pytest.approx(10, abs=1)
+    progress = status(store, KEYS)
+    assert progress.rate == pytest.approx(0.3, rel=1e-3)
+    assert progress.since == pytest.approx(10, abs=1)
 
 
-def test_the_rate_does_not_count_the_pause_before_the_last_run():
+def test_the_rate_excludes_the_pause_before_the_last_run():
     assert rate_of([(0, 3), (10, 3), (20, 3), (9000, 3), (9010, 3), (9020, 3)]) == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("written", [[], [(5.0, 3)], [(5.0, 3), (5.0, 3)]])
-def test_there_is_no_rate_of_less_than_two_moments(written):
+def test_there_is_no_rate_without_two_different_times(written):
     assert rate_of(written) is None
 
 
-def test_the_summary_counts_what_failed_by_reason(tmp_path):
+def test_the_summary_counts_failed_structures_by_reason(tmp_path):
     store = labelled(tmp_path)
     store.append(
         {}, {"a": "it is wrong (off by 1e-3, bound 1e-9)", "b": "it is wrong (off by 2e-3, bound 1e-9)", "c": "x"}
@@ -73,15 +77,14 @@ def spoil(shard: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["truncated", "empty", "one bit"])
-def test_a_damaged_shard_is_set_aside_and_only_its_structures_are_labelled_again(tmp_path, how):
+def test_a_damaged_shard_is_moved_away_and_only_its_structures_are_labelled_again(tmp_path, how):
     store = labelled(tmp_path / "labels")
     whole = store.content_hash()
     bad = sorted(store.shards())[1]
     spoil(bad, how)
-    found = damaged_shards(store.path)
-    assert list(found) == [bad]
-    assert found[bad] == "its checksum does not match its name"
-    folder = set_aside(store.path, found)
+    damaged = damaged_shards(store.path)
+    assert damaged == {bad: "its checksum does not match its name"}
+    folder = set_aside(store.path, damaged)
     assert [file.name for file in folder.iterdir()] == [bad.name]
     assert not damaged_shards(store.path)
     again = labelled(store.path, teacher=NumberTeacher(calls=tmp_path / "calls"))
@@ -89,19 +92,15 @@ def test_a_damaged_shard_is_set_aside_and_only_its_structures_are_labelled_again
     assert again.content_hash() == whole
 
 
-def test_a_file_that_is_no_shard_is_found_though_its_name_is_its_checksum(tmp_path):
+def test_a_foreign_file_is_reported_even_if_its_name_is_its_checksum(tmp_path):
     store = labelled(tmp_path)
-    import hashlib
-
-    from safetensors.numpy import save
-
     content = save({"weight": np.zeros(3)})
     foreign = tmp_path / "shards" / f"{hashlib.sha256(content).hexdigest()[:32]}.safetensors"
     foreign.write_bytes(content)
-    assert damaged_shards(store.path) == {foreign: "its header is not one of labels"}
+    assert damaged_shards(store.path) == {foreign: "its header is not that of a label shard"}
 
 
-def test_merging_brings_what_is_new_and_nothing_twice(tmp_path):
+def test_merging_copies_new_structures_and_nothing_twice(tmp_path):
     one, two = labelled(tmp_path / "one", FRAMES[:6]), labelled(tmp_path / "two", FRAMES[3:])
     assert merge(one, two) == 6
     assert one.content_hash() == labelled(tmp_path / "whole").content_hash()
@@ -109,27 +108,27 @@ def test_merging_brings_what_is_new_and_nothing_twice(tmp_path):
     assert merge(one, two) == 0
 
 
-def test_failed_structures_come_along_when_stores_are_merged(tmp_path):
+def test_merging_copies_failed_structures_too(tmp_path):
     one = labelled(tmp_path / "one", FRAMES[:3])
     merge(one, labelled(tmp_path / "two", FRAMES[3:6], NumberTeacher(spoilt=KEYS[4])))
     assert one.failed.keys() == {KEYS[4]}
     assert len(one) == 5
 
 
-def test_labels_of_another_teacher_are_not_merged(tmp_path):
+def test_labels_of_another_teacher_cannot_be_merged(tmp_path):
     one = labelled(tmp_path / "one", FRAMES[:3])
     other = LabelStore.create(tmp_path / "two", replace(IDENTITY, dtype="float32"), SETTINGS)
     with pytest.raises(LabelMismatch, match="dtype=float64, not float32"):
         merge(one, other)
 
 
-def test_a_store_is_not_merged_with_itself(tmp_path):
+def test_a_store_cannot_be_merged_with_itself(tmp_path):
     store = labelled(tmp_path)
     with pytest.raises(LabelMismatch, match="is the store itself"):
         merge(store, LabelStore.open(tmp_path / "shards" / ".."))
 
 
-def test_damaged_labels_are_not_merged(tmp_path):
+def test_damaged_labels_cannot_be_merged(tmp_path):
     one, two = labelled(tmp_path / "one", FRAMES[:6]), labelled(tmp_path / "two", FRAMES[6:])
     spoil(min(two.shards()), "one bit")
     with pytest.raises(CorruptShard, match="checksum"):

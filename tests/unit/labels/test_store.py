@@ -1,3 +1,5 @@
+"""The label store: reading, writing, damage, claims, and the choice of rows."""
+
 import multiprocessing
 import os
 import pickle
@@ -13,7 +15,7 @@ from safetensors.numpy import save
 
 from jointkd.errors import CorruptShard, LabelMismatch, StorageError
 from jointkd.files.atomic import ABANDONED
-from jointkd.labels.records import TeacherLabels, choose_rows
+from jointkd.labels.records import TeacherLabels
 from jointkd.labels.store import LabelStore
 from tests.teachers import IDENTITY, SETTINGS, NumberTeacher, frames_of, rows_of
 
@@ -22,13 +24,13 @@ FRAMES = frames_of(6)
 
 def labels_of(frames: list, rows: int | str = 4) -> dict[str, TeacherLabels]:
     ids = rows_of(frames, rows)
-    made = NumberTeacher().label(frames, [ids[frame.key] for frame in frames])
-    return {frame.key: label for frame, label in zip(frames, made, strict=True)}
+    labels = NumberTeacher().label(frames, [ids[frame.key] for frame in frames])
+    return {frame.key: label for frame, label in zip(frames, labels, strict=True)}
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> LabelStore:
-    """A store with one shard of six structures."""
+    """A store with one shard of six labelled structures and a failed one."""
     store = LabelStore.create(tmp_path / "labels", IDENTITY, SETTINGS)
     store.append(labels_of(FRAMES), {"bad": "because"})
     return store
@@ -39,7 +41,7 @@ def the_shard(store: LabelStore) -> Path:
     return shard
 
 
-def test_labels_come_back_as_they_were_written(store):
+def test_labels_are_read_as_they_were_written(store):
     again = LabelStore.open(store.path)
     assert again.keys() == {frame.key for frame in FRAMES}
     assert len(again) == 6
@@ -47,11 +49,11 @@ def test_labels_come_back_as_they_were_written(store):
     assert again.teacher == IDENTITY
     assert again.settings == SETTINGS
     for key, label in labels_of(FRAMES).items():
-        found = again.read(key)
-        assert found.energy == label.energy
+        stored = again.read(key)
+        assert stored.energy == label.energy
         for name in ("atomic_energies", "forces", "hessian_rows", "row_ids"):
-            np.testing.assert_array_equal(getattr(found, name), getattr(label, name))
-            assert getattr(found, name).dtype == getattr(label, name).dtype
+            np.testing.assert_array_equal(getattr(stored, name), getattr(label, name))
+            assert getattr(stored, name).dtype == getattr(label, name).dtype
 
 
 def test_the_precision_of_labels_is_kept(tmp_path):
@@ -61,14 +63,14 @@ def test_the_precision_of_labels_is_kept(tmp_path):
     assert store.read(key).hessian_rows.dtype == np.float32
 
 
-def test_without_rows_a_label_says_which_there_are_and_leaves_them_on_disk(store):
-    found = store.read(FRAMES[0].key, rows=False)
-    assert len(found.hessian_rows) == 0
-    np.testing.assert_array_equal(found.row_ids, rows_of(FRAMES)[FRAMES[0].key])
+def test_labels_can_be_read_without_their_rows_but_with_the_row_ids(store):
+    labels = store.read(FRAMES[0].key, rows=False)
+    assert len(labels.hessian_rows) == 0
+    np.testing.assert_array_equal(labels.row_ids, rows_of(FRAMES)[FRAMES[0].key])
 
 
 @pytest.mark.parametrize("rows", ["all", 4, 1])
-def test_chosen_rows_are_slices_of_all_rows(tmp_path, rows):
+def test_single_rows_are_slices_of_all_rows(tmp_path, rows):
     store = LabelStore.create(tmp_path, IDENTITY, SETTINGS)
     store.append(labels_of(FRAMES, rows))
     for frame in FRAMES:
@@ -79,8 +81,8 @@ def test_chosen_rows_are_slices_of_all_rows(tmp_path, rows):
         np.testing.assert_array_equal(store.read_rows(frame.key, chosen), everything[chosen])
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the kernel does not say what a process has read")
-def test_reading_one_row_leaves_the_others_on_disk(tmp_path):
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the kernel does not report the memory of a process")
+def test_reading_one_row_does_not_load_the_others(tmp_path):
     atoms = 1000
     label = TeacherLabels(
         0.0, np.zeros(atoms), np.zeros((atoms, 3)), np.ones((3 * atoms, atoms, 3)), np.arange(3 * atoms)
@@ -97,13 +99,13 @@ def resident_megabytes() -> float:
     return int(line.split()[1]) / 1000
 
 
-def test_structures_without_any_row_are_stored_like_others(tmp_path):
+def test_structures_without_rows_are_stored_like_others(tmp_path):
     store = LabelStore.create(tmp_path, IDENTITY, SETTINGS)
     store.append(labels_of(FRAMES, 0))
     assert store.read(FRAMES[0].key).hessian_rows.shape == (0, len(FRAMES[0]), 3)
 
 
-def test_a_shard_may_hold_nothing_but_failures(tmp_path):
+def test_a_shard_may_hold_failed_structures_only(tmp_path):
     LabelStore.create(tmp_path, IDENTITY, SETTINGS).append({}, {"bad": "because"})
     again = LabelStore.open(tmp_path)
     assert again.failed == {"bad": "because"}
@@ -113,7 +115,7 @@ def test_a_shard_may_hold_nothing_but_failures(tmp_path):
 @pytest.mark.parametrize(
     ("field", "other"), [("name", "another"), ("checkpoint", "1" * 64), ("dtype", "float32"), ("head", "pbe")]
 )
-def test_labels_of_another_teacher_are_refused_by_value_place_and_remedy(store, field, other):
+def test_labels_of_another_teacher_are_refused_with_value_place_and_remedy(store, field, other):
     with pytest.raises(LabelMismatch) as caught:
         LabelStore.create(store.path, replace(IDENTITY, **{field: other}), SETTINGS)
     assert f"{field}={getattr(IDENTITY, field)}, not {other}" in caught.value.problem
@@ -127,7 +129,7 @@ def test_labels_of_another_choice_of_rows_are_refused(store, setting, other):
         LabelStore.create(store.path, IDENTITY, {**SETTINGS, setting: other})
 
 
-def test_the_same_teacher_with_newer_packages_goes_on_in_the_same_store(store):
+def test_the_same_teacher_with_newer_packages_continues_in_the_same_store(store):
     again = LabelStore.create(store.path, replace(IDENTITY, versions={"torch": "99"}), SETTINGS)
     assert len(again) == 6
 
@@ -139,20 +141,20 @@ def test_labels_in_other_units_are_refused(store):
         LabelStore.open(store.path)
 
 
-def test_a_store_that_is_not_there_is_named_with_the_command_that_makes_it(tmp_path):
+def test_a_missing_store_is_an_error_that_names_the_command_to_make_it(tmp_path):
     with pytest.raises(LabelMismatch, match=r"no labels in .*nowhere; .*jointkd\.label"):
         LabelStore.open(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("content", ["", "{", "{}", "[]", '{"teacher": 5, "settings": {}}', "\xff\xfe"])
-def test_a_damaged_manifest_is_named(store, content):
+def test_a_damaged_manifest_is_an_error_that_names_it(store, content):
     (store.path / "manifest.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(CorruptShard, match=r"manifest\.json is damaged"):
         LabelStore.open(store.path)
 
 
 @pytest.mark.parametrize("left", [0, 5, 100, -1])
-def test_a_truncated_shard_is_named_when_the_store_is_opened(store, left):
+def test_a_truncated_shard_is_an_error_when_the_store_is_opened(store, left):
     shard = the_shard(store)
     shard.write_bytes(shard.read_bytes()[:left])
     with pytest.raises(CorruptShard, match=shard.name) as caught:
@@ -160,7 +162,7 @@ def test_a_truncated_shard_is_named_when_the_store_is_opened(store, left):
     assert "delete that file" in caught.value.remedy
 
 
-def test_a_shard_of_something_else_is_named(store):
+def test_a_foreign_file_is_an_error_when_the_store_is_opened(store):
     shard = store.path / "shards" / "foreign.safetensors"
     shard.write_bytes(save({"weight": np.zeros(3)}))
     with pytest.raises(CorruptShard, match="foreign"):
@@ -168,7 +170,7 @@ def test_a_shard_of_something_else_is_named(store):
 
 
 @pytest.mark.parametrize("place", [0.01, 0.5, 0.999])
-def test_one_flipped_bit_is_found_and_its_shard_named(store, place):
+def test_verification_detects_one_flipped_bit_and_names_the_shard(store, place):
     store.verify()
     shard = the_shard(store)
     content = bytearray(shard.read_bytes())
@@ -178,7 +180,7 @@ def test_one_flipped_bit_is_found_and_its_shard_named(store, place):
         LabelStore.open(store.path).verify()
 
 
-def test_after_a_damaged_shard_is_deleted_the_rest_is_usable(store):
+def test_without_a_damaged_shard_the_rest_of_the_store_is_usable(store):
     kept = the_shard(store)
     other = store.append(labels_of(frames_of(2, seed=1)))
     other.write_bytes(b"")
@@ -188,8 +190,8 @@ def test_after_a_damaged_shard_is_deleted_the_rest_is_usable(store):
     assert len(again) == 6
 
 
-def fill_the_disk(path: Path, answer) -> None:
-    """Append in a process whose files may not grow beyond 20 kB, as on a disk that is full."""
+def fill_the_disk(path: Path, outcome) -> None:
+    """Append to a store while files may not grow beyond 20 kB, as on a full disk, and send the outcome."""
     store = LabelStore.create(path, IDENTITY, SETTINGS)
     store.append(labels_of(FRAMES[:1]))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -197,9 +199,9 @@ def fill_the_disk(path: Path, answer) -> None:
     try:
         store.append(labels_of(frames_of(50, seed=2)))
     except StorageError as error:
-        answer.send(str(error))
+        outcome.send(str(error))
     else:
-        answer.send("it was written")
+        outcome.send("it was written")
 
 
 def test_a_full_disk_is_a_storage_error_that_leaves_the_store_as_it_was(tmp_path):
@@ -226,12 +228,12 @@ def test_a_path_that_cannot_be_a_directory_is_a_storage_error(tmp_path):
         LabelStore.create(tmp_path / "file" / "labels", IDENTITY, SETTINGS)
 
 
-def test_a_failure_while_a_chunk_is_claimed_is_not_taken_for_one_of_the_disk(store):
+def test_an_error_inside_a_claim_is_not_reported_as_one_of_the_disk(store):
     with pytest.raises(FileNotFoundError), store.claim("chunk"):
         Path("/nowhere/weights").read_bytes()
 
 
-def test_a_claim_is_held_by_one_and_free_after_it(store):
+def test_a_chunk_can_be_claimed_by_one_at_a_time(store):
     other = LabelStore.open(store.path)
     with store.claim("chunk") as mine:
         assert mine
@@ -245,11 +247,11 @@ def test_a_claim_is_held_by_one_and_free_after_it(store):
 
 def test_a_store_can_be_sent_to_another_process(store):
     store.read(FRAMES[0].key)
-    sent = pickle.loads(pickle.dumps(store))
-    assert sent.content_hash() == store.content_hash()
+    copy = pickle.loads(pickle.dumps(store))
+    assert copy.content_hash() == store.content_hash()
 
 
-def test_a_store_takes_notice_of_what_others_commit(store):
+def test_refreshing_a_store_reads_the_shards_of_others(store):
     reader = LabelStore.open(store.path)
     more = frames_of(2, seed=1)
     store.append(labels_of(more))
@@ -258,7 +260,7 @@ def test_a_store_takes_notice_of_what_others_commit(store):
     assert more[0].key in reader
 
 
-def test_the_content_hash_depends_on_labels_and_not_on_shards_or_order(tmp_path):
+def test_the_content_hash_depends_on_the_labels_but_not_on_shards_or_order(tmp_path):
     labels = labels_of(FRAMES)
     one = LabelStore.create(tmp_path / "one", IDENTITY, SETTINGS)
     one.append(labels)
@@ -272,7 +274,7 @@ def test_the_content_hash_depends_on_labels_and_not_on_shards_or_order(tmp_path)
     assert changed.content_hash() != one.content_hash()
 
 
-def test_what_a_killed_process_had_half_written_is_not_read_and_later_removed(store):
+def test_partial_files_of_killed_processes_are_never_read_and_removed_when_old(store):
     young, old = (store.path / "shards" / f".{name}.safetensors.1.tmp" for name in ("young", "old"))
     for file in (young, old):
         file.write_bytes(b"half a sha")
@@ -282,34 +284,3 @@ def test_what_a_killed_process_had_half_written_is_not_read_and_later_removed(st
     assert len(again) == 6
     assert young.exists()
     assert not old.exists()
-
-
-def test_rows_are_drawn_from_key_and_seed_alone():
-    frames = frames_of(20)
-    forwards = [choose_rows(frame.key, len(frame), 4, seed=3) for frame in frames]
-    backwards = [choose_rows(frame.key, len(frame), 4, seed=3) for frame in reversed(frames)][::-1]
-    for first, second in zip(forwards, backwards, strict=True):
-        np.testing.assert_array_equal(first, second)
-    other_seed = [choose_rows(frame.key, len(frame), 4, seed=4) for frame in frames]
-    assert any(not np.array_equal(a, b) for a, b in zip(forwards, other_seed, strict=True))
-    assert len({tuple(choose_rows(frame.key, 100, 4, seed=3)) for frame in frames}) == 20
-
-
-def test_drawn_rows_are_different_rows_of_the_structure_in_ascending_order():
-    for frame in frames_of(20):
-        rows = choose_rows(frame.key, len(frame), 5, seed=0)
-        assert len(rows) == 5
-        assert (np.diff(rows) > 0).all()
-        assert rows[0] >= 0
-        assert rows[-1] < 3 * len(frame)
-
-
-@pytest.mark.parametrize("rows", ["all", 9, 10])
-def test_a_structure_with_no_more_rows_than_wanted_gets_all(rows):
-    np.testing.assert_array_equal(choose_rows("ab" * 16, 3, rows, seed=0), np.arange(9))
-
-
-def test_every_row_is_drawn_about_equally_often():
-    drawn = np.concatenate([choose_rows(frame.key, 5, 3, seed=0) for frame in frames_of(1000)])
-    counts = np.bincount(drawn, minlength=15)
-    assert (np.abs(counts - 200) < 60).all()  # four standard deviations

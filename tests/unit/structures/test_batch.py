@@ -1,4 +1,4 @@
-"""A structure and a batch of many: frozen values that move, collate and come through other processes unharmed."""
+"""Structures and batches are frozen; they are collated, moved and pickled without changes of their values."""
 
 from dataclasses import FrozenInstanceError, dataclass, replace
 
@@ -22,7 +22,7 @@ class Counted(Data):
         return self.num_edges if key == "edge_reverse" else super().__inc__(key, value, *args, **kwargs)
 
 
-def test_a_batch_is_what_torch_geometric_would_make_of_it():
+def test_a_batch_equals_that_of_torch_geometric():
     data = []
     for one in EVERY:
         values = {name: getattr(one, name) for name in TENSORS if name not in ("batch", "ptr")}
@@ -37,12 +37,12 @@ def test_a_batch_is_what_torch_geometric_would_make_of_it():
     assert batch.teacher_energy_spread is None
 
 
-def test_a_batch_of_batches_is_that_of_their_structures():
+def test_a_batch_of_batches_equals_that_of_their_structures():
     halves = [collate(WITH_SPREAD[:2], torch.float64), *WITH_SPREAD[2:3], collate(WITH_SPREAD[3:], torch.float64)]
     assert equal(collate(halves, torch.float64), collate(WITH_SPREAD, torch.float64))
 
 
-def test_structures_are_not_changed_by_being_collated():
+def test_collating_does_not_change_the_structures():
     before = [replace(one, edge_index=one.edge_index.clone()) for one in EVERY]
     collate(EVERY)
     collate(EVERY[:1]).positions.zero_()
@@ -61,13 +61,13 @@ def test_a_structure_cannot_be_changed_in_place():
         EVERY[0].positions = EVERY[0].positions + 1
 
 
-def test_energies_of_structures_are_sums_over_their_atoms():
+def test_energies_of_structures_are_sums_of_atomic_energies():
     batch = batch_of(WATER, ETHANOL)
     energies = torch.arange(12.0, dtype=torch.float64)
     torch.testing.assert_close(batch.total_energy(energies), torch.stack([energies[:3].sum(), energies[3:].sum()]))
 
 
-def test_a_dtype_is_that_of_floating_point_fields_alone():
+def test_only_floating_point_fields_change_their_dtype():
     batch = collate(WITH_SPREAD, torch.float64)
     single = batch.to(torch.float32)
     assert equal(single, collate(WITH_SPREAD))
@@ -78,7 +78,7 @@ def test_a_dtype_is_that_of_floating_point_fields_alone():
 
 @dataclass(frozen=True)
 class Edges:
-    """What a student might derive from a neighbour list."""
+    """An example of what a student derives from the neighbour list."""
 
     count: torch.Tensor
 
@@ -94,7 +94,7 @@ def edges_of(batch: Structure) -> Edges:
 
 
 @pytest.mark.parametrize("move", [lambda batch: batch.to("meta"), lambda batch: move_data_to_device(batch, "meta")])
-def test_lightning_and_others_move_every_tensor_to_a_device(move):
+def test_every_tensor_is_moved_to_a_device(move):
     batch = replace(collate(WITH_SPREAD, graph_of=edges_of), whole=MicroBatch(8, 100, 2, True))
     moved = move(batch)
     assert isinstance(moved, Structure)
@@ -103,7 +103,7 @@ def test_lightning_and_others_move_every_tensor_to_a_device(move):
     assert batch.positions.device.type == batch.graph.count.device.type == "cpu"
 
 
-def test_what_a_student_derives_from_the_neighbours_is_made_once_of_the_finished_batch():
+def test_the_graph_is_derived_once_from_the_finished_batch():
     seen = []
     batch = collate(EVERY, torch.float64, lambda batch: seen.append(batch) or edges_of(batch))
     assert [equal(one, batch) for one in seen] == [True]
@@ -114,7 +114,7 @@ def with_edges(structures: list[Structure]) -> Structure:
     return collate(structures, torch.float64, edges_of)
 
 
-def test_batches_come_whole_from_processes_that_load_them():
+def test_batches_of_worker_processes_are_complete():
     (batch,) = DataLoader(WITH_SPREAD, batch_size=5, collate_fn=with_edges, num_workers=1)
     assert equal(batch, collate(WITH_SPREAD, torch.float64))
     assert torch.equal(batch.graph.count, edges_of(batch).count)
@@ -128,7 +128,7 @@ def test_a_loader_pins_every_tensor():
     assert equal(batch.to("cuda").to("cpu"), collate(WITH_SPREAD, torch.float64))
 
 
-def test_pinning_reaches_every_tensor(monkeypatch):
+def test_every_tensor_is_pinned(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 0)
     batch = collate(WITH_SPREAD, graph_of=edges_of)
     pinned = batch.pin_memory()
@@ -137,6 +137,6 @@ def test_pinning_reaches_every_tensor(monkeypatch):
     assert equal(pinned, batch)
 
 
-def test_a_structure_alone_is_a_batch_of_one():
+def test_a_single_structure_equals_a_batch_of_one():
     one = structure(WATER)
     assert equal(one, collate([one], torch.float64))

@@ -1,4 +1,4 @@
-"""Neighbours are those that ASE finds, with every periodic image, unless they are capped."""
+"""Neighbours equal those of ASE, with every periodic image, unless their number is capped."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_neighbours_are_those_of_ase(name):
+def test_neighbours_equal_those_of_ase(name):
     atoms, cutoff = CASES[name]
     edge_index, edge_shift, _ = neighbors(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
     source, target = edge_index.numpy()
@@ -43,7 +43,7 @@ def test_neighbours_are_those_of_ase(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_edges_come_in_both_directions_sorted_by_target(name):
+def test_edges_occur_in_both_directions_sorted_by_target(name):
     atoms, cutoff = CASES[name]
     edge_index, edge_shift, _ = neighbors(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
     there = {
@@ -65,7 +65,7 @@ def vectors_of(atoms, edge_index, edge_shift):
 
 @pytest.mark.parametrize("most", [None, 3])
 @pytest.mark.parametrize("name", CASES)
-def test_the_reverse_of_an_edge_goes_back_the_same_way(name, most):
+def test_the_reverse_of_an_edge_has_the_opposite_vector(name, most):
     atoms, cutoff = CASES[name]
     edge_index, edge_shift, reverse = neighbors(atoms.positions, atoms.cell.array, atoms.pbc, cutoff, most)
     assert reverse.dtype == edge_index.dtype
@@ -79,7 +79,7 @@ def test_the_reverse_of_an_edge_goes_back_the_same_way(name, most):
 
 @pytest.mark.parametrize("most", [1, 3, 8])
 @pytest.mark.parametrize("name", ["molecule", "triclinic", "atoms outside the cell"])
-def test_a_cap_keeps_the_pairs_that_are_near_for_their_later_atom(name, most):
+def test_a_cap_keeps_the_pairs_among_the_nearest_of_their_later_atom(name, most):
     atoms, cutoff = CASES[name]
     edge_index, edge_shift, _ = neighbors(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
     vectors = vectors_of(atoms, edge_index, edge_shift)
@@ -95,7 +95,7 @@ def test_a_cap_keeps_the_pairs_that_are_near_for_their_later_atom(name, most):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_cap_beyond_all_neighbours_changes_nothing(name):
+def test_a_cap_above_the_number_of_neighbours_has_no_effect(name):
     atoms, cutoff = CASES[name]
     capped, free = (neighbors(atoms.positions, atoms.cell.array, atoms.pbc, cutoff, most) for most in (10_000, None))
     assert all((a == b).all() for a, b in zip(capped, free, strict=True))

@@ -1,4 +1,4 @@
-"""Structures as torch_geometric `Data`, and back."""
+"""Conversion of structures to and from torch_geometric `Data`."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ def data_of(atoms, **more) -> Data:
 
 
 @pytest.mark.parametrize("original", [*ALONE, TOGETHER, structure(SPECIAL["atom"])])
-def test_what_goes_to_torch_geometric_comes_back_as_it_was(original):
+def test_conversion_to_torch_geometric_and_back_changes_nothing(original):
     data = original.to_pyg()
     assert isinstance(data, Data)
     data.validate()
@@ -32,25 +32,25 @@ def test_what_goes_to_torch_geometric_comes_back_as_it_was(original):
 
 @pytest.mark.parametrize("atoms", [ETHANOL, SALT, SPECIAL["wire"], SPECIAL["triclinic"]])
 @pytest.mark.parametrize("shape", [(3, 3), (1, 3, 3)])
-def test_neighbours_are_found_where_there_are_none(atoms, shape):
+def test_neighbours_are_searched_for_a_data_without_edges_of_ours(atoms, shape):
     cell, pbc = torch.from_numpy(atoms.cell.array).view(shape), torch.from_numpy(atoms.pbc).view(shape[:-1])
-    foreign = torch.zeros(2, 4, dtype=torch.long)  # edges of somebody who counts shifts otherwise
+    foreign = torch.zeros(2, 4, dtype=torch.long)  # edges without shifts, which are ignored
     made = Structure.from_pyg(data_of(atoms, cell=cell, pbc=pbc, edge_index=foreign), CUTOFF)
     assert equal(made, structure(atoms))
 
 
-def test_neighbours_are_capped_as_asked():
+def test_the_number_of_neighbours_can_be_capped():
     assert Structure.from_pyg(data_of(ETHANOL), CUTOFF, 3).edge_index.shape[1] < structure(ETHANOL).edge_index.shape[1]
 
 
-def test_labels_are_taken_over_under_the_names_that_are_usual():
+def test_labels_are_read_under_their_usual_names():
     energy, forces = torch.tensor([[-3.5]], dtype=torch.float64), torch.randn(3, 3, dtype=torch.float64)
     for names in ({"y": energy, "force": forces}, {"energy": energy[0], "forces": forces, "y": torch.zeros(1, 19)}):
         made = Structure.from_pyg(data_of(WATER, **names), CUTOFF)
         assert equal(made, structure(WATER, energy=energy[0], forces=forces))
 
 
-def test_precision_follows_the_positions_and_elements_may_have_their_other_name():
+def test_the_dtype_is_that_of_the_positions_and_elements_may_be_called_atomic_numbers():
     numbers = torch.tensor([8, 1, 1], dtype=torch.int32)
     data = Data(pos=torch.from_numpy(WATER.positions).float(), atomic_numbers=numbers)
     made = Structure.from_pyg(data, CUTOFF)
@@ -76,7 +76,7 @@ def test_precision_follows_the_positions_and_elements_may_have_their_other_name(
         ({"pbc": torch.tensor([False, True, False])}, 4.0, r"a periodic Data must have a cell"),
     ],
 )
-def test_a_mistake_in_a_data_says_what_to_do(changes, cutoff, message):
+def test_a_mistake_in_a_data_is_refused_with_a_remedy(changes, cutoff, message):
     data = data_of(WATER)
     for name, value in changes.items():
         data[name] = value
@@ -84,12 +84,12 @@ def test_a_mistake_in_a_data_says_what_to_do(changes, cutoff, message):
         Structure.from_pyg(data, cutoff)
 
 
-def test_one_flag_of_periodicity_is_that_of_all_directions():
+def test_a_single_periodicity_flag_holds_for_all_directions():
     made = Structure.from_pyg(data_of(SALT, cell=torch.from_numpy(SALT.cell.array), pbc=torch.tensor(True)), CUTOFF)
     assert equal(made, structure(SALT))
 
 
-def test_a_structure_does_without_torch_geometric():
+def test_structures_do_not_need_torch_geometric():
     program = """
 import sys
 sys.modules["torch_geometric"] = None

@@ -167,25 +167,28 @@ WRONG = {
     "a backbone with heads": (partial(changed, settings={"name": "hydra"}), "is of model hydra; only painn and"),
     "another size": (
         partial(changed, settings={"emb_size_trip": 64}),
-        "the model setting emb_size_trip=64 has no student; students have emb_size_trip=8 only",
+        "the model setting emb_size_trip=64 is not supported; students support only emb_size_trip=8",
     ),
-    "another number of layers": (partial(changed, settings={"num_atom": 3}), "students have num_atom=2 only"),
+    "another number of layers": (partial(changed, settings={"num_atom": 3}), "students support only num_atom=2"),
     "another basis": (
         partial(changed, name="painn", settings={"rbf": {"name": "bernstein"}}),
-        "rbf={'name': 'bernstein'} has no student; students have rbf={'name': 'gaussian'} only",
+        "rbf={'name': 'bernstein'} is not supported; students support only rbf={'name': 'gaussian'}",
     ),
     "another envelope": (
         partial(changed, settings={"envelope": {"name": "exponential"}}),
-        "students have envelope={'name': 'polynomial', 'exponent': 5} only",
+        "students support only envelope={'name': 'polynomial', 'exponent': 5}",
     ),
-    "another activation": (partial(changed, settings={"activation": "siqu"}), "students have activation=silu only"),
-    "no forces": (partial(changed, settings={"regress_forces": False}), "students have regress_forces=True only"),
-    "an unknown setting": (partial(changed, settings={"qint_tags": [1]}), "the model setting qint_tags=[1] has no"),
-    "a size that is not said": (partial(changed, settings={"num_radial": None}), "no model setting num_radial; add"),
+    "another activation": (partial(changed, settings={"activation": "siqu"}), "students support only activation=silu"),
+    "no forces": (partial(changed, settings={"regress_forces": False}), "students support only regress_forces=True"),
+    "an unknown setting": (
+        partial(changed, settings={"qint_tags": [1]}),
+        "the model setting qint_tags=[1] is not supported",
+    ),
+    "a missing size": (partial(changed, settings={"num_radial": None}), "no model setting num_radial; add"),
     "an energy that is not a sum": (
         partial(changed, normalizers=MEAN),
-        "its normaliser of energy has mean -3.0, std 2.0, and energies of students are sums over atoms, which a "
-        "constant per structure is not",
+        "its normaliser of energy has mean -3.0, std 2.0, but a constant per structure is not a sum over atoms, as the "
+        "energy of a student is",
     ),
     "forces that are no gradient": (
         partial(changed, conservative=True, normalizers=DISAGREE),
@@ -201,9 +204,9 @@ WRONG = {
     ),
     "a weight of another shape": (
         partial(changed, state={"module.module.mlp_rbf_h.linear.weight": torch.ones(4, 6)}),
-        "mlp_rbf_h.linear.weight has shape [4, 6], the student [4, 5]",
+        "mlp_rbf_h.linear.weight has shape [4, 6], but must have [4, 5]",
     ),
-    "another average": (short_average, "its running average has 42 parameters that are not in number and shape the 43"),
+    "another average": (short_average, "its running average has 42 parameters, which do not fit the 43 of the model"),
     "no config": (
         lambda: {"state_dict": {"a": torch.ones(1)}},
         "is not a checkpoint of fairchem-core 1.x: it has no c",
@@ -255,8 +258,8 @@ def test_the_remedy_for_a_checkpoint_with_code_makes_one_without(tmp_path, monke
     [
         (["checkpoint=none.pt"], "DataError: checkpoint=none.pt does not exist; give a checkpoint of fairchem"),
         (["output=there"], "ConfigError: output=there exists already; name another file, or delete that one"),
-        (["scale=0.5"], "ConfigError: scale=0.5 is not known; choose energy, forces or null"),
-        (["ema=0.999"], "ConfigError: ema=0.999 is of the wrong type; choose true or false"),
+        (["scale=0.5"], "ConfigError: scale=0.5 must be energy, forces or null; choose one of them"),
+        (["ema=0.999"], "ConfigError: ema=0.999 must be true or false; choose one of them"),
         (["raw=true"], "ConfigError: there is no option raw; the top level has checkpoint, output, ema, scale"),
     ],
 )
@@ -284,20 +287,20 @@ def test_a_student_of_the_same_configuration_takes_the_weights(file, caplog):
     student = PaiNN(**ARGUMENTS)
     saved = load_weights(student, file)
     assert all(torch.equal(weight, saved.weights[name]) for name, weight in student.state_dict().items())
-    assert "were trained with max_neighbors=30, this student has None" in caplog.text
+    assert "were trained with max_neighbors=30, but this student has None" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"cutoff": 5.0}, "are of a student with cutoff=4.0, this one has 5.0; set ++student.width=16 "),
-        ({"smooth": True}, "are of a student with smooth=False, this one has True; set "),
-        ({"conservative": True}, "are of a student with conservative=False, this one has True; set "),
+        ({"cutoff": 5.0}, "are of a student with cutoff=4.0, but this one has 5.0; set ++student.width=16 "),
+        ({"smooth": True}, "are of a student with smooth=False, but this one has True; set "),
+        ({"conservative": True}, "are of a student with conservative=False, but this one has True; set "),
         (
             {"layers": 3},
             "weights of the student, first messages.2.norm.weight; set ++student.width=16 ++student.layers=2",
         ),
-        ({"width": 8}, "are of a student with width=16, this one has 8; set ++student.width=16"),
+        ({"width": 8}, "are of a student with width=16, but this one has 8; set ++student.width=16"),
     ],
 )
 def test_a_student_of_another_configuration_is_told_which_it_should_be(file, change, message):
@@ -309,19 +312,19 @@ def test_a_student_of_another_configuration_is_told_which_it_should_be(file, cha
 
 def test_a_student_of_another_kind_is_refused(file):
     with pytest.raises(
-        ConfigError, match=r"are of jointkd\.students\.painn\.PaiNN, the student is jointkd\.students\.g"
+        ConfigError, match=r"are of jointkd\.students\.painn\.PaiNN, but the student is jointkd\.students\.g"
     ):
         load_weights(GemNet(), file)
 
 
 def test_a_file_of_something_else_is_refused(tmp_path):
     for name in ("none.safetensors", "."):
-        with pytest.raises(DataError, match="there is no file"):
+        with pytest.raises(DataError, match="does not exist"):
             load_student(tmp_path / name)
     save_file({"a": torch.ones(1)}, tmp_path / "plain.safetensors")
     (tmp_path / "text").write_text("no tensors")
     for name in ("plain.safetensors", "text"):
-        with pytest.raises(DataError, match=f"{name} is not the file of a student"):
+        with pytest.raises(DataError, match=f"{name} is not a student file"):
             load_student(tmp_path / name)
     metadata = {"student": json.dumps({"_target_": "os.system"}), "reference_energies": "{}", "origin": "{}"}
     save_file({"a": torch.ones(1)}, tmp_path / "harmful.safetensors", metadata)

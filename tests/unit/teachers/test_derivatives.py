@@ -1,3 +1,5 @@
+"""Hessian rows of a batch by backward passes."""
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ FIRST = torch.tensor([0, 3, 4, 9])
 
 
 def energy(positions: torch.Tensor) -> torch.Tensor:
-    """Every atom of a structure bound to every other, and to the origin, without any symmetry."""
+    """A potential without symmetries: bonds between all atoms of a structure, and a field around the origin."""
     pairs = torch.triu_indices(len(positions), len(positions), 1)
     distances = (positions[pairs[0]] - positions[pairs[1]]).norm(dim=1)
     return (distances - 1.3).pow(4).sum() + (positions.pow(3) * torch.tensor([1.0, 2.0, 3.0])).sum()
@@ -20,7 +22,7 @@ def structures() -> list[torch.Tensor]:
     return [torch.randn(n, 3, generator=generator, dtype=torch.float64) for n in SIZES]
 
 
-def rows_by_engine(row_ids: list[np.ndarray], passes: list[int] | None = None) -> list[np.ndarray]:
+def rows_of_batch(row_ids: list[np.ndarray], passes: list[int] | None = None) -> list[np.ndarray]:
     positions = torch.cat(structures()).requires_grad_()
     total = sum(energy(part) for part in positions.split(SIZES))
     (gradient,) = torch.autograd.grad(total, positions, create_graph=True)
@@ -31,31 +33,31 @@ def rows_by_engine(row_ids: list[np.ndarray], passes: list[int] | None = None) -
 
 
 def full_hessians() -> list[np.ndarray]:
-    found = [torch.autograd.functional.hessian(energy, part) for part in structures()]
-    return [hessian.reshape(3 * n, n, 3).numpy() for hessian, n in zip(found, SIZES, strict=True)]
+    hessians = [torch.autograd.functional.hessian(energy, part) for part in structures()]
+    return [hessian.reshape(3 * n, n, 3).numpy() for hessian, n in zip(hessians, SIZES, strict=True)]
 
 
-def test_rows_of_a_batch_are_the_rows_of_each_full_hessian_with_its_sign():
+def test_rows_of_a_batch_are_the_rows_of_the_full_hessians_with_their_sign():
     row_ids = [np.arange(3 * n) for n in SIZES]
-    for rows, full in zip(rows_by_engine(row_ids), full_hessians(), strict=True):
+    for rows, full in zip(rows_of_batch(row_ids), full_hessians(), strict=True):
         np.testing.assert_allclose(rows, full, rtol=1e-12, atol=1e-12)
 
 
 def test_structures_may_have_different_numbers_of_rows_in_any_order():
     row_ids = [np.array([7, 0]), np.array([2]), np.array([14, 3, 8, 1])]
-    for rows, full, ids in zip(rows_by_engine(row_ids), full_hessians(), row_ids, strict=True):
+    for rows, full, ids in zip(rows_of_batch(row_ids), full_hessians(), row_ids, strict=True):
         np.testing.assert_allclose(rows, full[ids], rtol=1e-12, atol=1e-12)
 
 
 def test_a_structure_may_have_no_rows():
     none = np.array([], dtype=int)
-    rows = rows_by_engine([none, np.array([1]), none])
+    rows = rows_of_batch([none, np.array([1]), none])
     assert [part.shape for part in rows] == [(0, 3, 3), (1, 1, 3), (0, 5, 3)]
-    assert [part.shape for part in rows_by_engine([none] * 3)] == [(0, 3, 3), (0, 1, 3), (0, 5, 3)]
+    assert [part.shape for part in rows_of_batch([none] * 3)] == [(0, 3, 3), (0, 1, 3), (0, 5, 3)]
 
 
 @pytest.mark.parametrize("counts", [(4, 3, 2), (1, 1, 1), (0, 0, 6)])
-def test_one_backward_pass_serves_one_row_of_every_structure(counts):
+def test_one_backward_pass_gives_one_row_of_every_structure(counts):
     passes: list[int] = []
-    rows_by_engine([np.arange(count) % 3 for count in counts], passes)
+    rows_of_batch([np.arange(count) % 3 for count in counts], passes)
     assert len(passes) == max(counts)

@@ -1,4 +1,4 @@
-"""What takes the place of mace-torch's modules computes what they compute, and its derivatives."""
+"""The modules that replace those of mace-torch compute the same values and derivatives."""
 
 import copy
 from typing import Any
@@ -9,7 +9,7 @@ from ase.build import bulk, molecule
 
 from jointkd.runtime import default_dtype
 from jointkd.structures.frame import Frame
-from jointkd.teachers import mace, mace_model, mace_parts
+from jointkd.teachers import mace, mace_contraction, mace_convolution, mace_model, mace_parts
 from tests.conftest import TINY_MACE
 from tests.structures import rattled
 
@@ -24,14 +24,14 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 def modules_of(shape: str) -> tuple[Any, Any]:
-    """A MACE as mace-torch computes it, and the same with exchanged parts."""
+    """A MACE model of mace-torch, and a copy with replaced modules."""
     mace.import_mace()
     card = {**TINY_MACE, "architecture": {**TINY_MACE["architecture"], "r_max": 2.6, **SHAPES[shape]}}
     with torch.random.fork_rng(devices=[]), default_dtype(torch.float64):
         torch.manual_seed(0)
         original = mace_model.build(card)
     changed = copy.deepcopy(original)
-    mace_parts.exchange(changed)
+    mace_parts.replace_modules(changed)
     return original, changed
 
 
@@ -53,20 +53,25 @@ def forces_and_rows(module: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_energies_forces_and_rows_are_those_of_the_original_modules(shape, monkeypatch):
-    monkeypatch.setitem(mace_parts.TILE, "cpu", 4000)  # several tiles, the last of them smaller
+    monkeypatch.setitem(mace_convolution.TILE, "cpu", 4000)  # several tiles, the last one smaller
+    monkeypatch.setitem(mace_contraction.TILE, "cpu", 4000)
     original, changed = modules_of(shape)
-    for found, wanted in zip(forces_and_rows(changed), forces_and_rows(original), strict=True):
-        assert wanted.abs().max() > 1e-3
-        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+    for actual, expected in zip(forces_and_rows(changed), forces_and_rows(original), strict=True):
+        assert expected.abs().max() > 1e-3
+        torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_every_part_is_exchanged():
+def test_all_convolutions_and_contractions_are_replaced():
     _, changed = modules_of("second order")
-    assert all(isinstance(part.conv_tp, mace_parts.Convolution) for part in changed.interactions)
-    assert all(isinstance(part.symmetric_contractions, mace_parts.Contraction) for part in changed.products)
+    assert all(isinstance(part.conv_tp, mace_convolution.Convolution) for part in changed.interactions)
+    assert all(
+        isinstance(part.symmetric_contractions, mace_contraction.SymmetricContraction) for part in changed.products
+    )
 
 
-def test_a_product_of_higher_order_is_left_as_it_is(monkeypatch):
+def test_a_contraction_of_higher_order_is_not_replaced(monkeypatch):
     monkeypatch.setattr(mace_parts, "HIGHEST_ORDER", 2)
     _, changed = modules_of("scalars, third order")
-    assert not any(isinstance(part.symmetric_contractions, mace_parts.Contraction) for part in changed.products)
+    assert not any(
+        isinstance(part.symmetric_contractions, mace_contraction.SymmetricContraction) for part in changed.products
+    )

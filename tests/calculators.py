@@ -1,0 +1,43 @@
+"""ASE calculators for tests of teachers."""
+
+from typing import ClassVar
+
+from ase.calculators.calculator import Calculator, all_changes
+from omegaconf import OmegaConf
+
+from jointkd.cli.config_tree import CONF
+
+
+class Springs(Calculator):
+    """A spring k |r - r'|² / 2 between every pair of atoms, with a known Hessian and without atomic energies."""
+
+    implemented_properties: ClassVar = ["energy", "forces"]
+    stiffness = 3.0
+    bad = 0  # atomic number on which it fails
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        if self.bad in self.atoms.numbers:
+            raise RuntimeError(f"no convergence\nwith {self.bad}")
+        apart = self.atoms.positions[:, None] - self.atoms.positions
+        self.results = {"energy": self.stiffness * (apart**2).sum() / 4, "forces": -self.stiffness * apart.sum(1)}
+
+
+class FailsOnOxygen(Springs):
+    bad = 8
+
+
+class NeverWorks(Springs):
+    def calculate(self, *_args, **_kwargs):
+        raise RuntimeError("no licence file")
+
+
+class WithoutForces(Calculator):
+    implemented_properties: ClassVar = ["energy"]
+
+
+def options_of(name: str) -> dict:
+    """The options of the teacher `name` (xtb or ase) in the configuration, as arguments of `from_calculator`."""
+    base, own = (OmegaConf.load(CONF / "teacher" / f"{file}.yaml") for file in ("ase", name))
+    merged = OmegaConf.to_container(OmegaConf.merge(base, own))
+    return {key: value for key, value in merged.items() if key not in ("defaults", "_target_", "_convert_", "python")}
