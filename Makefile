@@ -56,7 +56,7 @@ test: env ## run the tests that take seconds
 	$(IN_VENV) -m pytest -n auto
 
 coverage: env ## run the same tests and print which share of each file they run
-	$(IN_VENV) -m pytest -n auto --cov
+	$(IN_VENV) -m pytest -n auto --cov=jointkd
 
 test-lowest: env-lowest ## run the same tests with the lowest versions
 	$(IN_VENV_LOWEST) -m pytest -n auto
