@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,8 @@ def amino_acids(path: Path, student: Any) -> Any:
     return collate(structures)
 
 
-def measure(path: Path, name: str, options: dict[str, Any], rows: int, steps: int) -> dict[str, Any]:
-    """One case: the joint objective with `rows` Hessian rows, or energies and forces alone where there are none."""
+def training_step(path: Path, name: str, options: dict[str, Any], rows: int) -> tuple[Callable[[], None], Any]:
+    """A step of the joint objective with `rows` Hessian rows, or of energies and forces alone; and its batch."""
     torch.manual_seed(0)
     student = instantiate({**OmegaConf.load(CONFIGS / f"{name}.yaml"), **options})
     batch = amino_acids(path, student)
@@ -83,6 +84,12 @@ def measure(path: Path, name: str, options: dict[str, Any], rows: int, steps: in
         loss.backward()
         optimizer.step()
 
+    return step, batch
+
+
+def measure(path: Path, name: str, options: dict[str, Any], rows: int, steps: int) -> dict[str, Any]:
+    """The time and memory of one case."""
+    step, batch = training_step(path, name, options, rows)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     left, right = torch.randn(16384, 128), torch.randn(128, 384)
     times, products = [], []

@@ -15,6 +15,7 @@ from jointkd.students.kernels import grouped_triplets
 from jointkd.students.operations import triplet_graph
 from tests.structures import ETHANOL, SALT, batch_of, structure
 
+
 @pytest.fixture(autouse=True)
 def _no_size_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operations, "SMALL_TRIPLETS", -1)
