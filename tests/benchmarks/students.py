@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,8 @@ def amino_acids(path: Path, student: Any) -> Structure:
     return collate(structures)
 
 
-def measure(path: Path, name: str, options: dict[str, Any], rows: int, steps: int) -> dict[str, Any]:
-    """One case: the joint objective with `rows` Hessian rows, or energies and forces alone where there are none."""
+def training_step(path: Path, name: str, options: dict[str, Any], rows: int) -> tuple[Callable[[], None], Structure]:
+    """A step of the joint objective with `rows` Hessian rows, or of energies and forces alone; and its batch."""
     torch.manual_seed(0)
     student = instantiate({**OmegaConf.load(CONFIGS / f"{name}.yaml"), **options})
     batch = amino_acids(path, student)
@@ -76,6 +77,8 @@ def measure(path: Path, name: str, options: dict[str, Any], rows: int, steps: in
         terms |= {"atomic_energy": AtomicEnergy(20, "mae"), "hessian": Hessian(400, "l2", rows)}
         assert batch.hessian_rows is not None
         batch = replace(batch, hessian_rows=batch.hessian_rows[:, :rows].contiguous())
+    if hasattr(student, "graph_of"):  # made by the loader
+        batch = replace(batch, graph=student.graph_of(batch))
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-4, amsgrad=True)
 
     def step() -> None:
@@ -85,6 +88,12 @@ def measure(path: Path, name: str, options: dict[str, Any], rows: int, steps: in
         loss.backward()
         optimizer.step()
 
+    return step, batch
+
+
+def measure(path: Path, name: str, options: dict[str, Any], rows: int, steps: int) -> dict[str, Any]:
+    """The time and memory of one case."""
+    step, batch = training_step(path, name, options, rows)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     left, right = torch.randn(16384, 128), torch.randn(128, 384)
     times, products = [], []
