@@ -138,7 +138,9 @@ def from_calculator(
     if dtype != "float64":
         raise ConfigError(f"teacher.dtype={dtype} must be float64 for ASE calculators", "leave out teacher.dtype")
     if displacement <= 0:
-        raise ConfigError(f"teacher.displacement={displacement} must be a positive length in Å", "give teacher.displacement=0.002")
+        raise ConfigError(
+            f"teacher.displacement={displacement} must be a positive length in Å", "give teacher.displacement=0.002"
+        )
     built = build(calculator, options or {})
     properties = set(built.implemented_properties)
     if missing := {"energy", "forces"} - properties:
