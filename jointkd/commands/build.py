@@ -1,7 +1,7 @@
 """From a configuration to plain values: data, teacher, labels, and the student with its objective."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from jointkd.labelling.jobs import make_labels
 from jointkd.labelling.plan import LabelOptions, LabelPlace, LabelPlan
 from jointkd.labels.store import LabelStore
 from jointkd.reports.dataset import write_report
+from jointkd.structures.batch import Precomputed, Structure
 from jointkd.teachers.spec import TARGET, TeacherSpec
 from jointkd.training.module import DistillationModule
 from jointkd.training.run_folder import RunDescription
@@ -110,7 +111,7 @@ def build_data(config: DictConfig, directory: Path, student: Any) -> Distillatio
     Raises ConfigError where the data have elements that the student does not know.
     """
     data = DistillationData(data_options(config))
-    prepare_data(data, directory, student.cutoff, student.max_neighbors)
+    prepare_data(data, directory, student.cutoff, student.max_neighbors, getattr(student, "graph_of", None))
     heaviest = max(data.elements)
     if heaviest > student.elements:
         raise ConfigError(
@@ -120,9 +121,15 @@ def build_data(config: DictConfig, directory: Path, student: Any) -> Distillatio
     return data
 
 
-def prepare_data(data: DistillationData, directory: Path, cutoff: float, max_neighbors: int | None) -> None:
+def prepare_data(
+    data: DistillationData,
+    directory: Path,
+    cutoff: float,
+    max_neighbors: int | None,
+    graph_of: Callable[[Structure], Precomputed] | None = None,
+) -> None:
     """Fix the neighbours within a cutoff (Å), report on the data where that is asked for, and find the references."""
-    data.prepare_neighbors(cutoff, torch.float32, max_neighbors)
+    data.prepare_neighbors(cutoff, torch.float32, max_neighbors, graph_of)
     if data.options.report:
         rank_zero_only(write_report)(data.name, data.frames, data.find_neighbors(), cutoff, directory)
     data.fit_references()

@@ -74,9 +74,7 @@ def main() -> None:
     if not arguments or {"-h", "--help"} & {*arguments}:
         print(HELP + "\n".join(f"  {kind + '=':<9}{' | '.join(choices(group))}" for kind, group in GROUPS.items()))
         print(f"\nA student of a file gets {words(SMALL)}, where it has these options")
-        print(
-            "and you do not give them. docs/contracts.md says what is checked, and how to run a contract under pytest."
-        )
+        print("and you do not give them. docs/contracts.md says what is checked, and how to do it under pytest.")
         return
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -252,9 +250,8 @@ def terms(subject: Subject, config: DictConfig) -> Iterator[tuple[str, type["Con
     for name, options in config.method.get("terms", {subject.value: config.method}).items():
         term = built(subject, partial(hydra.utils.instantiate, options))
         if not isinstance(term, Term):
-            raise ConfigError(
-                f"{subject} is a {type(term).__name__}, not a Term", "derive it from jointkd.training.loss.Term"
-            )
+            kind = type(term).__name__
+            raise ConfigError(f"{subject} is a {kind}, and must be a Term", "derive it from jointkd.training.loss.Term")
         yield f"{subject} ({name}, {type(term).__name__})", with_attributes(TermContract, term=term)
 
 

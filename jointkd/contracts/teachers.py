@@ -56,7 +56,8 @@ class TeacherContract(Contract):
     @property
     def subject(self) -> Subject:
         """The teacher, built once for all properties, with structures that it labels."""
-        return SUBJECTS.setdefault(repr(self.spec), Subject(self.spec, self.molecules, self.crystals))
+        made_of = self.spec, self.molecules, self.crystals
+        return SUBJECTS.setdefault(repr(made_of), Subject(*made_of))
 
     @property
     def bounds(self) -> Bounds:

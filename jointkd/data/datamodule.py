@@ -1,7 +1,7 @@
 """The LightningDataModule: a prepared set, divided into splits, joined with a teacher's labels, in batches."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from jointkd.data.subsets import compare_size
 from jointkd.errors import ConfigError, DataError, LabelMismatch
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.labels.store import LabelStore
-from jointkd.structures.batch import collate
+from jointkd.structures.batch import Precomputed, Structure, collate
 from jointkd.structures.frame import Frame, elements_of
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,7 @@ class DistillationData(lightning.LightningDataModule):
         self.teacher: dict[str, Distillation | None] = dict.fromkeys(SPLITS)
         self.cutoff = 0.0
         self.max_neighbors: int | None = None
+        self.graph_of: Callable[[Structure], Precomputed] | None = None
 
     def _prepared_set(self) -> PreparedSet:
         options, reader = self.options, self.options.reader()
@@ -65,9 +66,18 @@ class DistillationData(lightning.LightningDataModule):
             origin = origin_of(reader, options.rules, options.max_force)
         return prepare(Path(folder).expanduser(), options.name, reader, options.rules, options.max_force, origin)
 
-    def prepare_neighbors(self, cutoff: float, dtype: torch.dtype, max_neighbors: int | None = None) -> None:
-        """Fix the student's cutoff (Å), precision and cap on neighbours, and log the contents of the data set."""
-        self.cutoff, self.max_neighbors, self.dtype = cutoff, max_neighbors, dtype
+    def prepare_neighbors(
+        self,
+        cutoff: float,
+        dtype: torch.dtype,
+        max_neighbors: int | None = None,
+        graph_of: Callable[[Structure], Precomputed] | None = None,
+    ) -> None:
+        """Fix the student's cutoff (Å), precision and cap on neighbours, and log the contents of the data set.
+
+        graph_of: makes what the student derives from the neighbour list alone, once for each batch.
+        """
+        self.cutoff, self.max_neighbors, self.dtype, self.graph_of = cutoff, max_neighbors, dtype, graph_of
         if max_neighbors is not None:
             log.warning(
                 "student.max_neighbors=%d: energies will jump where the order of neighbours by distance changes, and "
@@ -223,4 +233,5 @@ class DistillationData(lightning.LightningDataModule):
         dataset = StructureDataset(frames, self.find_neighbors(), self.references, self.teacher[split], self.seed)
         size = self.batch_size if shuffle else max(self.batch_size, 8)
         batches = EpochBatches(len(frames), size, self.seed, shuffle, rank, ranks, parts)
-        return ResumableLoader(dataset, batches, partial(collate, dtype=self.dtype), self.workers if shuffle else 0)
+        join = partial(collate, dtype=self.dtype, graph_of=self.graph_of)
+        return ResumableLoader(dataset, batches, join, self.workers if shuffle else 0)

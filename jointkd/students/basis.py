@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+FARTHEST = 10  # widths from its centre, beyond which a Gaussian counts as 2e-22: denormal numbers would be slow
+
 
 class PolynomialEnvelope(nn.Module):
     """u(x) = 1 + a xᵖ + b xᵖ⁺¹ + c xᵖ⁺², zero with its first two derivatives at x = 1. Source: DimeNet, eq. 8."""
@@ -14,7 +16,7 @@ class PolynomialEnvelope(nn.Module):
         self.exponent = exponent
 
     def forward(self, x: Tensor, order: int = 0) -> Tensor:
-        """The derivative of this order by x."""
+        """The derivative of this order with respect to x."""
         p = self.exponent
         powers = {0: 1.0, p: -(p + 1) * (p + 2) / 2, p + 1: p * (p + 2), p + 2: -p * (p + 1) / 2}
         polynomial = sum(c * math.perm(n, order) * x ** max(n - order, 0) for n, c in powers.items())
@@ -35,13 +37,34 @@ class GaussianBasis(nn.Module):
         return self.derivatives(x, 0)[0]
 
     def derivatives(self, x: Tensor, highest: int, band: slice = slice(None)) -> list[Tensor]:
-        """Those by x of orders 0 to the highest, of the Gaussians of a band."""
-        u = (x[:, None] - self.offset[band]) * self.inverse_width
+        """Derivatives with respect to x of orders 0 to `highest`, of the Gaussians of a band."""
+        u = ((x[:, None] - self.offset[band]) * self.inverse_width).clamp(-FARTHEST, FARTHEST)
         values = [torch.exp(-0.5 * u**2)]
         for n in range(highest):  # Hermite polynomials times the Gaussian
             higher = u * values[n]
             values.append(higher - n * values[n - 1] if n else higher)
         return [(-self.inverse_width) ** n * value for n, value in enumerate(values)]
+
+
+class RadialBasis(nn.Module):
+    """φ(x): K Gaussians times the envelope, and 1 times the envelope, or with smooth False 1 within the cutoff.
+
+    A filter is W φ(x) with the bias as the last column of W: with smooth True the bias, too, fades at the cutoff.
+    """
+
+    def __init__(self, count: int, smooth: bool) -> None:
+        super().__init__()
+        self.count, self.smooth = count, smooth
+        self.gaussians = GaussianBasis(count)
+        self.envelope = PolynomialEnvelope()
+
+    def forward(self, x: Tensor, order: int = 0, band: slice = slice(None)) -> Tensor:
+        """φ⁽ⁿ⁾ [P, K' + 1] of distances x [P] in cutoffs; n the order, K' the Gaussians of the band."""
+        envelopes = [self.envelope(x, n)[:, None] for n in range(order + 1)]
+        slopes = self.gaussians.derivatives(x, order, band)
+        gaussians = sum(math.comb(order, n) * envelopes[n] * slopes[order - n] for n in range(order + 1))
+        last = envelopes[-1] if self.smooth else (x < 1)[:, None].to(x) * float(order == 0)
+        return torch.cat([gaussians, last], dim=1)
 
 
 def length(vectors: Tensor, dim: int, softening: float = 0.0) -> Tensor:

@@ -1,34 +1,34 @@
 """PaiNN (Schütt, Unke and Gastegger, ICML 2021), in the form that the paper distils into.
 
 Scalars s [N, F] and vectors v [3, N, F] live on atoms (axes first: products with [N, F] then run over one block).
-Each layer is a message (eq. 7, 8), which gathers over neighbours through a filter of the distance, and an update
+Each layer is a message (eq. 7, 8), which sums over neighbours through a filter of the distance, and an update
 (eq. 9, 10), which mixes the two on each atom.
 Normalisation, scaled activation and the 1/√ factors follow the Open Catalyst implementation, whose weights load.
 """
 
 import itertools
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from jointkd.structures.batch import Prediction
-from jointkd.students.basis import LayerNorm, length
-from jointkd.students.kernels.activation import ScaledSiLU
-from jointkd.students.kernels.edges import Graph, Pairs, pairs_of, product
-from jointkd.students.kernels.filters import Filters, RadialBasis
-from jointkd.students.kernels.matrices import Linear
+from jointkd.structures.batch import Prediction, Structure
+from jointkd.students import kernels
+from jointkd.students.basis import LayerNorm, RadialBasis, length
+from jointkd.students.graph import EdgesToAtoms, PairGraph
+from jointkd.students.operations import Linear, ScaledSiLU, pair_graph, radial_filters
 
 SOFTENING = 0.1  # in the units of the features, which are of order one
 
 
-class Paths(NamedTuple):
-    """What messages go along."""
+class Neighbourhood(NamedTuple):
+    """What messages are made with: which atoms are neighbours, and functions of the vectors between them."""
 
-    graph: Pairs
-    direction: Tensor  # [3, P, 1]
-    filters: Filters
+    graph: PairGraph | EdgesToAtoms
+    directions: Tensor  # [3, P] unit vectors
+    filters: Callable[[Tensor], Tensor]  # weights [F, K + 1] → [P, F]
 
 
 class Message(nn.Module):
@@ -41,19 +41,17 @@ class Message(nn.Module):
         self.context = nn.Sequential(Linear(width, width), ScaledSiLU(), Linear(width, 3 * width))
         self.filter = nn.Linear(radial, 3 * width)
 
-    def forward(self, s: Tensor, v: Tensor | None, paths: Paths) -> tuple[Tensor, Tensor]:
-        """s and v where paths begin → Δs and Δv where they end."""
-        graph, direction, filters = paths
+    def forward(self, s: Tensor, v: Tensor | None, near: Neighbourhood) -> tuple[Tensor, Tensor]:
         weights = torch.cat([self.filter.weight, self.filter.bias[:, None]], dim=1)
-        for_scalar, for_gate, for_radiate = weights.split(self.width)
-        scalar, gate, radiate = self.context(self.norm(s)).split(self.width, dim=-1)
-        radiate = radiate / math.sqrt(self.width)
-        delta_s = product(graph, pair=filters(for_scalar)[None], source=scalar[None])[0]
-        delta_v = product(graph, pair=filters(for_radiate)[None], source=radiate[None], arrow=direction)
+        for_scalar, for_gate, for_direction = (near.filters(part) for part in weights.split(self.width))
+        scalar, gate, along = self.context(self.norm(s)).split(self.width, dim=-1)
+        along = along / math.sqrt(self.width)
+        delta_s = near.graph.aggregate(for_scalar, scalar[None])[0]
+        delta_v = near.graph.aggregate(for_direction, along[None], near.directions)
         if v is None:
             return delta_s, delta_v
         gated = gate * v / math.sqrt(3 * self.width)
-        return delta_s, delta_v + product(graph, pair=filters(for_gate)[None], source=gated)
+        return delta_s, delta_v + near.graph.aggregate(for_gate, gated)
 
 
 class Update(nn.Module):
@@ -71,6 +69,11 @@ class Update(nn.Module):
         product = (u * w).sum(0) / math.sqrt(self.width)
         add, scale, gate = self.context(torch.cat([s, length(w, 0, self.softening)], dim=-1)).split(self.width, dim=-1)
         return (add + scale * product) / math.sqrt(2), gate * u
+
+    def without_vectors(self, s: Tensor) -> Tensor:
+        """Δs where all vectors vanish, as those of an isolated atom do."""
+        lengths = torch.full_like(s, self.softening)
+        return self.context(torch.cat([s, lengths], dim=-1))[:, : self.width] / math.sqrt(2)
 
 
 class GatedBlock(nn.Module):
@@ -144,45 +147,55 @@ class PaiNN(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def forward(self, positions: Tensor, structure: Any) -> Prediction:
-        """positions [N, 3] Å → atomic energies [N] eV and, with a force head, forces [N, 3] eV/Å."""
-        atomic_numbers, count = structure.atomic_numbers, len(positions)
-        if self.smooth:  # behind the atoms, one atom of each element without neighbours, which is to have no energy
-            alone, element = atomic_numbers.unique(return_inverse=True)
-            atomic_numbers = torch.cat([atomic_numbers, alone])
-        graph = pairs_of(structure, len(atomic_numbers), self.width)
-        paths = self._paths(graph, graph.pair_vectors(positions, positions))
+    def graph_of(self, structure: Structure) -> PairGraph:
+        """What the student needs of a structure's neighbour list."""
+        return pair_graph(structure, self.width)
 
+    def forward(self, positions: Tensor, structure: Structure) -> Prediction:
+        """positions [N, 3] Å → atomic energies [N] eV and, with a force head, forces [N, 3] eV/Å."""
+        graph = self.graph_of(structure) if structure.graph is None else cast(PairGraph, structure.graph)
+        return self.from_vectors(graph.vectors(positions, structure.edge_shift), graph, structure.atomic_numbers)
+
+    def from_vectors(self, vectors: Tensor, graph: PairGraph, atomic_numbers: Tensor) -> Prediction:
+        """The prediction from the vectors of pairs [P, 3] Å; atomic_numbers [N]."""
+        near = self._neighbourhood(vectors, graph)
         s, v = self.embedding(atomic_numbers - 1), None
         for number in range(len(self.messages) - 1):
-            s, v = self._layer(number, s, v, paths)
+            s, v = self._layer(number, s, v, near)
         before_last = s, v
-        s, v = self._layer(-1, s, v, paths)
+        s, v = self._layer(-1, s, v, near)
 
         atomic_energies = self.energy_head(s)[:, 0]
         if self.smooth:
-            atomic_energies = atomic_energies[:count] - atomic_energies[count:].index_select(0, element)
+            atomic_energies = atomic_energies - self.isolated_energies().index_select(0, atomic_numbers - 1)
         if self.force_head is None:
             return Prediction(atomic_energies)
 
         def forces_of(atoms: Tensor) -> Tensor:
-            near = Graph.into(structure, atoms, len(atomic_numbers))
-            paths = self._paths(near, near.pair_vectors(positions, positions.index_select(0, atoms)))
-            return self._forces(*self._layer(-1, *before_last, paths, atoms))
+            edges = graph.ending_in(atoms)
+            near = self._neighbourhood(vectors.index_select(0, edges.pair) * edges.sign[:, None], edges)
+            return self._forces(*self._layer(-1, *before_last, near, atoms))
 
-        return Prediction(atomic_energies, self._forces(s[:count], v[:, :count]), forces_of=forces_of)
+        return Prediction(atomic_energies, self._forces(s, v), forces_of=forces_of if kernels.on(vectors) else None)
 
-    def _paths(self, graph: Pairs, vectors: Tensor) -> Paths:
-        """vectors [P, 3] Å."""
+    def isolated_energies(self) -> Tensor:
+        """[elements] eV of atoms without neighbours, which are subtracted so that such atoms have no energy."""
+        s, updates = self.embedding.weight, cast("list[Update]", list(self.updates))
+        for scale, update in zip(self.scales, updates, strict=True):
+            s = s / math.sqrt(2)
+            s = scale * (s + update.without_vectors(s))
+        return self.energy_head(s)[:, 0]
+
+    def _neighbourhood(self, vectors: Tensor, graph: PairGraph | EdgesToAtoms) -> Neighbourhood:
         distances = length(vectors, 1)
-        direction = (vectors / distances[:, None]).T[:, :, None]
-        return Paths(graph, direction, Filters(self.basis, distances / self.cutoff))
+        directions = (vectors / distances[:, None]).T
+        return Neighbourhood(graph, directions, radial_filters(self.basis, distances / self.cutoff))
 
     def _layer(
-        self, number: int, s: Tensor, v: Tensor | None, paths: Paths, targets: Tensor | None = None
+        self, number: int, s: Tensor, v: Tensor | None, near: Neighbourhood, targets: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """s and v after a message and an update, of all atoms or of the targets, where paths then end."""
-        delta_s, delta_v = self.messages[number](s, v, paths)
+        """s and v after a message and an update, of all atoms or of the targets, at which messages then end."""
+        delta_s, delta_v = self.messages[number](s, v, near)
         if targets is not None:
             s, v = s.index_select(0, targets), None if v is None else v.index_select(1, targets)
         s, v = (s + delta_s) / math.sqrt(2), delta_v if v is None else v + delta_v

@@ -1,7 +1,7 @@
 """What every student must satisfy: each class in conf/student, in both of its forms, small, in float64."""
 
-import importlib
-import pkgutil
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from jointkd.contracts.structures import CUTOFF, SALT, WATER
 from jointkd.contracts.students import StudentContract
 from jointkd.contracts.students.built import separate
-from jointkd.contracts.students.derivatives import loss
-from jointkd.students import kernels
+from jointkd.contracts.students.derivatives import Derivatives, loss
+from jointkd.students import kernels, operations
 from jointkd.students.derivatives import predict
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "student").glob("[!_]*.yaml"))
@@ -39,31 +39,37 @@ def every_form() -> dict[str, dict[str, Any]]:
 
 
 STUDENTS = every_form()
-KERNELS = [
-    importlib.import_module(f"{kernels.__name__}.{module.name}") for module in pkgutil.iter_modules(kernels.__path__)
-]
-SIZED = [module for module in KERNELS if hasattr(module, "SMALL")]
 
 
 class TestStudents(StudentContract):
-    """Structures here take the way of large ones, by functions of our own; small ones leave more to torch."""
+    """Structures here go through the kernels, as large ones do; small ones are left to torch."""
 
     @pytest.fixture(autouse=True, params=STUDENTS.values(), ids=STUDENTS)
     def _student(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
         self.config = request.param
-        for module in SIZED:
-            monkeypatch.setattr(module, "SMALL", 0)
+        for name in vars(operations):
+            if name.startswith("SMALL_"):
+                monkeypatch.setattr(operations, name, 0)
 
-    def test_small_and_large_structures_have_the_same_predictions_and_gradients(self, monkeypatch):
+    def test_predictions_and_gradients_are_the_same_without_kernels(self):
         student = self.student().requires_grad_(True)
         batch, ids = self.batch(student, [WATER, SALT]), torch.tensor([[0, 4], [5, 2]])
         results = []
-        for size in (0, 2**20):
-            for module in SIZED:
-                monkeypatch.setattr(module, "SMALL", size)
-            prediction = predict(student, batch, ids)
-            value = loss(separate(prediction, batch), [1.0, 1.0])
-            slopes = torch.autograd.grad(value, list(student.parameters()), materialize_grads=True)
+        for context in (nullcontext(), kernels.disabled()):
+            with context:
+                prediction = predict(student, batch, ids)
+                value = loss(separate(prediction, batch), [1.0, 1.0])
+                slopes = torch.autograd.grad(value, list(student.parameters()), materialize_grads=True)
             results.append([*prediction[:3], *slopes])
-        for large, small in zip(*results, strict=True):
-            self.same(large, small, 1e-10, "a prediction or gradient of a large structure", floor=0.1)
+        for fast, plain in zip(*results, strict=True):
+            self.same(fast, plain, 1e-10, "a prediction or gradient with kernels", floor=0.1)
+
+
+class TestPlainStudents(Derivatives):
+    """Derivatives without kernels, as on a GPU and in exported students."""
+
+    @pytest.fixture(autouse=True, params=STUDENTS.values(), ids=STUDENTS)
+    def _student(self, request: pytest.FixtureRequest) -> Iterator[None]:
+        self.config = request.param
+        with kernels.disabled():
+            yield

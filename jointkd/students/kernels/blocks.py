@@ -1,8 +1,8 @@
-"""Sums over the pairs of molecules that are smaller than the cutoff: nearly every atom neighbours every other.
+"""Sums of messages over the pairs of molecules smaller than the cutoff, where nearly all atoms are neighbours.
 
-The upper triangle of a molecule's pairs is cut into rectangles, ever smaller towards the diagonal, and small squares on
-it. A rectangle of atoms I × J serves both directions of its pairs, I from J and J from I. Nothing is gathered or
-scattered, which is most of the time of sums over a list of edges.
+The upper triangle of a molecule's matrix of pairs is cut into rectangles, smaller towards the diagonal, and small
+squares on it. A rectangle of atoms I × J serves both directions of its pairs, I from J and J from I. Nothing is
+gathered or scattered, which is most of the time of sums over a list of edges.
 """
 
 import itertools
@@ -13,47 +13,45 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-LEAF = 24  # atoms at most of a square on the diagonal, which holds both directions of a pair, and atoms with themselves
-ENTRIES = 2400  # at most of a rectangle
-FILLED = 0.75  # of what the rectangles hold must be neighbours, or a list of edges is faster
-FAR = 1000.0  # Å along each axis: where the atoms of an entry are put that are no neighbours
+from jointkd.structures.batch import Structure
+from jointkd.students.graph import EdgesToAtoms, Graph
+from jointkd.students.kernels.contraction import Operands
+from jointkd.students.kernels.pair_list import DIRECTIONS, FEATURES, FILTERS, RESULT, PairList, empty_result
+
+LEAF = 24  # largest size of a square on the diagonal, which holds both directions of a pair, and atoms with themselves
+ENTRIES = 2400  # largest number of entries of a rectangle
+FILLED = 0.75  # the share of entries that must be neighbours, or a list of edges is faster
+FAR = 1000.0  # Å along each axis: the vector of an entry whose atoms are not neighbours
 
 
 class Block(NamedTuple):
     """A rectangle of pairs. In its first direction its rows are targets and its columns are sources."""
 
     rows: slice  # atoms
-    columns: slice
-    entries: slice  # of what is kept by pair
+    columns: slice  # atoms
+    entries: slice  # of all P
     directions: tuple[int, ...]  # 1, and -1 where the block is not on the diagonal
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
 
-    def of(self, place: str, values: Tensor, direction: int) -> Tensor:
-        """The part of [A, entries, F] at a place: [A, targets, sources, F] of pairs and arrows, [A, atoms, F] else."""
-        if place in ("source", "target"):
-            return values[:, self.rows if (place == "target") == (direction == 1) else self.columns]
-        part = values[:, self.entries].unflatten(1, self.shape)
-        return part if direction == 1 else part.transpose(1, 2)
-
 
 @dataclass(frozen=True, eq=False)
-class Blocks:
-    """The pairs of a batch of molecules, to be used as `edges.Graph` is. (No tuple, which torch.func takes apart.)"""
+class Blocks(PairList):
+    """The pairs of a batch of molecules as blocks; P counts the entries of all blocks."""
 
     blocks: list[Block]
-    sizes: dict[str, int]
-    target: Tensor  # [P] the row of each entry
-    source: Tensor  # [P] its column
-    shift: Tensor  # [P, 3] Å
-    present: Tensor  # [P] whether the two are neighbours
+    row: Tensor  # [P] the atom of each entry's row
+    column: Tensor  # [P] the atom of each entry's column
+    edge: Tensor  # [P] the structure's edge from column to row; any where there is none
+    present: Tensor  # [P] whether the two atoms are neighbours
+    pair: Tensor  # [E] the entry of each edge of the graph
+    sign: Tensor  # [E] -1 where that entry's edge is the reverse
 
     @classmethod
-    def of(cls, structure: Any, atoms: int) -> "Blocks | None":
-        """structure: a batch; atoms: how many entries source and target have. None where it would not pay, or where
-        atoms are neighbours through several images."""
+    def of(cls, graph: Graph, structure: Structure) -> "Blocks | None":
+        """None where blocks would not pay, or where atoms are neighbours through several periodic images."""
         first = structure.ptr.tolist()
         blocks = list(cut(first))
         source, target = structure.edge_index
@@ -61,41 +59,89 @@ class Blocks:
         if len(target) < FILLED * held:
             return None
         entries = blocks[-1].entries.stop
-        number = torch.full((first[-1], max(structure.ptr.diff().tolist())), -1)
-        column = torch.arange(first[-1]) - structure.ptr[structure.batch]
+        number = torch.full((first[-1], max(structure.ptr.diff().tolist())), -1)  # of each atom and place of another
+        place = torch.arange(first[-1]) - structure.ptr[structure.batch]
         for block in blocks:
-            columns = column[block.columns]
-            number[block.rows, columns[0] : columns[-1] + 1] = torch.arange(
-                block.entries.start, block.entries.stop
-            ).view(block.shape)
-        of_edges = number[target, column[source]]
-        of_edges, kept = of_edges[of_edges >= 0], of_edges >= 0
-        if len(of_edges.unique()) < len(of_edges):
+            start = int(place[block.columns.start])
+            numbers = torch.arange(block.entries.start, block.entries.stop).view(block.shape)
+            number[block.rows, start : start + block.shape[1]] = numbers
+        of_edges = number[target, place[source]]  # -1 where the entry is that of the reverse
+        direct = (of_edges >= 0).nonzero()[:, 0]
+        edge, present = torch.zeros(entries, dtype=torch.long), torch.zeros(entries, dtype=torch.bool)
+        edge[of_edges[direct]], present[of_edges[direct]] = direct, True
+        if int(present.sum()) < len(direct):
             return None
-        rows, columns = (torch.zeros(entries, dtype=torch.long) for _ in range(2))
-        atom, place = (number >= 0).nonzero().T
-        rows[number[atom, place]] = atom
-        columns[number[atom, place]] = place + structure.ptr[structure.batch[atom]]
-        shift = structure.edge_shift.new_zeros(entries, 3).index_copy(0, of_edges, structure.edge_shift[kept])
-        present = torch.zeros(entries, dtype=torch.bool).index_fill(0, of_edges, True)
-        sizes = {"edge": len(target), "pair": entries, "arrow": entries, "source": atoms, "target": atoms}
-        return cls(blocks, sizes, rows, columns, shift, present)
+        atom, other = (number >= 0).nonzero().T
+        row, column = torch.empty_like(edge), torch.empty_like(edge)
+        row[number[atom, other]] = atom
+        column[number[atom, other]] = other + structure.ptr[structure.batch[atom]]
+        in_order = torch.cat([graph.first, structure.edge_reverse[graph.first]])
+        pair = torch.where(of_edges < 0, of_edges[structure.edge_reverse], of_edges)[in_order]
+        sign = torch.where(of_edges < 0, -1, 1)[in_order]
+        return cls(graph, blocks, row, column, edge, present, pair, sign)
 
-    def pair_vectors(self, sources: Tensor, targets: Tensor) -> Tensor:
-        """[P, 3] Å from the target of each entry to its source, which are at sources and targets [..., 3]."""
-        ends = sources.index_select(0, self.source) - targets.index_select(0, self.target) + self.shift
-        return torch.where(self.present[:, None], ends, FAR)
+    def vectors(self, positions: Tensor, edge_shift: Tensor) -> Tensor:
+        ends = positions.index_select(0, self.column) - positions.index_select(0, self.row)
+        return torch.where(self.present[:, None], ends + edge_shift.index_select(0, self.edge), FAR)
 
-    def sums(self, places: tuple[str, ...], to: str, shape: tuple[int, int], operands: tuple[Tensor, ...]) -> Tensor:
-        """See `edges.Product`. Of pair, source and target, and an arrow or not, one is `to`, the others are given."""
-        new = operands[0].new_empty if to == "pair" else operands[0].new_zeros  # a block's first direction writes pairs
-        result = new(shape[0], self.sizes[to], shape[1])
-        add = add_with_arrow if "arrow" in (*places, to) else add_without_arrow
+    def ending_in(self, atoms: Tensor) -> EdgesToAtoms:
+        near = self.graph.ending_in(atoms)
+        return near._replace(pair=self.pair[near.edge], sign=self.sign[near.edge])
+
+    def contract(self, missing: int, order: int, x: Tensor | None, operands: Operands) -> Tensor:
+        """∂L/∂operand of the L of `kernels.pair_list`; see `Kernel`."""
+        # the first direction of a block writes the filters of its pairs, and all else is added up
+        result = empty_result(missing, operands, len(self.row), zero=missing != FILTERS)
+        add = add_scalars if operands[DIRECTIONS] is None and missing != DIRECTIONS else add_vectors
+        every: list[Any] = [result if number == missing else operand for number, operand in enumerate(operands)]
+        filters, features, cotangent, directions = every
         for block in self.blocks:
-            for direction in block.directions:
-                parts = {place: block.of(place, x, direction) for place, x in zip(places, operands, strict=True)}
-                add(block.of(to, result, direction), to, direction, **parts)
+            for sign in block.directions:
+                targets, sources = (block.rows, block.columns) if sign == 1 else (block.columns, block.rows)
+                along = None if directions is None else of_block(directions, block, 1, sign)
+                x = None if features is None else features[:, sources]
+                y = None if cotangent is None else cotangent[:, targets]
+                add(missing, sign, of_block(filters, block, 0, sign), x, y, along)
         return result
+
+
+def of_block(values: Tensor, block: Block, dim: int, sign: int) -> Tensor:
+    """The entries of a block, which are the dimension `dim` of values, as two dimensions: targets, sources."""
+    part = values.narrow(dim, block.entries.start, block.entries.stop - block.entries.start)
+    part = part.unflatten(dim, block.shape)
+    return part if sign == 1 else part.transpose(dim, dim + 1)
+
+
+def add_scalars(missing: int, sign: int, filters: Tensor, x: Any, y: Any, _: Any) -> None:
+    """Add to the missing operand its gradient of Σ filters [T, S, F] x [A, S, F] y [A, T, F]."""
+    if missing == RESULT:
+        y.add_((filters * x[:, None]).sum(2))
+    elif missing == FEATURES:
+        x.add_((filters * y[:, :, None]).sum(1))
+    else:
+        for axis, (source, target) in enumerate(zip(x, y, strict=True)):
+            if axis == 0 and sign == 1:
+                torch.mul(source, target[:, None], out=filters)
+            else:
+                filters.addcmul_(source, target[:, None])
+
+
+def add_vectors(missing: int, sign: int, filters: Tensor, x: Any, y: Any, directions: Any) -> None:
+    """The same of Σ sign filters [T, S, F] x [1, S, F] directions [3, T, S] y [3, T, F], as products of matrices."""
+    if missing in (RESULT, DIRECTIONS):
+        messages = filters * x[0]
+        if missing == RESULT:
+            y.transpose(0, 1).add_(torch.bmm(directions.transpose(0, 1), messages), alpha=sign)
+        else:
+            directions.add_(torch.bmm(messages, y.permute(1, 2, 0)).permute(2, 0, 1), alpha=sign)
+        return
+    along = torch.bmm(directions.permute(1, 2, 0), y.transpose(0, 1))  # [T, S, F]
+    if missing == FEATURES:
+        x[0].add_((filters * along).sum(0), alpha=sign)
+    elif sign == 1:
+        torch.mul(along, x[0], out=filters)
+    else:
+        filters.addcmul_(along, x[0], value=sign)
 
 
 def cut(first: list[int]) -> Iterator[Block]:
@@ -119,39 +165,3 @@ def rectangles(start: int, stop: int) -> Iterator[tuple[slice, slice]]:
     height = max(1, ENTRIES // (stop - middle))
     for row in range(start, middle, height):
         yield slice(row, min(row + height, middle)), slice(middle, stop)
-
-
-def add_without_arrow(result: Tensor, to: str, direction: int, **given: Tensor) -> None:
-    """Add the block's sum of pair [1, T, S, F] * source [A, S, F] * target [A, T, F], without the one that is `to`."""
-    if to == "pair":
-        for axis, (x, y) in enumerate(zip(given["source"], given["target"], strict=True)):
-            if axis == 0 and direction == 1:
-                torch.mul(x, y[:, None], out=result[0])
-            else:
-                result[0].addcmul_(x, y[:, None])
-    elif to == "target":
-        result.add_((given["pair"] * given["source"][:, None]).sum(2))
-    else:
-        result.add_((given["pair"] * given["target"][:, :, None]).sum(1))
-
-
-def add_with_arrow(result: Tensor, to: str, direction: int, **given: Tensor) -> None:
-    """Add the block's sum of pair [1, T, S, F] * source [1, S, F] * arrow [A, T, S, 1] * target [A, T, F], without the
-    one that is `to`; arrows change sign with the direction. For each target as a product of matrices."""
-    if to in ("arrow", "target"):
-        message = given["pair"][0] * given["source"][0]
-        if to == "arrow":
-            along = torch.bmm(message, given["target"].permute(1, 2, 0))  # [T, S, A]
-            result[..., 0].add_(along.permute(2, 0, 1), alpha=direction)
-        else:
-            arrow = given["arrow"][..., 0].transpose(0, 1)  # [T, A, S]
-            result.transpose(0, 1).add_(torch.bmm(arrow, message), alpha=direction)
-        return
-    arrow = given["arrow"][..., 0].permute(1, 2, 0)  # [T, S, A]
-    along = torch.bmm(arrow, given["target"].transpose(0, 1))  # [T, S, F]
-    if to == "source":
-        result[0].add_((given["pair"][0] * along).sum(0), alpha=direction)
-    elif direction == 1:
-        torch.mul(along, given["source"][0], out=result[0])
-    else:
-        result[0].addcmul_(along, given["source"][0], value=direction)
