@@ -51,6 +51,7 @@ class Writer:
             os.fsync(file.fileno())
 
     def close(self) -> None:
+        """Close all files."""
         for file in self._files.values():
             file.close()
 

@@ -95,6 +95,7 @@ class PartialFile:
 
     @property
     def size(self) -> int:
+        """Number of bytes so far."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def open(self, response: Any) -> BinaryIO:

@@ -79,7 +79,7 @@ def batch_length(frames: list[Frame], atoms: int) -> int:
 
 
 def probe(teacher: Teacher, sample: list[tuple[Frame, np.ndarray]]) -> int:
-    """The number of atoms in the fastest batch: 1, 2, 4, … structures of the sample, until the rate stops to rise.
+    """The number of atoms in the fastest batch: 1, 2, 4, … structures of the sample, until the rate stops rising.
 
     The probe stops earlier if the next batch might not fit into memory. Each structure gets only a few of its rows.
     """

@@ -95,10 +95,12 @@ class LabelPlan:
 
     @property
     def teacher(self) -> TeacherSpec:
+        """The teacher that makes the labels."""
         return self.place.teacher
 
     @property
     def options(self) -> LabelOptions:
+        """The options of labelling."""
         return self.place.options
 
     @classmethod

@@ -34,10 +34,12 @@ class TeacherSpec:
 
     @property
     def name(self) -> str:
+        """The name of the teacher, which its labels carry."""
         return str(self.options["name"])
 
     @property
     def dtype(self) -> str:
+        """The precision of its labels."""
         return str(self.options["dtype"])
 
     @property
