@@ -83,7 +83,7 @@ def to_pyg(structure: Structure) -> "Data":
     try:
         from torch_geometric.data import Data
     except ImportError as error:
-        raise MissingExtra("torch_geometric is not installed", "pip install torch-geometric") from error
+        raise MissingExtra("torch_geometric is not installed", "pip install 'jointkd[pyg]'") from error
     single = structure.num_structures == 1
     values: dict[str, Any] = {
         PYG_NAMES.get(name, name): getattr(structure, name)

@@ -105,4 +105,4 @@ except MissingExtra as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "MissingExtra: torch_geometric is not installed; pip install torch-geometric\n"
+    assert done.stdout == "MissingExtra: torch_geometric is not installed; pip install 'jointkd[pyg]'\n"
