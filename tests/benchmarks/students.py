@@ -67,8 +67,13 @@ def amino_acids(path: Path, student: Any) -> Structure:
     return collate(structures)
 
 
-def training_step(path: Path, name: str, options: dict[str, Any], rows: int) -> tuple[Callable[[], None], Structure]:
-    """A step of the joint objective with `rows` Hessian rows, or of energies and forces alone; and its batch."""
+def training_step(
+    path: Path, name: str, options: dict[str, Any], rows: int, graph_beforehand: bool = False
+) -> tuple[Callable[[], None], Structure]:
+    """A step of the joint objective with `rows` Hessian rows, or of energies and forces alone; and its batch.
+
+    Its graph is made within the step, or beforehand, as the loader does.
+    """
     torch.manual_seed(0)
     student = instantiate({**OmegaConf.load(CONFIGS / f"{name}.yaml"), **options})
     batch = amino_acids(path, student)
@@ -77,7 +82,7 @@ def training_step(path: Path, name: str, options: dict[str, Any], rows: int) -> 
         terms |= {"atomic_energy": AtomicEnergy(20, "mae"), "hessian": Hessian(400, "l2", rows)}
         assert batch.hessian_rows is not None
         batch = replace(batch, hessian_rows=batch.hessian_rows[:, :rows].contiguous())
-    if hasattr(student, "graph_of"):  # made by the loader
+    if graph_beforehand:
         batch = replace(batch, graph=student.graph_of(batch))
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-4, amsgrad=True)
 
@@ -93,7 +98,7 @@ def training_step(path: Path, name: str, options: dict[str, Any], rows: int) -> 
 
 def measure(path: Path, name: str, options: dict[str, Any], rows: int, steps: int) -> dict[str, Any]:
     """The time and memory of one case."""
-    step, batch = training_step(path, name, options, rows)
+    step, batch = training_step(path, name, options, rows, graph_beforehand=True)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     left, right = torch.randn(16384, 128), torch.randn(128, 384)
     times, products = [], []
