@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from ase.data import chemical_symbols
 
+from jointkd.data.alignment import align
 from jointkd.data.dataset import Distillation, EpochBatches, ResumableLoader, StructureDataset
 from jointkd.data.options import DataOptions
 from jointkd.data.prepared import QUARANTINE, PreparedSet, prepare
 from jointkd.data.provenance import origin_of
-from jointkd.data.references import References, align, choose_references, least_squares
+from jointkd.data.references import References, choose_references, least_squares
 from jointkd.data.row_sampling import check_sampling
 from jointkd.data.splits import FILE, SPLITS, save, shared_groups
 from jointkd.data.stored_neighbors import NeighborsOf, neighbors_of
@@ -95,12 +96,23 @@ class DistillationData(lightning.LightningDataModule):
                 f"the structures of data={self.name} have no reference energies and forces",
                 "give data.energy_key and data.forces_key, or set data.reference=teacher",
             )
-        self.references = choose_references(
-            self.options.reference_energies, self.source.free_atom_energies, self.elements, self.frames["train"]
-        )
-        self.references.of(np.array(self.elements))  # raises DataError for an element without one
-        energies = ", ".join(f"{chemical_symbols[z]} {e:.3f}" for z, e in self.references.energies.items())
-        log.info("reference energies in eV (%s): %s", self.references.origin, energies)
+        self._choose_references()
+
+    def _choose_references(self, teacher: dict[int, float] | None = None) -> None:
+        """Find the reference energies of the data. teacher: energies (eV) of its free atoms by atomic number."""
+        free, training = self.source.free_atom_energies, self.frames["train"]
+        references = choose_references(self.options.reference_energies, free, self.elements, training, teacher)
+        references.of(np.array(self.elements))  # raises DataError for an element without one
+        references.check(training)
+        if references == self.references:
+            return
+        log.info("reference energies in eV (%s): %s", references.origin, references)
+        if references.undetermined:
+            log.warning(
+                "energies of other compositions than those of the training split will be estimates; give "
+                "data.reference_energies, or an isolated atom of each element, to mend that"
+            )
+        self.references = references
 
     def _log_contents(self) -> None:
         compare_size(self.name, len(self.source), self.options.expected_size)
@@ -136,10 +148,12 @@ class DistillationData(lightning.LightningDataModule):
         store.verify()
         if self.reference == "teacher":
             self._adopt(store)
+        elif self.references and self.references.undetermined and store.teacher.free_atom_energies:
+            self._choose_references(store.teacher.free_atom_energies)
         train, test = self.labelled("train", store), self.labelled("test", store)
         assert self.references is not None
         labels: dict[str, TeacherLabels] = {frame.key: store.read(frame.key, rows=False) for frame in train}
-        alignment = align(list(train), labels, self.references) if store.teacher.atomic_energies else None
+        alignment = align(train, labels, self.references) if store.teacher.atomic_energies else None
         if train_rows:
             stored = min(len(labels[frame.key].row_ids) / min(train_rows, 3 * len(frame)) for frame in train)
             if stored < 1:
