@@ -68,6 +68,12 @@ class AseTeacher:
             atomic = np.array(atoms.get_potential_energies(), dtype=np.float64) - free
         return TeacherLabels(energy, atomic, forces, difference_rows(atoms, row_ids, self.displacement), row_ids)
 
+    def rows(self, frame: Frame, row_ids: np.ndarray, displacement: float) -> np.ndarray:
+        """[K, N, 3] eV/Å²: Hessian rows by central differences of another displacement, Å."""
+        atoms = frame.to_ase()
+        atoms.calc = self.calculator
+        return difference_rows(atoms, row_ids, displacement)
+
     def _try_pairs(self, numbers: list[int], error: Exception) -> None:
         """Raise TeacherError unless the calculator succeeds on a pair of atoms of one element, near its bond length."""
         for number in numbers:
