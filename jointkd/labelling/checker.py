@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from jointkd.errors import TeacherError
-from jointkd.labels.checks import BOUNDS, difference_error, displaced, displacements, first_violation
+from jointkd.labels.checks import BOUNDS, difference_error, displaced, displacements, first_violation, force_error
 from jointkd.labels.records import TeacherLabels
 from jointkd.structures.frame import Frame
 from jointkd.teachers.base import Teacher
@@ -18,6 +18,19 @@ log = logging.getLogger(__name__)
 SHORTER = 4.0  # each step is so many times as short as the one before
 STEPS = 6  # that are tried: a potential with sharp features needs short ones, one with noise long ones
 ROWS = 12  # whose convergence with the displacement is estimated
+FORCE_DIFFERENCES = 0.05  # largest error of forces against differences of energies, which are rounded more
+DERIVATIVES = [  # what are derivatives of what, and the remedy where they are not
+    (
+        "Hessian rows",
+        "forces",
+        "check the sign and the units of the teacher, and that its forces are smooth derivatives of its energy",
+    ),
+    (
+        "forces",
+        "energies",
+        "take the energy that the forces belong to, such as the free energy of a smeared calculation",
+    ),
+]
 COARSE = 0.02  # of the largest entry; above that error, rows by finite differences cause a warning
 
 
@@ -51,39 +64,42 @@ class LabelChecker:
         return violation
 
     def _compare(self, frame: Frame, labels: TeacherLabels) -> bool:
-        """Compare rows with finite differences of forces; False if the teacher fails on a displaced structure.
+        """Compare rows and forces with finite differences; False if the teacher fails on a displaced structure.
 
-        The step is shortened until rows and differences agree, because no step fits all potentials; wrong rows agree at
-        none.
+        The step is shortened until they agree, because no step fits all potentials; wrong ones agree at none.
         """
-        errors: dict[float, float] = {}
-        for step, forces in self._displaced_forces(frame):
-            if forces is None:
+        errors: dict[float, tuple[float, float]] = {}
+        bounds = np.array([self.bounds.differences, FORCE_DIFFERENCES])
+        for step, moved in self._displaced_labels(frame):
+            if not all(np.isfinite(copy.forces).all() for copy in moved):
                 log.warning(
                     "%s: %s fails on a slightly displaced copy, so its rows were not compared with finite differences",
                     frame.source or frame.key, self.teacher.identity.name,
                 )  # fmt: skip
                 return False
-            errors[step] = difference_error(labels, displacements(frame, step), forces)
-            if errors[step] <= self.bounds.differences:
+            moves = displacements(frame, step)
+            rows_error = difference_error(labels, moves, [copy.forces for copy in moved])
+            errors[step] = rows_error, force_error(labels, moves, [copy.energy for copy in moved])
+            if (np.min(list(errors.values()), axis=0) <= bounds).all():
                 return True
-        step = min(errors, key=lambda step: errors[step])
-        raise TeacherError(
-            f"the Hessian rows of teacher {self.teacher.identity.name} are not the derivatives of its forces: for "
-            f"{frame.source or frame.key} they differ from finite differences of the forces by {errors[step]:.1e} of "
-            f"the largest entry at a step of {step:.0e} Å (bound {self.bounds.differences:.0e}), and by more at other "
-            "steps",
-            "check the sign and the units of the teacher, and that its forces are smooth derivatives of its energy",
-        )
+        for number, (derivative, of, remedy) in enumerate(DERIVATIVES):
+            step = min(errors, key=lambda step: errors[step][number])
+            if not errors[step][number] <= bounds[number]:
+                raise TeacherError(
+                    f"the {derivative} of teacher {self.teacher.identity.name} are not the derivatives of its {of}: "
+                    f"for {frame.source or frame.key} they differ from finite differences by {errors[step][number]:.1e} "
+                    f"of the largest at a step of {step:.0e} Å (bound {bounds[number]:.0e}), and by more at others",
+                    remedy,
+                )
+        return True
 
-    def _displaced_forces(self, frame: Frame) -> Iterator[tuple[float, list[np.ndarray] | None]]:
-        """Steps (Å) and forces [N, 3] of the structures displaced by them; None if the teacher fails on one."""
+    def _displaced_labels(self, frame: Frame) -> Iterator[tuple[float, list[TeacherLabels]]]:
+        """Steps (Å), and energies and forces of the structures displaced by them."""
         no_rows = np.zeros(0, dtype=np.int64)
         for number in range(STEPS):
             step = self.bounds.step / SHORTER**number
             copies = displaced(frame, displacements(frame, step))
-            forces = [self.teacher.label([copy], [no_rows])[0].forces for copy in copies]
-            yield step, forces if all(np.isfinite(array).all() for array in forces) else None
+            yield step, [self.teacher.label([copy], [no_rows])[0] for copy in copies]
 
 
 def estimate_convergence(teacher: DifferenceTeacher, frame: Frame, labels: TeacherLabels) -> None:

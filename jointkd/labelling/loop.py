@@ -23,6 +23,7 @@ from jointkd.progress import Progress
 from jointkd.runtime import keep_freed_memory
 from jointkd.structures.frame import Frame
 from jointkd.teachers.base import Teacher, check_elements
+from jointkd.teachers.charges import check_charges
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +43,11 @@ def label(
     The chunks of structures depend only on `frames`, so all processes agree on them, and each chunk is claimed by one
     process. A chunk is committed as a whole, and committed labels are never computed again. Structures whose labels
     fail the checks are recorded as failed. Raises StorageError, and TeacherError for a teacher that cannot label any
-    structure of the first chunk, or whose Hessian rows are not the derivatives of its forces.
+    structure of the first chunk, does not take the charges of structures, or whose forces or Hessian rows are not the
+    derivatives of its energies or forces.
     """
     check_elements(frames, teacher.identity)
+    check_charges(frames, teacher)
     if not torch.cuda.is_available():
         keep_freed_memory()
     chunks = [frames[start : start + shard_size] for start in range(0, len(frames), shard_size)]

@@ -100,6 +100,20 @@ def test_forces_with_exchanged_axes_end_the_run(store):
         label(FRAMES, rows_of(FRAMES), Exchanged(), store)
 
 
+def test_energies_that_do_not_belong_to_the_forces_end_the_run(store):
+    class Smeared(NumberTeacher):
+        """Its energy lacks a part that depends on the structure."""
+
+        def _one(self, frame: Frame, ids: np.ndarray) -> TeacherLabels:
+            labels = super()._one(frame, ids)
+            free = self.identity.free_atoms_energy(frame.numbers)
+            part = 0.8 * labels.atomic_energies
+            return replace(labels, energy=float(part.sum() + free), atomic_energies=part)
+
+    with pytest.raises(TeacherError, match=r"the forces of .* derivatives of its energies: .*; take the energy that"):
+        label(FRAMES, rows_of(FRAMES), Smeared(), store)
+
+
 def ripples(frame: Frame, ids: np.ndarray, wave: float) -> TeacherLabels:
     """E = Σ (1 - cos(wave · d)) / wave² over the components d of all vectors between atoms."""
     between = frame.positions[:, None] - frame.positions[None]
