@@ -23,7 +23,7 @@ from jointkd.data.splits import FILE, SPLITS, save, shared_groups
 from jointkd.data.stored_neighbors import NeighborsOf, neighbors_of
 from jointkd.data.subsets import compare_size
 from jointkd.errors import ConfigError, DataError, LabelMismatch
-from jointkd.labels.records import TeacherIdentity, TeacherLabels
+from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
 from jointkd.structures.batch import Precomputed, Structure, collate
 from jointkd.structures.frame import Frame, elements_of
@@ -152,15 +152,13 @@ class DistillationData(lightning.LightningDataModule):
             self._choose_references(store.teacher.free_atom_energies)
         train, test = self.labelled("train", store), self.labelled("test", store)
         assert self.references is not None
-        labels: dict[str, TeacherLabels] = {frame.key: store.read(frame.key, rows=False) for frame in train}
-        alignment = align(train, labels, self.references) if store.teacher.atomic_energies else None
-        if train_rows:
-            stored = min(len(labels[frame.key].row_ids) / min(train_rows, 3 * len(frame)) for frame in train)
-            if stored < 1:
-                raise LabelMismatch(
-                    f"training needs {train_rows} Hessian rows per structure, but {store.path} has fewer",
-                    "set label.rows to at least hessian.rows",
-                )
+        read = partial(store.read, rows=False)
+        alignment = align(train, read, self.references) if store.teacher.atomic_energies else None
+        if train_rows and any(store.row_count(frame.key) < min(train_rows, 3 * len(frame)) for frame in train):
+            raise LabelMismatch(
+                f"training needs {train_rows} Hessian rows per structure, but {store.path} has fewer",
+                "set label.rows to at least hessian.rows",
+            )
         log.info("%s", alignment or f"{store.teacher.name} has no atomic energies, so no energies are aligned")
         if alignment and (absent := alignment.without(test)):
             log.warning(
