@@ -106,7 +106,7 @@ class LabelStore:
             if actual.get(name) != value:
                 raise LabelMismatch(
                     f"the labels in {self.path} were made with {name}={actual.get(name)}, not {value}",
-                    "name another directory with label.path=…, or delete that one",
+                    "name another directory with label.path=…",
                 )
 
     def refresh(self) -> list[str]:
