@@ -9,7 +9,8 @@ from ase.data import chemical_symbols
 from jointkd.data.composition_fit import fit_compositions
 from jointkd.data.references import PRIOR_ERROR, References
 from jointkd.labels.records import TeacherLabels
-from jointkd.structures.frame import Frame, composition, elements_of
+from jointkd.structures.columns import composition, elements_of, energies_of, keys_of, numbers_of
+from jointkd.structures.frame import Frame
 
 LARGEST_BINDING = 30.0  # eV; atomic energies relative to free atoms are smaller
 
@@ -45,27 +46,28 @@ class Alignment:
         )
 
 
-def align(frames: Sequence[Frame], labels: Callable[[str], TeacherLabels], references: References) -> Alignment:
+def align(
+    frames: Sequence[Frame], labels: Callable[[str], tuple[float, np.ndarray]], references: References
+) -> Alignment:
     """Fit the shift per element by least squares per atom.
 
     It is the difference between the teacher's summed atomic energies and the frames' total energies relative to the
-    reference energies. frames: the training split, with energies; labels: by content key, read once each. What the
-    compositions do not determine comes from `prior_shifts`.
+    reference energies. frames: the training split, with energies; labels: the teacher's energy (eV) and atomic energies
+    [N] (eV) by content key. What the compositions do not determine comes from `prior_shifts`.
     """
     elements = elements_of(frames)
     counts = composition(frames, elements)
     atoms = counts.sum(1)
-    relative, excess, before = np.zeros((3, len(atoms)))
-    sums = np.zeros(max(elements) + 1)
-    for index, frame in enumerate(frames):
-        label = labels(frame.key)
-        energy = float(frame.energy or 0.0)
-        relative[index] = energy - references.of(frame.numbers).sum()
-        excess[index] = label.atomic_energies.sum() - relative[index]
-        before[index] = label.energy - energy
-        sums += np.bincount(frame.numbers, weights=label.atomic_energies, minlength=len(sums))
+    totals = energies_of(frames)
+    relative = totals - references.totals(frames)
+    teacher = [labels(key) for key in keys_of(frames)]
+    energies = np.array([energy for energy, _ in teacher])
+    atomic = np.concatenate([each for _, each in teacher]).astype(float)
+    sums = np.bincount(numbers_of(frames)[0], weights=atomic, minlength=max(elements) + 1)
     means = dict(zip(elements, (sums[elements] / counts.sum(0)).tolist(), strict=True))
     rule, prior = prior_shifts(means, float(relative.sum() / atoms.sum()))
+    excess = np.array([each.sum(dtype=float) for _, each in teacher]) - relative
+    before = energies - totals
     fit = fit_compositions(counts / atoms[:, None], excess / atoms, elements, prior, PRIOR_ERROR)
     shift = np.array(list(fit.energies.values()))
     named = ", ".join(chemical_symbols[z] for z in fit.from_prior)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from jointkd.errors import ConfigError, DataError
+from jointkd.structures.columns import groups_of, keys_of
 from jointkd.structures.frame import Frame
 
 log = logging.getLogger(__name__)
@@ -68,14 +69,15 @@ class Split:
         self._check_shares()
         assigned = ["test"] * len(frames)
         groups: dict[str, list[int]] = defaultdict(list)
-        for index, frame in enumerate(frames):
-            if self.official_test and frame.split == "test":
+        names = groups_of(frames) if self.by == "group" else keys_of(frames)
+        for index, name in enumerate(names):
+            if self.official_test and frames[index].split == "test":
                 continue
-            if self.by == "group" and not frame.group:
+            if not name:
                 raise DataError(
-                    f"data.split.by=group, but {frame.source} has no group", "set data.group_key, or by=frame"
+                    f"data.split.by=group, but {frames[index].source} has no group", "set data.group_key, or by=frame"
                 )
-            groups[frame.group if self.by == "group" else frame.key].append(index)
+            groups[name].append(index)
         order = sorted(groups, key=lambda name: hashlib.sha256(f"{self.seed}:{name}".encode()).digest())
         divided = sum(map(len, groups.values()))
         if self.official_test and divided == len(frames):
@@ -113,7 +115,8 @@ class Split:
             ) from error
         if sum(len(stored[split]) for split in SPLITS) != len(splits):
             raise DataError(f"data.split.path={path} names a structure twice", f"give the {FILE} of a run")
-        present = {frame.key for frame in frames}
+        names = keys_of(frames)
+        present = set(names)
         for keys, problem in (
             (present - splits.keys(), f"structures of the data are not in data.split.path={path}"),
             (splits.keys() - present, f"structures of data.split.path={path} are not in the data"),
@@ -123,7 +126,7 @@ class Split:
                     f"{len(keys)} of {len(present | splits.keys())} {problem} (such as {min(keys)})",
                     "give the data for which it was saved, or leave data.split.path out to divide the data anew",
                 )
-        return [splits[frame.key] for frame in frames]
+        return [splits[name] for name in names]
 
 
 def save(split: Split, keys: Mapping[str, Sequence[str]], path: Path) -> None:
@@ -139,5 +142,5 @@ def hashes(keys: Mapping[str, Sequence[str]]) -> dict[str, str]:
 
 def shared_groups(parts: Mapping[str, Sequence[Frame]]) -> dict[str, float]:
     """The share of the groups (molecules, materials) of validation and test that also occur in training."""
-    groups = {split: {frame.group for frame in part} - {""} for split, part in parts.items()}
+    groups = {split: {*groups_of(part)} - {""} for split, part in parts.items()}
     return {split: len(groups[split] & groups["train"]) / len(groups[split]) for split in SPLITS[1:] if groups[split]}

@@ -233,6 +233,11 @@ class LabelStore:
             spread=self._spread(key) if self.teacher.members > 1 else None,
         )
 
+    def energies(self, key: str) -> tuple[float, np.ndarray]:
+        """The energy (eV) and the atomic energies [N] (eV) of a structure."""
+        handle = self._handle(self._place[key][0])
+        return float(handle.get_tensor(f"{key}/energy")[0]), handle.get_tensor(f"{key}/atomic_energies")
+
     def _spread(self, key: str) -> Spread:
         handle = self._handle(self._place[key][0])
         return Spread(
