@@ -132,7 +132,8 @@ class DistillationData(lightning.LightningDataModule):
 
     def save_split(self, directory: Path) -> None:
         """Write the split, as it was before labels were joined, to a file that `data.split.path` reads."""
-        save(self.split, self.division, directory / FILE)
+        divided = set().union(*self.division.values())
+        save(self.split, self.division, directory / FILE, [key for key in self.source.keys if key not in divided])
 
     @cached_property
     def elements(self) -> list[int]:

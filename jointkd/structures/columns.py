@@ -82,4 +82,4 @@ def composition(frames: Sequence[Frame], elements: Sequence[int]) -> np.ndarray:
 def select(frames: Sequence[Frame], wanted: Iterable[bool]) -> Sequence[Frame]:
     """The frames for which `wanted` [M] is true."""
     indices = np.flatnonzero(np.fromiter(wanted, dtype=bool))
-    return frames.at(indices.tolist()) if isinstance(frames, Columns) else [frames[index] for index in indices]
+    return frames.at(indices.tolist()) if isinstance(frames, Columns) else [frames[index] for index in indices.tolist()]
