@@ -328,7 +328,7 @@ def test_a_file_of_something_else_is_refused(tmp_path):
             load_student(tmp_path / name)
     metadata = {"student": json.dumps({"_target_": "os.system"}), "reference_energies": "{}", "origin": "{}"}
     save_file({"a": torch.ones(1)}, tmp_path / "harmful.safetensors", metadata)
-    with pytest.raises(DataError, match=r"os\.system is not a student"):
+    with pytest.raises(DataError, match=r"harmful\.safetensors names os\.system, which is not a class of jointkd"):
         load_student(tmp_path / "harmful.safetensors")
 
 
