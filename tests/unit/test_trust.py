@@ -92,7 +92,7 @@ def test_a_class_that_is_not_allowed_is_not_even_imported(tmp_path, monkeypatch)
         with pytest.raises(DataError) as caught:
             build_named({"_target_": target}, object, Trust(lambda target: False), "a.yaml")
         assert "a.yaml names" in str(caught.value)
-    with pytest.raises(DataError, match="add trust=lying_here.Student"):
+    with pytest.raises(DataError, match=r"add trust=lying_here\.Student"):
         build_named({"_target_": "lying_here.Student"}, object, Trust(lambda target: False), "a.yaml")
 
 
