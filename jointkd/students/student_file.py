@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 NAME = "student.safetensors"  # in the folder of a finished run
 GROUP = "jointkd.students"  # the entry points by which installed packages register their students
+METADATA = ("student", "reference_energies", "origin")
 OWN = re.compile(r"jointkd\.students\.\w+\.\w+")
 
 
@@ -67,7 +68,7 @@ def read_student(path: Path) -> SavedStudent:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dictionary)
-        config, energies, origin = (json.loads(metadata[name]) for name in ("student", "reference_energies", "origin"))
+        config, energies, origin = (json.loads(metadata[entry]) for entry in METADATA)
         if not (isinstance(config, dict) and isinstance(origin, dict)):
             raise ValueError("its metadata are not those of a student")
         return SavedStudent(config, weights, {int(z): float(e) for z, e in energies.items()}, origin)

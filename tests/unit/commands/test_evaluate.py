@@ -1,4 +1,4 @@
-"""A run is tested again from plain data: wherever its folder is, without its teacher, and without code that it names."""
+"""A run is tested again from plain data: wherever its folder is, without its teacher or code that it names."""
 
 import json
 import os
