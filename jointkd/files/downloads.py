@@ -204,7 +204,7 @@ def append_body(response: Any, answer: Answer, part: PartialFile) -> None:
 
 
 def chunks(response: Any, left: int | None) -> Iterator[bytes]:
-    """The body of a response as it arrives: `left` bytes, or all. Raises Interrupted for fewer than LEAST in PATIENCE."""
+    """The body of a response: `left` bytes, or all. Raises Interrupted for fewer than LEAST bytes in PATIENCE."""
     since, count = time.monotonic(), 0
     while left is None or left > 0:
         chunk = response.read1(CHUNK if left is None else min(CHUNK, left))

@@ -99,9 +99,10 @@ def load_weights(student: nn.Module | Student, path: Path) -> SavedStudent:
     saved = read_student(path)
     arguments = {name: value for name, value in saved.config.items() if name != "_target_"}
     remedy = "set " + as_options(arguments)
-    if saved.config.get("_target_") != target_of(type(student)):
+    theirs, ours = saved.config.get("_target_"), target_of(type(student))
+    if theirs != ours:
         raise ConfigError(
-            f"student_weights={path} are of {saved.config.get('_target_')}, but the student is {target_of(type(student))}",
+            f"student_weights={path} are of {theirs}, but the student is {ours}",
             f"choose that student with student=…, and {remedy}",
         )
     for name, value in arguments.items():

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ase import Atoms
 from ase.io import read
 
 from jointkd.calculator import JointKD
+from jointkd.files.foreign_loads import VARIABLE
 
 MADE = Path(__file__).parents[1] / "fixtures" / "made_by_0_1"
 MODIFIED = 1_700_000_000  # s: when molecules.xyz was written, which git does not keep
@@ -213,6 +215,21 @@ def test_a_weight_that_was_halved_is_not_halved_again_when_training_goes_on(comm
     assert result.status == 0, result.err
     assert "force MAE of the teacher on the validation split" in result.out
     assert "weight of the Hessian term halved" not in result.out
+
+
+class Code:
+    """What a pickle can do as it is loaded."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("touch ran",)
+
+
+def test_a_checkpoint_to_go_on_from_runs_no_code_whatever_the_environment_says(command, made, monkeypatch):
+    monkeypatch.setenv(VARIABLE, "1")
+    torch.save({"state_dict": Code()}, made / "evil.ckpt")
+    with pytest.raises(UnpicklingError):
+        command("train", *OPTIONS, *PAINN, "ckpt_path=evil.ckpt", "trainer.max_epochs=6", "hydra.run.dir=new")
+    assert not (made / "ran").exists()
 
 
 @pytest.mark.parametrize("student", STUDENTS)

@@ -1,5 +1,6 @@
 """A package that lets `torch.load` trust all files does so for itself, and not for the rest of the process."""
 
+import contextlib
 import os
 import pickle
 
@@ -70,7 +71,7 @@ def test_what_the_user_has_set_stays_also_after_an_error(monkeypatch):
     for mine in (None, "0", "1"):
         if mine is not None:
             monkeypatch.setenv(VARIABLE, mine)
-        with pytest.raises(KeyError), foreign_loads():
+        with contextlib.suppress(KeyError), foreign_loads():
             os.environ[VARIABLE] = "1"
             raise KeyError
         assert os.environ.get(VARIABLE) == mine
