@@ -75,7 +75,7 @@ def test_split(record: RunRecord, options: Evaluation, module: DistillationModul
     data = data_of(record, options.data, options.trust)
     store = labels_of(record, data, options.label.get("path"))
     rows = record.part("label").get("eval_rows")
-    if not (rows == "all" or isinstance(rows, int)):
+    if not isinstance(rows, int):
         raise damaged(record.folder / "config.yaml", f"label.eval_rows={rows}")
     with TemporaryDirectory(prefix="jointkd-") as temporary:
         yield TestSplit(

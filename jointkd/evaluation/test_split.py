@@ -38,7 +38,7 @@ class TestSplit:
     train: Sequence[str]
     references: References
     store: LabelStore | None
-    rows: int | str
+    rows: int
     adopted: bool
     batch_size: int
     seed: int
@@ -75,7 +75,7 @@ class TestSplit:
 
     def _distillation(self) -> Distillation | None:
         """The labels as the data set takes them."""
-        return None if self.store is None else Distillation(self.store, self._alignment(), self.rows)  # type: ignore[arg-type]
+        return None if self.store is None else Distillation(self.store, self._alignment(), self.rows)
 
     def _alignment(self) -> Alignment | None:
         """The shift of the teacher's atomic energies, from the training split; None where its labels are not here."""

@@ -111,9 +111,11 @@ class PatientSecureHandler(urllib.request.HTTPSHandler):
 
 @contextlib.contextmanager
 def limited(connected: Any) -> Iterator[None]:
-    """A block that a socket does not outlive by more than PATIENCE: reading from it then fails."""
+    """A block in which a socket is shut down after PATIENCE. Raises Interrupted then."""
+    late = threading.Event()
 
     def end() -> None:
+        late.set()
         with contextlib.suppress(OSError):
             socket.socket.shutdown(connected, socket.SHUT_RDWR)
 
@@ -122,6 +124,10 @@ def limited(connected: Any) -> Iterator[None]:
     timer.start()
     try:
         yield
+    except (OSError, http.client.HTTPException) as error:
+        if late.is_set():
+            raise Interrupted(f"no whole answer in {PATIENCE:.0f} s") from error
+        raise
     finally:
         timer.cancel()
 
