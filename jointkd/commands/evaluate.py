@@ -17,8 +17,8 @@ from jointkd.commands.build import load_averaged, plain
 from jointkd.commands.run_record import RunRecord, damaged
 from jointkd.commands.run_sources import data_of, labels_of, prepared_set
 from jointkd.errors import ConfigError, DataError, first_line
+from jointkd.evaluation.evaluated_split import EvaluatedSplit, references_of
 from jointkd.evaluation.metrics import metrics_table, without_stage
-from jointkd.evaluation.test_split import TestSplit, references_of
 from jointkd.runtime import somebody_watches
 from jointkd.students.base import Student
 from jointkd.students.student_file import build
@@ -45,7 +45,7 @@ def run(config: DictConfig) -> dict[str, float]:
     options = Evaluation(**plain(config))
     record = RunRecord.read(Path(options.run))
     module = load_module(record, options)
-    with test_split(record, options, module) as split:
+    with evaluated_split(record, options, module) as split:
         (metrics,) = make_trainer(record).test(module, dataloaders=split.loader(module.student), verbose=False)
     log.info("%s", metrics_table(without_stage(metrics)))
     return dict(metrics)
@@ -70,7 +70,7 @@ def load_module(record: RunRecord, options: Evaluation) -> DistillationModule:
 
 
 @contextmanager
-def test_split(record: RunRecord, options: Evaluation, module: DistillationModule) -> Iterator[TestSplit]:
+def evaluated_split(record: RunRecord, options: Evaluation, module: DistillationModule) -> Iterator[EvaluatedSplit]:
     """The structures that the run was tested on, from a prepared set, or from their file by way of a temporary one."""
     data = data_of(record, options.data, options.trust)
     store = labels_of(record, data, options.label.get("path"))
@@ -78,7 +78,7 @@ def test_split(record: RunRecord, options: Evaluation, module: DistillationModul
     if not isinstance(rows, int):
         raise damaged(record.folder / "config.yaml", f"label.eval_rows={rows}")
     with TemporaryDirectory(prefix="jointkd-") as temporary:
-        yield TestSplit(
+        yield EvaluatedSplit(
             source=prepared_set(record, data, options.data, Path(temporary)),
             test=record.keys["test"],
             train=record.keys["train"],

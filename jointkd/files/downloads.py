@@ -15,7 +15,7 @@ from filelock import FileLock
 from jointkd.errors import DataError, StorageError
 from jointkd.files import http_answers
 from jointkd.files.atomic import file_sha256, write_whole
-from jointkd.files.http_answers import Answer, Interrupted, Refused, WrongPart, is_page, read_headers
+from jointkd.files.http_answers import Answer, Interrupted, Refused, WrongPart, is_page, read_headers, versions_of
 from jointkd.progress import Progress
 
 AGENT = "Mozilla/5.0 (compatible; jointkd)"  # some repositories refuse clients that are not browsers
@@ -107,12 +107,10 @@ class PartialFile:
         """The file, opened to append the body of a response; emptied first unless the response continues it."""
         if answer.start:
             return self.path.open("ab")
-        etag = response.headers.get("ETag", "W/")
-        version = response.headers.get("Last-Modified") if etag.startswith("W/") else etag  # not a weak one
         self.version.unlink(missing_ok=True)
         file = self.path.open("wb")
-        if version:
-            self.version.write_text(version)
+        if versions := versions_of(response.headers):
+            self.version.write_text(versions[0])
         return file
 
     def is_page(self) -> bool:
@@ -179,9 +177,9 @@ def first_line_of(reason: Any) -> str:
 
 def receive(url: str, part: PartialFile, verified: bool) -> None:
     """Append the bytes of one connection to `part`. Raises Interrupted if the file is not complete then."""
-    asked = part.resumable
-    with http_answers.request(url, {"User-Agent": AGENT, **part.headers()}) as response:
-        answer = read_headers(response, asked, verified)
+    asked, headers = part.resumable, part.headers()
+    with http_answers.request(url, {"User-Agent": AGENT, **headers}) as response:
+        answer = read_headers(response, asked, headers.get("If-Range"), verified)
         append_body(response, answer, part)
     if part.size == 0:
         raise Refused("an empty file")

@@ -36,10 +36,11 @@ class Answer:
     total: int | None  # bytes of the file
 
 
-def read_headers(response: Any, asked: int, verified: bool) -> Answer:
+def read_headers(response: Any, asked: int, version: str | None, verified: bool) -> Answer:
     """What the headers of a response say. Raises Interrupted, WrongPart, Refused.
 
-    asked: the first byte that the request asked for; verified: a checksum of the publisher will tell what arrived.
+    asked: the first byte that the request asked for; version: of the file whose rest it asked for; verified: a checksum
+    of the publisher will tell what arrived.
     """
     headers, status = response.headers, response.status
     if status == http.client.ACCEPTED:  # "not ready yet", or a challenge that only a browser answers
@@ -48,6 +49,8 @@ def read_headers(response: Any, asked: int, verified: bool) -> Answer:
         raise Refused(f"HTTP {status}, no file")
     length = body_length(headers.get("Content-Length"))
     if status == http.client.PARTIAL_CONTENT:
+        if version not in (versions := versions_of(headers)) and versions:
+            raise WrongPart("HTTP 206 with part of another version")
         return part_of(headers, asked, length)
     if length == 0:
         raise Refused("an empty file")
@@ -58,6 +61,12 @@ def read_headers(response: Any, asked: int, verified: bool) -> Answer:
     elif length is None and not verified:
         raise Refused("a file without its length, so that nobody can tell whether it arrived")
     return Answer(0, length, length)
+
+
+def versions_of(headers: Any) -> list[str]:
+    """The identifiers of the version of a file in an answer, the best first; weak ones do not count."""
+    named = (headers.get("ETag"), headers.get("Last-Modified"))
+    return [version for version in named if version and not version.startswith("W/")]
 
 
 def part_of(headers: Any, asked: int, length: int | None) -> Answer:

@@ -13,7 +13,7 @@ import yaml
 
 from jointkd.api import evaluate
 from jointkd.data.options import FileData
-from jointkd.errors import DataError
+from jointkd.errors import DataError, LabelMismatch
 from jointkd.students.painn import PaiNN
 
 MADE = Path(__file__).parents[2] / "fixtures" / "made_by_0_1"
@@ -93,6 +93,17 @@ def test_labels_that_are_named_are_used_from_wherever_they_are(command, run, tmp
     assert printed(result.out) == pytest.approx(ANSWERS, rel=1e-4, abs=1.1e-3)
     wrong = command("evaluate", "run=run", "data.path=elsewhere/molecules.xyz", "label.path=elsewhere")
     assert wrong.err.startswith("LabelMismatch: elsewhere has no labels of mace for the test split; make them with")
+
+
+def test_a_run_whose_reference_is_the_teacher_needs_its_labels(run):
+    change(run, data={"reference": "teacher"})
+    places = {"data.path": "elsewhere/molecules.xyz"}
+    with pytest.raises(LabelMismatch, match=r"outputs/labels/mace has no labels of mace for the test split; make them"):
+        evaluate(run, options=places)
+    metrics = evaluate(run, options={**places, "label.path": str(LABELS)})
+    assert metrics.keys() == ANSWERS.keys()
+    assert metrics["hessian_row_mae_eV_per_A2"] == pytest.approx(ANSWERS["hessian_row_mae_eV_per_A2"], abs=1e-3)
+    assert metrics["force_mae_meV_per_A"] != pytest.approx(ANSWERS["force_mae_meV_per_A"], rel=1e-3)
 
 
 @pytest.mark.parametrize("place", ["run", "."])

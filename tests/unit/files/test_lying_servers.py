@@ -125,6 +125,7 @@ CONTINUED = {  # what follows half a file, and does not continue it
     "no total": part(total="*"),
     "a total that is too small": part(total=HALF + 5),
     "another length": part(**{"Content-Length": 5}),
+    "another version": part(ETag='"two"'),
     "parts": answer(206, {"Content-Type": "multipart/byteranges; boundary=a", "Content-Length": 9}, b"--a\r\n\r\n--"),
     "the part is whole": answer(416, {"Content-Range": f"bytes */{HALF}", "Content-Length": 0}, b""),
     "not the part": answer(416, {"Content-Length": 0}, b""),
@@ -164,7 +165,7 @@ def test_chunks_with_an_end_are_a_whole_file(server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "dribbled", [WHOLE, answer(200, CHUNKED, b"64\r\n" + 100 * b"a"), b"HTTP/1.1 200" + 5000 * b"K"]
+    "dribbled", [WHOLE, answer(200, CHUNKED, b"ffff\r\n" + 5000 * b"a"), b"HTTP/1.1 200" + 5000 * b"K"]
 )
 def test_a_server_that_sends_single_bytes_is_given_up(server, tmp_path, monkeypatch, dribbled):
     monkeypatch.setattr(http_answers, "PATIENCE", 0.2)

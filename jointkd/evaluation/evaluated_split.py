@@ -24,14 +24,12 @@ SMALLEST_BATCH = 8
 
 
 @dataclass(frozen=True)
-class TestSplit:
+class EvaluatedSplit:
     """Structures that a run was tested on. Raises DataError where the set lacks some of them.
 
     test, train: content keys; references: of the run; store: the teacher's labels, None without; rows: Hessian rows per
     structure; adopted: the teacher's energies and forces are the reference.
     """
-
-    __test__ = False  # pytest
 
     source: PreparedSet
     test: Sequence[str]
