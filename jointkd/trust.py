@@ -66,8 +66,8 @@ def build_named(options: Any, kind: type[Kind], trust: Trust, place: str) -> Kin
 def named_class(options: Any, kind: type[Kind], trust: Trust, place: str) -> type[Kind]:
     """The class that `options` name with `_target_`, imported if it is allowed. Raises DataError."""
     target = options.get(TARGET) if isinstance(options, Mapping) else None
-    if not isinstance(target, str):
-        raise wrong(f"{place} names no class with {TARGET}")
+    if not (isinstance(target, str) and all(part.isidentifier() for part in target.split("."))):
+        raise wrong(f"{place} names no class with {TARGET}")  # messages repeat the name, for the user to type
     target = current_name(target)
     if not trust.admits(target):
         raise DataError(

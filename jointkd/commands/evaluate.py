@@ -78,8 +78,12 @@ def evaluated_split(record: RunRecord, options: Evaluation, module: Distillation
     if not isinstance(rows, int):
         raise damaged(record.folder / "config.yaml", f"label.eval_rows={rows}")
     with TemporaryDirectory(prefix="jointkd-") as temporary:
+        source = prepared_set(record, data, options.data, Path(temporary))
+        made = source.path.is_relative_to(temporary)
+        labels = f", labels of {store.path}" if store else ""
+        log.info("data %s: %s%s", data.name, "read anew" if made else source.path, labels)
         yield EvaluatedSplit(
-            source=prepared_set(record, data, options.data, Path(temporary)),
+            source=source,
             test=record.keys["test"],
             train=record.keys["train"],
             references=references_of(module),

@@ -12,7 +12,7 @@ from jointkd.data.provenance import check_matches, origin_of
 from jointkd.data.published import PublishedData
 from jointkd.data.splits import Split
 from jointkd.data.subsets import Subset
-from jointkd.errors import DataError, LabelMismatch, UserError
+from jointkd.errors import DataError, LabelMismatch, UserError, first_line
 from jointkd.files.arrays import MANIFEST
 from jointkd.labelling.plan import LABELS, has_labels
 from jointkd.labels.store import LabelStore
@@ -65,10 +65,9 @@ def prepared_set(record: RunRecord, data: DataOptions, given: Places, temporary:
     place = Path(named).expanduser() if (named := given.get("prepared")) else found(record, recorded)
     if place is not None and not (given.get("path") or given.get("source")):
         for candidate in prepared_below(Path(place), data.name):
-            if reason := unusable(candidate, data, record.keys["test"]):
-                log.debug("%s: %s", candidate, reason)
-            else:
-                return PreparedSet(candidate)
+            prepared = opened(candidate, data, record.keys["test"])
+            if prepared is not None:
+                return prepared
     if named:
         raise DataError(
             f"data.prepared={named} has no set with the {len(record.keys['test'])} structures of the run's test split",
@@ -97,14 +96,15 @@ def prepared_below(place: Path, name: str) -> Iterator[Path]:
         yield from sorted(p for p in place.iterdir() if p.name.startswith(f"{name}-") and (p / MANIFEST).exists())
 
 
-def unusable(path: Path, data: DataOptions, keys: Iterable[str]) -> str | None:
-    """Why a prepared set is not that of these options, or lacks some of the structures; None if it is."""
+def opened(path: Path, data: DataOptions, keys: Iterable[str]) -> PreparedSet | None:
+    """A prepared set, None if it was made with other options, lacks one of the structures, or is damaged."""
     try:
         prepared = PreparedSet(path)
         check_matches(path, prepared.manifest["of"], origin_of(data.reader(), data.rules, data.max_force))
     except (UserError, KeyError, TypeError, AttributeError) as error:
-        return str(error)
-    return None if set(prepared.keys) >= set(keys) else "it lacks structures of the test split"
+        log.info("%s is not used: %s", path, first_line(error))
+        return None
+    return prepared if set(prepared.keys) >= set(keys) else None
 
 
 def labels_of(record: RunRecord, data: DataOptions, given: str | None) -> LabelStore | None:

@@ -88,7 +88,17 @@ def test_an_error_of_the_constructor_is_an_error_of_the_file_and_its_own_advice_
 def test_a_class_that_is_not_allowed_is_not_even_imported(tmp_path, monkeypatch):
     (tmp_path / "lying_here.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    for target in ("lying_here.Student", "os.system", "torch_geometric.nn.Sequential", "subprocess.Popen", "", 3, None):
+    for target in (
+        "lying_here.Student",
+        "os.system",
+        "torch_geometric.nn.Sequential",
+        "subprocess.Popen",
+        "a; ls",
+        "\x1b[2J.a",
+        "",
+        3,
+        None,
+    ):
         with pytest.raises(DataError) as caught:
             build_named({"_target_": target}, object, Trust(lambda target: False), "a.yaml")
         assert "a.yaml names" in str(caught.value)
