@@ -1,6 +1,6 @@
 """ASE calculators for tests of teachers."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ase.calculators.calculator import Calculator, all_changes
 from omegaconf import OmegaConf
@@ -30,6 +30,17 @@ class FailsOnOxygen(Springs):
 class NeverWorks(Springs):
     def calculate(self, *_args, **_kwargs):
         raise RuntimeError("no licence file")
+
+
+class Smeared(Springs):
+    """Its forces belong to `free_energy`, as those of density functional theory with smeared occupations do."""
+
+    implemented_properties: ClassVar = ["energy", "free_energy", "forces"]
+
+    def calculate(self, *arguments: Any, **options: Any) -> None:
+        super().calculate(*arguments, **options)
+        self.results["free_energy"] = self.results["energy"]
+        self.results["energy"] = 0.9 * self.results["energy"]
 
 
 class WithoutForces(Calculator):

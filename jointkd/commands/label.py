@@ -6,7 +6,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from jointkd.commands.build import build, data_options, label_place, label_plan
+from jointkd.commands.build import build, data_options, label_place, label_plan, say_how_good
 from jointkd.data.datamodule import DistillationData
 from jointkd.errors import CorruptShard
 from jointkd.labelling.formats import format_rate, format_time
@@ -30,22 +30,23 @@ def run(config: DictConfig) -> None:
     elif options.status:
         log.info("%s", status_line(label_plan(config, DistillationData(data_options(config)))))
     elif options.dry_run:
-        log.info("%s", estimate(plan_of(config)))
+        log.info("%s", estimate(label_plan(config, data_of(config))))
     else:
         label(config)
 
 
 def label(config: DictConfig) -> LabelStore:
     """The labels that training with the same configuration would need, made where they are missing."""
-    store = make_labels(plan_of(config), workers=config.label.workers)
+    data = data_of(config)
+    store = make_labels(label_plan(config, data), workers=config.label.workers)
     log.info("%s", summary(store))
+    say_how_good(data, store)
     return store
 
 
-def plan_of(config: DictConfig) -> LabelPlan:
-    """The labels of a configuration, whose student is built to refuse what training would refuse."""
-    _, data = build(config, Path(HydraConfig.get().runtime.output_dir))
-    return label_plan(config, data)
+def data_of(config: DictConfig) -> DistillationData:
+    """The data of a configuration, whose student is built to refuse what training would refuse."""
+    return build(config, Path(HydraConfig.get().runtime.output_dir))[1]
 
 
 def verify(path: Path) -> None:

@@ -117,7 +117,7 @@ def labels_of(record: RunRecord, data: DataOptions, given: str | None) -> LabelS
     keys = record.keys["test"]
     missing = f"{given or LABELS / record.teacher.name} has no labels of {record.teacher.name} for the test split"
     for path in label_places(record, data.name, given):
-        store = LabelStore.open(path)
+        store = LabelStore.open(path, read_only=True)
         if store.teacher.fingerprint() != record.teacher.fingerprint():
             continue
         undone = sum(not store.is_done(key) for key in keys)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from jointkd.data.references import Alignment, References
+from jointkd.data.alignment import Alignment
+from jointkd.data.references import References
 from jointkd.data.row_sampling import sample_rows
 from jointkd.labels.store import LabelStore
 from jointkd.structures.batch import MicroBatch, Structure

@@ -1,14 +1,19 @@
-"""Energy zeros: per-element reference energies, and the alignment of a teacher's energies with the reference data."""
+"""The energy zero of a data set: reference energies per element, to which a student's energies are relative."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
+from jointkd.data.composition_fit import fit_compositions
+from jointkd.data.free_atoms import known_free_atoms, plausible
 from jointkd.errors import ConfigError, DataError
-from jointkd.labels.records import TeacherLabels
-from jointkd.structures.frame import Frame, composition, elements_of
+from jointkd.structures.columns import composition, elements_of, energies_of, numbers_of
+from jointkd.structures.frame import Frame
+
+LARGEST_ENERGY = 100.0  # eV/atom; energies of bonds are below 10
+PRIOR_ERROR = 5.0  # eV per atom; free atoms of other levels of theory, and the differences between two zeros
 
 
 @dataclass(frozen=True)
@@ -17,6 +22,10 @@ class References:
 
     energies: dict[int, float]  # eV by atomic number
     origin: str  # for messages
+    # Combinations of elements whose energy no structure determines: the energies of compositions that contain such a
+    # combination are relative to an estimate. Each is by atomic number, together they are orthonormal.
+    undetermined: tuple[dict[int, float], ...] = ()
+    errors: dict[int, float] = field(default_factory=dict)  # eV: standard errors of fitted energies
 
     def of(self, numbers: np.ndarray) -> np.ndarray:
         """[N] eV for atomic numbers [N]. Raises DataError for an element without a reference energy."""
@@ -28,22 +37,47 @@ class References:
             )
         return np.array([self.energies[int(z)] for z in numbers])
 
+    def totals(self, frames: Sequence[Frame]) -> np.ndarray:
+        """[M] eV: the sums of the reference energies of frames. Raises DataError for an element without one."""
+        elements = elements_of(frames)
+        return composition(frames, elements) @ self.of(np.array(elements))
+
+    def check(self, frames: Sequence[Frame]) -> None:
+        """Raises DataError where relative to these references the energy of a frame is none of bonds."""
+        relative = (energies_of(frames) - self.totals(frames)) / numbers_of(frames)[1]
+        worst = int(np.abs(relative).argmax())
+        if abs(relative[worst]) > LARGEST_ENERGY:
+            raise DataError(
+                f"relative to the reference energies ({self.origin}) the energy of "
+                f"{frames[worst].source or frames[worst].key} is {relative[worst]:.0f} eV per atom",
+                "check data.units.energy, and give data.reference_energies of the same level of theory, or fit",
+            )
+
+    def __str__(self) -> str:
+        """The energies by element, with the standard errors of those that were fitted."""
+        return ", ".join(
+            f"{chemical_symbols[z]} {energy:.3f}" + (f" ± {self.errors[z]:.3f}" if z in self.errors else "")
+            for z, energy in self.energies.items()
+        )
+
 
 def choose_references(
     option: Mapping[str, float] | str | None,
     isolated: Mapping[int, float],
     elements: Sequence[int],
     training: Sequence[Frame],
+    teacher: Mapping[int, float] | None = None,
 ) -> References:
     """The reference energies that the option `data.reference_energies` asks for. Raises ConfigError.
 
     option: eV by chemical symbol; `fit` for least squares on the `training` split; None for the energies of the
-    `isolated` atoms (eV by atomic number) if all `elements` have one, else for the fit.
+    `isolated` atoms (eV by atomic number) if all `elements` have one, else for the fit. teacher: energies of the
+    teacher's free atoms, if they are known.
     """
     if option is None and isolated.keys() >= set(elements):
         return References({z: isolated[z] for z in elements}, "isolated atoms of the data")
     if option is None or option == "fit":
-        return least_squares(training)
+        return least_squares(training, isolated, teacher)
     if isinstance(option, str):
         raise ConfigError(
             f"data.reference_energies={option} must be fit or energies by element", "give fit, or eV as {H: -13.6, …}"
@@ -57,67 +91,39 @@ def choose_references(
     return References({atomic_numbers[symbol]: energy for symbol, energy in option.items()}, "data.reference_energies")
 
 
-def least_squares(frames: Sequence[Frame]) -> References:
+def least_squares(
+    frames: Sequence[Frame], isolated: Mapping[int, float] | None = None, teacher: Mapping[int, float] | None = None
+) -> References:
     """The reference energies that fit the total energies of `frames` best by least squares.
 
-    Where the compositions do not determine them, they are those of the smallest norm.
-    """
-    frames = list(frames)
-    elements = elements_of(frames)
-    totals = np.array([frame.energy for frame in frames], dtype=float)
-    solution = np.linalg.lstsq(composition(frames, elements), totals, rcond=None)[0]
-    return References(dict(zip(elements, solution.tolist(), strict=True)), "least squares on the training split")
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """A shift per element that brings a teacher's energies to the energy zero of the reference data.
-
-    The target of atom i is a_i - s(z_i): the teacher's atomic energy a_i, relative to its free atom, minus the shift s.
-    The targets of a structure sum to its reference total minus Σ e(z), up to the teacher's error. They do not depend on
-    the teacher's free-atom energies, so the two levels of theory may differ by any constant per element.
-    """
-
-    shift: dict[int, float]  # s, eV by atomic number
-    residual_before: float  # root mean square over the training split, eV/atom
-    residual_after: float  # the same, after the shift
-    open: bool = False  # the compositions do not determine all shifts, which are then those of the smallest norm
-
-    def targets(self, frame: Frame, labels: TeacherLabels) -> np.ndarray:
-        """[N] eV: the targets of the student's atomic energies."""
-        return labels.atomic_energies - np.array([self.shift.get(int(z), 0.0) for z in frame.numbers])
-
-    def without(self, frames: Sequence[Frame]) -> list[int]:
-        """The elements of the frames that have no shift, because the training split lacks them."""
-        return [z for z in elements_of(frames) if z not in self.shift]
-
-    def __str__(self) -> str:
-        shifts = ", ".join(f"{chemical_symbols[z]} {s:+.3f}" for z, s in self.shift.items())
-        return (
-            f"teacher energies aligned to the reference data: residual {1e3 * self.residual_before:.2f} → "
-            f"{1e3 * self.residual_after:.2f} meV/atom rms; shift in eV per atom: {shifts}"
-            + ("; the compositions do not determine these shifts, so the smallest ones were taken" if self.open else "")
-        )
-
-
-def align(frames: Sequence[Frame], labels: dict[str, TeacherLabels], references: References) -> Alignment:
-    """Fit the shift per element by least squares per atom.
-
-    It is the difference between the teacher's summed atomic energies and the frames' total energies relative to the
-    reference energies. frames: the training split, with energies; labels: by content key. Where the compositions do not
-    determine the shifts, they are those of the smallest norm.
+    What the compositions do not determine comes from the `isolated` atoms of the data, else from a table of free atoms,
+    else from the `teacher`'s, whichever first have all elements and fit the energies; else all elements of such a
+    composition have the same energy.
     """
     elements = elements_of(frames)
     counts = composition(frames, elements)
-    atoms = counts.sum(1)
-    totals = np.array([float(frame.energy or 0.0) for frame in frames])
-    relative = totals - np.array([references.of(frame.numbers).sum() for frame in frames])
-    excess = np.array([labels[frame.key].atomic_energies.sum() for frame in frames]) - relative
-    before = np.array([labels[frame.key].energy for frame in frames]) - totals
-    shift, _, rank, _ = np.linalg.lstsq(counts / atoms[:, None], excess / atoms, rcond=None)
-    return Alignment(
-        shift=dict(zip(elements, shift.tolist(), strict=True)),
-        residual_before=float(np.sqrt(np.mean((before / atoms) ** 2))),
-        residual_after=float(np.sqrt(np.mean(((excess - counts @ shift) / atoms) ** 2))),
-        open=bool(rank < len(elements)),
-    )
+    totals = energies_of(frames)
+    prior, energies = prior_references(frames, isolated or {}, teacher or {})
+    per_atom = float(np.median(totals / counts.sum(1)))
+    prior_error = PRIOR_ERROR if energies else max(PRIOR_ERROR, abs(per_atom))
+    fit = fit_compositions(counts, totals, elements, energies or dict.fromkeys(elements, per_atom), prior_error)
+    origin = "least squares on the training split"
+    if fit.undetermined:
+        named = ", ".join(chemical_symbols[z] for z in fit.from_prior)
+        origin += f", whose {len(elements) - len(fit.undetermined)} independent compositions do not determine {named}"
+        origin += f"; those are from {prior}"
+    errors = {z: error for z, error in fit.errors.items() if z not in fit.from_prior}
+    return References(fit.energies, origin, fit.undetermined, errors)
+
+
+def prior_references(
+    frames: Sequence[Frame], isolated: Mapping[int, float], teacher: Mapping[int, float]
+) -> tuple[str, Mapping[int, float]]:
+    """Energies of free atoms (eV by atomic number) that fit the frames, and where they are from; {} if none do."""
+    if plausible(frames, isolated):
+        return "the isolated atoms of the data", isolated
+    if known := known_free_atoms(frames):
+        return f"the free atoms of {known[0]}", known[1]
+    if plausible(frames, teacher):
+        return "the free atoms of the teacher", teacher
+    return "the mean energy per atom, since no energies of free atoms fit", {}

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from jointkd.data.alignment import Alignment, align
 from jointkd.data.dataset import Distillation, EpochBatches, ResumableLoader, StructureDataset
 from jointkd.data.prepared import PreparedSet
-from jointkd.data.references import Alignment, References, align
+from jointkd.data.references import References
 from jointkd.data.stored_neighbors import computed
 from jointkd.errors import DataError
 from jointkd.labels.store import LabelStore
@@ -86,8 +87,7 @@ class EvaluatedSplit:
                 store.path,
             )
             return None
-        train = list(self.frames(self.train))
-        alignment = align(train, {frame.key: store.read(frame.key, rows=False) for frame in train}, self.references)
+        alignment = align(self.frames(self.train), store.energies, self.references)
         log.info("%s", alignment)
         return alignment
 

@@ -10,6 +10,7 @@ from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.structures.frame import Frame
 
 SMALLEST_SCALE = 1.0  # eV/Å²; least scale of relative errors: rows with small entries are rounded like others
+SMALLEST_FORCE = 0.2  # eV/Å; least scale of relative errors: near a minimum energies hardly change
 DIRECTIONS = 2  # number of random displacements along which rows are compared with finite differences of forces
 
 
@@ -109,6 +110,17 @@ def difference_error(labels: TeacherLabels, moves: np.ndarray, forces: list[np.n
     differences = [-(plus - minus) / 2 for plus, minus in zip(forces[::2], forces[1::2], strict=True)]
     expected = np.stack(differences).astype(np.float64).reshape(len(moves), -1)[:, labels.row_ids]
     return float(np.abs(products - expected).max() / scale)
+
+
+def force_error(labels: TeacherLabels, moves: np.ndarray, energies: list[float]) -> float:
+    """The largest |F · move + (E(R + move) − E(R − move))/2|, relative to the largest |F · move|.
+
+    moves [M, N, 3] Å; energies: those of the `displaced` structures, eV.
+    """
+    expected = np.einsum("ij,mij->m", labels.forces.astype(np.float64), moves)
+    differences = [(plus - minus) / 2 for plus, minus in zip(energies[::2], energies[1::2], strict=True)]
+    smallest = SMALLEST_FORCE * np.linalg.norm(moves[0]) / np.sqrt(moves[0].size)
+    return float(np.abs(expected + differences).max() / max(np.abs(expected).max(), smallest))
 
 
 def describe_failures(reasons: Iterable[str]) -> str:

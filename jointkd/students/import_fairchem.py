@@ -30,7 +30,7 @@ def import_checkpoint(checkpoint: str, output: str, ema: bool = True, scale: str
     """
     path, target = Path(checkpoint), Path(output)
     if target.exists():
-        raise ConfigError(f"output={output} exists already", "name another file, or delete that one")
+        raise ConfigError(f"output={output} exists already", "name another file")
     if scale not in (None, "energy", "forces"):
         raise ConfigError(f"scale={scale} must be energy, forces or null", "choose one of them")
     if not isinstance(ema, bool):

@@ -9,6 +9,10 @@ from torch import Tensor, nn
 from jointkd.structures.batch import Structure
 from jointkd.students.base import Student
 
+# A batch in which all features are alike, as without any edges, or where they are only rounding errors, as those of
+# triplets of diatomic molecules (ratios of 1e14 in float32), says nothing of the factor. Factors are of order one.
+LARGEST_RATIO = 1e6
+
 
 class Scale(nn.Module):
     """A fixed factor that gives x the variance that a reference has. One until `fit_scales`. Source: GemNet, sec. 6."""
@@ -23,7 +27,7 @@ class Scale(nn.Module):
     def forward(self, x: Tensor, reference: Tensor) -> Tensor:
         if self.ratios is not None and min(len(x), len(reference)) > 1:
             ratio = float(mean_variance(reference) / mean_variance(x))
-            if 0 < ratio < math.inf:  # not so where all features are alike, as without any edges
+            if 0 < ratio < LARGEST_RATIO:
                 self.ratios.append(ratio)
                 self.factor.fill_(math.sqrt(sum(self.ratios) / len(self.ratios)))
         return x * self.factor

@@ -17,6 +17,7 @@ from jointkd.files.foreign_loads import foreign_loads
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.structures.frame import Frame
 from jointkd.teachers.base import by_atomic_number, check_elements
+from jointkd.teachers.charges import is_charged, refuse, with_charge
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +30,14 @@ class AseTeacher:
 
     batch_atoms = 1
     rows_precision = "differences"  # selects the bounds for checks of labels
+    takes_charge = True  # or it is refused with the first structure that has one
 
     def __init__(self, calculator: BaseCalculator, identity: TeacherIdentity, displacement: float) -> None:
         self.calculator = calculator
         self.identity = identity
         self.displacement = displacement
         self.works = False  # whether the calculator has succeeded once
+        self.charges_checked = False
 
     def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
         """Labels of each structure, not finite if the calculator fails on it; see `Teacher`.
@@ -46,7 +49,7 @@ class AseTeacher:
             return [self._label(frame, ids) for frame, ids in zip(frames, row_ids, strict=True)]
 
     def _label(self, frame: Frame, row_ids: np.ndarray) -> TeacherLabels:
-        atoms = frame.to_ase()
+        atoms = with_charge(frame)
         try:
             labels = self._calculate(atoms, row_ids)
         except (torch.OutOfMemoryError, MemoryError):
@@ -57,18 +60,38 @@ class AseTeacher:
             log.warning("%s: %s fails (%s)", frame.source or frame.key, self.identity.name, first_line(error))
             return failed_labels(len(frame), row_ids)
         self.works = True
+        if is_charged(frame) and not self.charges_checked:
+            self._check_charge(frame, labels.energy)
         return labels
+
+    def _check_charge(self, frame: Frame, energy: float) -> None:
+        """Raise TeacherError if a structure has the same energy without its charge and spin."""
+        try:
+            neutral = self._calculate(frame.to_ase(), np.zeros(0, int)).energy
+        except Exception:  # calculators raise errors of any class: this one tells a radical from an ion
+            neutral = np.nan
+        if neutral == energy:
+            refuse(frame, "structures", self.identity.name)
+        self.charges_checked = True
 
     def _calculate(self, atoms: Atoms, row_ids: np.ndarray) -> TeacherLabels:
         reset(self.calculator)  # labels must not depend on earlier structures, not even in the last digit
         atoms.calc = self.calculator
-        energy = float(atoms.get_potential_energy())
+        energy = float(
+            atoms.get_potential_energy(force_consistent="free_energy" in self.calculator.implemented_properties)
+        )
         forces = np.array(atoms.get_forces(), dtype=np.float64)
         atomic = np.zeros(0)
         if self.identity.atomic_energies:
             free = [self.identity.free_atom_energies.get(int(z), 0.0) for z in atoms.numbers]
             atomic = np.array(atoms.get_potential_energies(), dtype=np.float64) - free
         return TeacherLabels(energy, atomic, forces, difference_rows(atoms, row_ids, self.displacement), row_ids)
+
+    def rows(self, frame: Frame, row_ids: np.ndarray, displacement: float) -> np.ndarray:
+        """[K, N, 3] eV/Å²: Hessian rows by central differences of another displacement, Å."""
+        atoms = with_charge(frame)
+        atoms.calc = self.calculator
+        return difference_rows(atoms, row_ids, displacement)
 
     def _try_pairs(self, numbers: list[int], error: Exception) -> None:
         """Raise TeacherError unless the calculator succeeds on a pair of atoms of one element, near its bond length."""

@@ -17,6 +17,7 @@ from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.structures.frame import Frame
 from jointkd.teachers import allscaip
 from jointkd.teachers.base import check_elements, labels_of_batch
+from jointkd.teachers.charges import charge_or_spin
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class FairchemTeacher:
         self.model = model.to(device=device, dtype=self.dtype).eval().requires_grad_(False)
         self.scale, self.identity, self.state = scale, identity, state
         self.device, self.batch_atoms = device, batch_atoms
+        self.takes_charge = state.task == "omol"  # the other models were trained without
         self._outputs: list[Tensor] = []
         self.architecture, layer = architecture_of(model, identity.name)
         layer.register_forward_hook(lambda *call: self._outputs.append(call[-1]))
@@ -128,17 +130,6 @@ def architecture_of(model: Any, name: str) -> tuple[Architecture, torch.nn.Modul
             f"choose a model of the architectures {' or '.join(ARCHITECTURES)}",
         )
     return matches[0]
-
-
-def charge_or_spin(frame: Frame, name: str, default: int) -> int:
-    """The charge or the spin of a structure. Raises TeacherError if its file gives a value that is not an integer."""
-    value = frame.info.get(name, default)
-    try:
-        if float(value) == int(value):
-            return int(value)
-    except (TypeError, ValueError):
-        pass
-    raise TeacherError(f"{name}={value!r} of {frame.source or frame.key} must be an integer", "correct the file")
 
 
 @contextlib.contextmanager

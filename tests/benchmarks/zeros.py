@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from jointkd.data import datamodule
-from jointkd.data.references import Alignment
+from jointkd.data.alignment import Alignment
 from jointkd.labels.store import LabelStore
 
 SHIFT = {1: 4.0, 6: -6.0, 7: 3.0, 8: -5.0}  # eV per atom

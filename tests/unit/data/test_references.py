@@ -1,17 +1,18 @@
-"""Reference energies, and the alignment of a teacher's energy zero with that of the data."""
+"""Reference energies."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 
 from jointkd.data.datamodule import DistillationData
+from jointkd.data.free_atoms import ALL_ELECTRONS
 from jointkd.data.options import ReaderData
-from jointkd.data.references import References, align, least_squares
+from jointkd.data.references import References, least_squares
 from jointkd.data.splits import Split
 from jointkd.errors import ConfigError, DataError
-from jointkd.labels.records import TeacherLabels
 from jointkd.structures.frame import Frame
 from tests.files import FREE, frames
 
@@ -24,30 +25,83 @@ def additive(count: int, energies: dict[int, float]) -> list[Frame]:
     return [replace(frame, energy=sums(energies, frame)) for frame in frames(count)]
 
 
-def labels_of(some: list[Frame], free: dict[int, float], shift: dict[int, float]) -> dict[str, TeacherLabels]:
-    """A teacher whose totals are the references plus a shift per element, divided randomly among the atoms."""
-    rng = np.random.default_rng(0)
-    labels = {}
-    for frame in some:
-        total = frame.energy + sums(shift, frame)
-        atomic = rng.normal(size=len(frame))
-        atomic += (total - sums(free, frame) - atomic.sum()) / len(frame)
-        labels[frame.key] = TeacherLabels(total, atomic, frame.forces, np.zeros((0, len(frame), 3)), np.zeros(0, int))
-    return labels
-
-
 def test_least_squares_recovers_the_energies_of_the_elements():
     references = least_squares(additive(9, FREE))
     assert references.energies == pytest.approx(FREE, abs=1e-6)
     assert "least squares" in references.origin
 
 
-def test_undetermined_references_are_the_smallest_with_exact_totals():
-    waters = [frame for frame in additive(12, FREE) if len(frame) == 3]
-    references = least_squares(waters)
-    total = 2 * FREE[1] + FREE[8]
-    assert references.of(waters[0].numbers).sum() == pytest.approx(total, abs=1e-8)
-    assert references.energies == pytest.approx({1: total * 2 / 5, 8: total / 5})  # along the composition (2, 1)
+def formula(symbols: str, energy: float) -> Frame:
+    atoms = Atoms(symbols)
+    return Frame(atoms.numbers.astype(np.int64), np.zeros((len(atoms), 3)), energy=energy)
+
+
+def bound(symbols: str, free: dict[int, float], binding: float = -4.0) -> Frame:
+    """A molecule whose atoms are bound by so many eV each."""
+    frame = formula(symbols, 0.0)
+    return replace(frame, energy=sums(free, frame) + binding * len(frame))
+
+
+@pytest.mark.parametrize(
+    ("isolated", "origin"), [({}, "the free atoms of density functional theory"), (FREE, "isolated atoms of the data")]
+)
+def test_one_composition_keeps_to_free_atoms_so_that_other_molecules_are_estimated_well(isolated, origin):
+    acetylacetone, methane = bound("C5H8O2", FREE), bound("CH4", FREE)
+    references = least_squares([acetylacetone, acetylacetone], isolated)
+    assert references.of(acetylacetone.numbers).sum() == pytest.approx(acetylacetone.energy, abs=1e-6)
+    assert abs(references.of(methane.numbers).sum() - methane.energy) < 8.0 * len(methane)  # by lstsq alone: 990 eV
+    assert origin in references.origin
+    assert "1 independent compositions do not determine H, C, O" in references.origin
+    assert len(references.undetermined) == 2
+    assert all(
+        abs(sum(direction[int(z)] for z in acetylacetone.numbers)) < 1e-9 for direction in references.undetermined
+    )
+
+
+def test_what_compositions_determine_does_not_depend_on_a_prior():
+    some = [bound(symbols, FREE) for symbols in ("C5H8O2", "C5H8O2", "CH4", "H2O")]
+    fitted = least_squares(some, FREE)
+    assert fitted.energies == pytest.approx(least_squares(some).energies, abs=1e-9)
+    assert fitted.undetermined == ()
+    assert fitted.origin == "least squares on the training split"
+
+
+def test_compositions_that_differ_by_less_than_the_noise_do_not_determine_references():
+    rng = np.random.default_rng(0)
+    alkane, radical = bound("C30H62", FREE), bound("C30H61", FREE)
+    some = [replace(alkane, energy=alkane.energy + noise) for noise in rng.normal(scale=8.0, size=20)]
+    some.append(replace(radical, energy=radical.energy + 30.0))
+    assert least_squares(some).energies[1] == pytest.approx(ALL_ELECTRONS[1], abs=6.0)
+
+
+def test_elements_without_known_free_atoms_share_the_energy_of_their_composition():
+    references = least_squares([formula("Li2Si", -12.0)])
+    assert references.energies == pytest.approx({3: -4.0, 14: -4.0})
+    assert "mean energy per atom" in references.origin
+
+
+def test_the_free_atoms_of_the_teacher_serve_where_no_others_fit():
+    references = least_squares([formula("Li2Si", -12.0)], None, {3: -0.3, 14: -0.9})
+    assert references.energies == pytest.approx({3: -0.3 - 10.5 * 2 / 5, 14: -0.9 - 10.5 / 5})  # along Li2Si
+    assert "free atoms of the teacher" in references.origin
+
+
+def test_the_errors_of_fitted_references_are_those_of_repeated_fits():
+    rng = np.random.default_rng(0)
+    base = [bound(symbols, FREE) for symbols in ("CH4", "H2O", "C2H6O", "C3H8", "CO2", "H2O2") for _ in range(5)]
+    fits = []
+    for _ in range(200):
+        noisy = [replace(frame, energy=frame.energy + rng.normal(scale=0.5)) for frame in base]
+        fits.append(least_squares(noisy))
+    for z in FREE:
+        spread = np.std([fit.energies[z] for fit in fits])
+        assert np.mean([fit.errors[z] for fit in fits]) == pytest.approx(spread, rel=0.25)
+
+
+def test_reference_energies_in_another_unit_are_refused():
+    energies = {"H": -0.5, "C": -37.8, "O": -75.0}  # hartree
+    with pytest.raises(DataError, match=r"relative to the reference energies .data.reference_energies. the energy of"):
+        references_of(data(additive(30, FREE), energies=energies))
 
 
 def data(some: list[Frame], isolated: dict[int, float] | None = None, energies=None) -> DistillationData:
@@ -76,9 +130,9 @@ def test_references_are_fitted_on_request_or_if_an_isolated_atom_is_missing():
 
 
 def test_energies_in_the_options_override_all_others():
-    energies = {"H": -1, "C": -2.0, "O": -3.0}
+    energies = {"H": -14, "C": -1031.0, "O": -2041.0}
     references = references_of(data(additive(30, FREE), FREE, energies))
-    assert references.energies == {1: -1.0, 6: -2.0, 8: -3.0}
+    assert references.energies == {1: -14.0, 6: -1031.0, 8: -2041.0}
 
 
 @pytest.mark.parametrize(
@@ -112,99 +166,3 @@ def test_structures_without_labels_are_refused(missing):
     some = [replace(frame, **{missing: None}) for frame in frames(30)]
     with pytest.raises(DataError, match=r"no reference energies and forces; .* data.reference=teacher"):
         references_of(data(some))
-
-
-@pytest.mark.parametrize("shift", [dict.fromkeys(FREE, 0.0), {1: 0.7, 6: -31.0, 8: 4.4}])
-@pytest.mark.parametrize("free", [dict.fromkeys(FREE, 0.0), {1: -12.1, 6: -900.0, 8: 77.0}])
-def test_aligned_targets_sum_to_the_reference_totals_for_any_energy_zero_of_the_teacher(shift, free):
-    some = frames(12)
-    labels = labels_of(some, free, shift)
-    references = References(FREE, "test")
-    alignment = align(some, labels, references)
-    assert alignment.residual_after == pytest.approx(0, abs=1e-9)
-    assert alignment.shift == pytest.approx({z: shift[z] + FREE[z] - free[z] for z in FREE}, abs=1e-6)
-    for frame in some:
-        target = alignment.targets(frame, labels[frame.key]).sum()
-        assert target == pytest.approx(frame.energy - sums(FREE, frame), abs=1e-9)
-
-
-def test_the_free_atoms_of_the_teacher_do_not_change_the_targets():
-    some = frames(12)
-    targets = []
-    for free in (FREE, {1: 5.0, 6: -7.0, 8: 11.0}):
-        labels = labels_of(some, FREE, {1: 0.1, 6: 0.2, 8: 0.3})
-        moved = {
-            key: replace(label, atomic_energies=label.atomic_energies + [FREE[z] - free[z] for z in frame.numbers])
-            for frame in some
-            for key, label in [(frame.key, labels[frame.key])]
-        }
-        alignment = align(some, moved, References(FREE, "test"))
-        targets.append(np.concatenate([alignment.targets(frame, moved[frame.key]) for frame in some]))
-    np.testing.assert_allclose(targets[0], targets[1], atol=1e-9)
-
-
-def test_the_shift_of_one_composition_is_the_smallest_that_fits():
-    waters = [frame for frame in frames(12) if len(frame) == 3]
-    alignment = align(waters, labels_of(waters, FREE, {1: 0.0, 8: 3.0}), References(FREE, "test"))
-    assert alignment.shift == pytest.approx({1: 3.0 * 2 / 5, 8: 3.0 / 5})
-    assert "the compositions do not determine these shifts, so the smallest ones were taken" in str(alignment)
-    determined = align(frames(12), labels_of(frames(12), FREE, {1: 0.0, 6: 0.0, 8: 3.0}), References(FREE, "test"))
-    assert "smallest" not in str(determined)
-    assert alignment.residual_after == pytest.approx(0, abs=1e-9)
-
-
-def test_with_one_composition_targets_stay_small_at_any_level_of_theory_of_the_teacher():
-    waters = [replace(frame, energy=frame.energy - 3.0) for frame in additive(12, FREE) if len(frame) == 3]
-    free = {1: -900.0, 8: 40_000.0}  # of the teacher
-    labels = labels_of(waters, free, {z: free[z] - FREE[z] for z in free})
-    targets = np.concatenate([align(waters, labels, least_squares(waters)).targets(f, labels[f.key]) for f in waters])
-    assert np.abs(targets).max() < 10
-
-
-def test_an_error_of_the_teacher_remains_and_both_residuals_are_printed():
-    some = frames(12)
-    labels = labels_of(some, FREE, {1: 1.0, 6: 1.0, 8: 1.0})
-    key = some[0].key
-    wrong = labels[key].atomic_energies + 0.3 / len(some[0])
-    labels[key] = replace(labels[key], energy=labels[key].energy + 0.3, atomic_energies=wrong)
-    alignment = align(some, labels, References(FREE, "test"))
-    assert alignment.residual_before > 1
-    assert 0.001 < alignment.residual_after < 0.1
-    assert f"{1e3 * alignment.residual_before:.2f} → {1e3 * alignment.residual_after:.2f} meV/atom" in str(alignment)
-    assert "shift in eV per atom: H +" in str(alignment)
-
-
-def test_elements_in_a_fixed_ratio_keep_targets_that_sum_to_the_totals():
-    """Carbon and fluorine occur only as CF4, so their shifts are not determined separately."""
-    some = [frame for frame in frames(12) if len(frame) in (3, 5)]
-    fixed = [
-        replace(frame, numbers=np.where(frame.numbers == 1, 9, frame.numbers)) for frame in some if len(frame) == 5
-    ]
-    mixed = [*fixed, *(frame for frame in some if len(frame) == 3)]
-    free = {**FREE, 9: -2700.0}
-    labels = labels_of(mixed, free, {1: 0.5, 6: -7.0, 8: 2.0, 9: 3.0})
-    alignment = align(mixed, labels, References(free, "test"))
-    assert alignment.open
-    for frame in mixed:
-        target = alignment.targets(frame, labels[frame.key]).sum()
-        assert target == pytest.approx(frame.energy - sums(free, frame), abs=1e-8)
-
-
-def test_corrections_per_element_of_the_reference_totals_are_removed_by_the_shift():
-    """As between corrected and raw totals of the Materials Project, where anions are corrected."""
-    some = frames(12)
-    labels = labels_of(some, FREE, dict.fromkeys(FREE, 0.0))
-    corrected = [replace(frame, energy=frame.energy - 0.687 * np.count_nonzero(frame.numbers == 8)) for frame in some]
-    alignment = align(corrected, labels, References(FREE, "test"))
-    assert alignment.shift == pytest.approx({1: 0.0, 6: 0.0, 8: 0.687}, abs=1e-6)
-    assert alignment.residual_after == pytest.approx(0, abs=1e-9)
-
-
-def test_an_element_that_training_lacks_is_not_shifted_and_is_listed():
-    alignment = align(frames(12), labels_of(frames(12), FREE, {1: 1.0, 6: 1.0, 8: 1.0}), References(FREE, "test"))
-    (odd,) = frames(1)
-    odd = replace(odd, numbers=np.full(len(odd), 7))
-    label = labels_of([odd], {7: 0.0}, {7: 0.0})[odd.key]
-    np.testing.assert_array_equal(alignment.targets(odd, label), label.atomic_energies)
-    assert alignment.without([odd]) == [7]
-    assert alignment.without(frames(3)) == []

@@ -1,5 +1,6 @@
 """Checks of labels before they are stored: wrong labels of a structure, and teachers with wrong Hessian rows."""
 
+import re
 from collections.abc import Callable
 from dataclasses import astuple, replace
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from jointkd.errors import TeacherError
-from jointkd.labelling.checker import LabelChecker
+from jointkd.labelling.checker import LabelChecker, estimate_convergence
 from jointkd.labelling.loop import label
 from jointkd.labels.checks import Bounds, describe_failures
 from jointkd.labels.records import TeacherLabels
@@ -97,6 +98,96 @@ def test_forces_with_exchanged_axes_end_the_run(store):
 
     with pytest.raises(TeacherError, match="not the derivatives of its forces"):
         label(FRAMES, rows_of(FRAMES), Exchanged(), store)
+
+
+def test_energies_that_do_not_belong_to_the_forces_end_the_run(store):
+    class Smeared(NumberTeacher):
+        """Its energy lacks a part that depends on the structure."""
+
+        def _one(self, frame: Frame, ids: np.ndarray) -> TeacherLabels:
+            labels = super()._one(frame, ids)
+            free = self.identity.free_atoms_energy(frame.numbers)
+            part = 0.8 * labels.atomic_energies
+            return replace(labels, energy=float(part.sum() + free), atomic_energies=part)
+
+    with pytest.raises(TeacherError, match=r"the forces of .* derivatives of its energies: .*; take the energy that"):
+        label(FRAMES, rows_of(FRAMES), Smeared(), store)
+
+
+def ripples(frame: Frame, ids: np.ndarray, wave: float) -> TeacherLabels:
+    """E = Σ (1 - cos(wave · d)) / wave² over the components d of all vectors between atoms."""
+    between = frame.positions[:, None] - frame.positions[None]
+    count = len(frame)
+    forces = -np.sin(wave * between).sum(1) / wave
+    curvature = np.cos(wave * between)
+    hessian = np.zeros((count, 3, count, 3))
+    for axis in range(3):
+        hessian[:, axis, :, axis] = np.diag(curvature[..., axis].sum(1)) - curvature[..., axis]
+    energy = (1 - np.cos(wave * between)).sum() / wave**2 / 2
+    rows = hessian.reshape(3 * count, count, 3)[ids]
+    return TeacherLabels(float(energy), np.full(count, energy / count), forces, rows, ids)
+
+
+class Rippled:
+    """A teacher with sharp features. rows_error: a factor of its rows, which are exact at 1."""
+
+    def __init__(self, wave: float, rows_error: float = 1.0, dtype: str = "float64") -> None:
+        self.wave, self.rows_error = wave, rows_error
+        self.identity = replace(IDENTITY, dtype=dtype, free_atom_energies={})
+
+    def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
+        made = [ripples(frame, ids, self.wave) for frame, ids in zip(frames, row_ids, strict=True)]
+        return [replace(labels, hessian_rows=self.rows_error * labels.hessian_rows) for labels in made]
+
+
+@pytest.mark.parametrize(("dtype", "wave"), [("float64", 2e5), ("float32", 2e3)])
+def test_exact_rows_of_a_potential_with_sharp_features_pass_at_a_shorter_step(dtype, wave):
+    frame, ids = FRAMES[0], np.arange(3)
+    teacher = Rippled(wave, dtype=dtype)
+    checker = LabelChecker(teacher)
+    assert checker.check(frame, teacher.label([frame], [ids])[0]) is None
+    assert checker.compared
+    teacher = Rippled(wave, rows_error=1.1, dtype=dtype)
+    with pytest.raises(TeacherError, match="not the derivatives of its forces"):
+        LabelChecker(teacher).check(frame, teacher.label([frame], [ids])[0])
+
+
+class RippledDifferences(Rippled):
+    """Its rows are central differences."""
+
+    rows_precision = "differences"
+    displacement = 2e-3
+
+    def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
+        made = super().label(frames, row_ids)
+        return [
+            replace(labels, hessian_rows=self.rows(frame, ids, self.displacement))
+            for frame, ids, labels in zip(frames, row_ids, made, strict=True)
+        ]
+
+    def rows(self, frame: Frame, row_ids: np.ndarray, displacement: float) -> np.ndarray:
+        made = []
+        for row in row_ids:
+            step = np.zeros((len(frame), 3))
+            step.flat[row] = displacement
+            ahead, behind = (
+                ripples(replace(frame, positions=frame.positions + s * step), row_ids, self.wave) for s in (1, -1)
+            )
+            made.append((behind.forces - ahead.forces) / (2 * displacement))
+        return np.array(made)
+
+
+@pytest.mark.parametrize(("wave", "coarse"), [(400.0, True), (20.0, False)])
+def test_the_error_of_rows_by_finite_differences_is_estimated_and_a_better_step_named(caplog, wave, coarse):
+    caplog.set_level("INFO")
+    frame, ids = FRAMES[0], np.arange(3)
+    teacher = RippledDifferences(wave)
+    labels = teacher.label([frame], [ids])[0]
+    estimate_convergence(teacher, frame, labels)
+    true = float(np.abs(labels.hessian_rows - ripples(frame, ids, wave).hessian_rows).max())
+    said = float(re.search(r"estimated error (\S+) eV", caplog.text)[1])
+    assert said == pytest.approx(true, rel=0.1)
+    assert ("teacher.displacement=" in caplog.text) == coarse
 
 
 def test_rows_are_compared_with_finite_differences_once_in_a_run(store):

@@ -281,7 +281,7 @@ def test_the_remedy_for_a_checkpoint_with_code_makes_one_without(tmp_path, monke
     ("arguments", "message"),
     [
         (["checkpoint=none.pt"], "DataError: checkpoint=none.pt does not exist; give a checkpoint of fairchem"),
-        (["output=there"], "ConfigError: output=there exists already; name another file, or delete that one"),
+        (["output=there"], "ConfigError: output=there exists already; name another file"),
         (["scale=0.5"], "ConfigError: scale=0.5 must be energy, forces or null; choose one of them"),
         (["ema=0.999"], "ConfigError: ema=0.999 must be true or false; choose one of them"),
         (["raw=true"], "ConfigError: there is no option raw; the top level has checkpoint, output, ema, scale"),

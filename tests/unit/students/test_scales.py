@@ -54,6 +54,17 @@ def test_structures_that_say_nothing_about_variances_leave_the_factors_at_one(st
     assert all(buffer == 1 for name, buffer in student.named_buffers() if name.endswith("factor"))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_structures_without_triplets_do_not_count(student, dtype):
+    student.to(dtype)
+    tilted = Atoms("CO", [[0, 0, 0], [0.3, 0.5, 0.9]])
+    fit_scales(student, [batch_of(ETHANOL).to(dtype)])
+    fitted = {name: float(buffer) for name, buffer in student.named_buffers() if "scale_sum.factor" in name}
+    fit_scales(student, [batch_of(ETHANOL).to(dtype), batch_of(tilted).to(dtype)])
+    for name, factor in fitted.items():
+        assert float(student.get_buffer(name)) == pytest.approx(factor, rel=0.5)
+
+
 def test_fitted_factors_travel_with_the_weights(student):
     batch = batch_of(ETHANOL)
     fit_scales(student, [batch])

@@ -55,6 +55,13 @@ def test_energies_and_forces_are_those_of_the_calculator(path, options, atoms, c
     assert labels.forces.any()
 
 
+def test_the_energy_is_the_one_that_forces_belong_to():
+    smeared, springs = (
+        labels_of(ase.from_calculator(f"{HERE}.{name}", "c"), ETHANOL) for name in ("Smeared", "Springs")
+    )
+    assert smeared.energy == springs.energy
+
+
 def test_rows_of_springs_are_those_of_their_exact_hessian():
     labels = labels_of(ase.from_calculator(f"{HERE}.Springs", "springs"), ETHANOL, range(27))
     number = len(ETHANOL)

@@ -253,3 +253,17 @@ def test_a_licence_that_forbids_commercial_use_causes_a_warning(teacher, caplog,
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == warned
     assert all("NOT FOR COMMERCIAL USE" in message for message in warnings)
+
+
+CHAIN = [[3.0, 0, 0], [0, 60.0, 0], [0, 0, 60.0]]
+LAYER = [[3.4, 0, 0], [0.6, 3.6, 0], [0, 0, 60.0]]
+
+
+@pytest.mark.parametrize(("cell", "periodic"), [(CHAIN, 1), (LAYER, 2)], ids=["chain", "layer"])
+@pytest.mark.parametrize("axes", [(0, 1, 2), (1, 2, 0), (2, 0, 1)], ids=["as it is", "turned", "turned again"])
+def test_chains_and_layers_along_every_axis_have_the_labels_of_a_crystal_with_vacuum(teacher, cell, periodic, axes):
+    positions = WATER.positions[:, axes]
+    whole = Atoms(WATER.numbers, positions, cell=np.array(cell)[:, axes], pbc=True)
+    partly = Atoms(WATER.numbers, positions, cell=whole.cell, pbc=[True, periodic == 2, False])
+    partly.cell[periodic:] = 0.0
+    agree(labels_of(teacher, partly, range(9)), labels_of(teacher, whole, range(9)), 1e-10)
