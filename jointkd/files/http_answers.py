@@ -133,12 +133,13 @@ def limited(connected: Any) -> Iterator[None]:
     timer.start()
     try:
         yield
-    except (OSError, http.client.HTTPException) as error:
-        if late.is_set():
-            raise Interrupted(f"no whole answer in {PATIENCE:.0f} s") from error
-        raise
+    except (OSError, http.client.HTTPException):
+        if not late.is_set():
+            raise
     finally:
         timer.cancel()
+    if late.is_set():  # also without an error: http.client takes headers that are cut off for whole ones
+        raise Interrupted(f"no whole answer in {PATIENCE:.0f} s")
 
 
 def request(url: str, headers: dict[str, str]) -> Any:

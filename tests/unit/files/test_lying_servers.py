@@ -165,7 +165,13 @@ def test_chunks_with_an_end_are_a_whole_file(server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "dribbled", [WHOLE, answer(200, CHUNKED, b"ffff\r\n" + 5000 * b"a"), b"HTTP/1.1 200" + 5000 * b"K"]
+    "dribbled",
+    [
+        WHOLE,
+        answer(200, CHUNKED, b"ffff\r\n" + 5000 * b"a"),
+        b"HTTP/1.1 200" + 5000 * b"K",
+        answer(200, {"A": 5000 * "a"}),
+    ],
 )
 def test_a_server_that_sends_single_bytes_is_given_up(server, tmp_path, monkeypatch, dribbled):
     monkeypatch.setattr(http_answers, "PATIENCE", 0.2)
