@@ -69,7 +69,7 @@ def check_checksum(file: Path, path: Path, sha256: str | None, remedy: str) -> N
     if sha256 is not None:
         expected, source = sha256.lower(), "its publisher's"
     elif record.exists():
-        expected = next(iter(record.read_text(errors="replace").split()), "missing")
+        expected = next(iter(record.read_text(encoding="utf-8", errors="replace").split()), "missing")
         source = f"the one in {record}"
         remedy += f"; if the file there is the right one now, remove {record} as well"
     else:
@@ -95,7 +95,7 @@ class PartialFile:
     def headers(self) -> dict[str, str]:
         """HTTP headers that request the rest of the same version; none if there is nothing to continue."""
         if self.resumable:
-            return {"Range": f"bytes={self.size}-", "If-Range": self.version.read_text()}
+            return {"Range": f"bytes={self.size}-", "If-Range": self.version.read_text(encoding="utf-8")}
         return {}
 
     @property
@@ -110,7 +110,7 @@ class PartialFile:
         self.version.unlink(missing_ok=True)
         file = self.path.open("wb")
         if versions := versions_of(response.headers):
-            self.version.write_text(versions[0])
+            self.version.write_text(versions[0], encoding="utf-8")
         return file
 
     def is_page(self) -> bool:
