@@ -8,4 +8,4 @@ from jointkd.simulation.dynamics import simulate
 
 def run(config: DictConfig) -> None:
     """Run dynamics from one structure; trajectory, log, summary and picture go to `directory`."""
-    simulate(instantiate(config))
+    simulate(instantiate(config, _convert_="all"))

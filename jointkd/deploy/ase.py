@@ -1,5 +1,6 @@
 """A student as an ASE calculator: `atoms.calc = JointKD("outputs/NAME/DATE")`."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -24,16 +25,24 @@ class JointKD(Calculator):
     (eV/Å) and, for conservative students, stress (eV/Å³).
 
     student: the folder of a finished run, or a student's file; device: cuda if available, else cpu; dtype: float32 or
-    float64. Raises DataError for a file that is not a student's, and for elements on which it was not trained.
+    float64; trust: import paths of classes of your own that the file may name. Raises DataError for a file that is not
+    a student's, for one of a class that is not trusted, and for elements on which it was not trained.
     """
 
-    def __init__(self, student: str | Path, device: str | None = None, dtype: str = "float32", **options: Any) -> None:
+    def __init__(
+        self,
+        student: str | Path,
+        device: str | None = None,
+        dtype: str = "float32",
+        trust: str | Iterable[str] | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         if dtype not in ("float32", "float64"):
             raise ConfigError(f"dtype={dtype} is not known", "choose float32 or float64")
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = {"float32": torch.float32, "float64": torch.float64}[dtype]
-        module, saved = load_student(Path(student))
+        module, saved = load_student(Path(student), trust or ())
         self.references = saved.reference_energies  # empty in some imported files: total energies then lack them
         module = module.to(device=self.device, dtype=self.dtype).eval().requires_grad_(False)
         self.student = cast(Student, module)

@@ -50,6 +50,7 @@ class LabelStore:
         self.path = path
         self.teacher = teacher
         self.settings = settings
+        self.read_only = False
         self._entries: dict[str, ShardEntry] = {}  # by the names of shards
         self._place: dict[str, tuple[str, int]] = {}  # shard of a structure, and its position there
         self._failed: dict[str, str] = {}
@@ -76,14 +77,18 @@ class LabelStore:
         return store
 
     @classmethod
-    def open(cls, path: Path) -> "LabelStore":
-        """The store at `path`. Raises LabelMismatch if there is none, CorruptShard if one of its files is damaged."""
+    def open(cls, path: Path, read_only: bool = False) -> "LabelStore":
+        """The store at `path`. Raises LabelMismatch if there is none, CorruptShard if one of its files is damaged.
+
+        read_only: write nothing into the store, not even an index of what is there.
+        """
         file = path / "manifest.json"
         if not file.exists():
             raise LabelMismatch(f"there are no labels in {path}", "make them with python -m jointkd.label …")
         try:
             manifest = json.loads(file.read_bytes())
             store = cls(path, TeacherIdentity.from_json(manifest["teacher"]), dict(manifest["settings"]))
+            store.read_only = read_only
             written = {name: manifest[name] for name in WRITTEN}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CorruptShard(
@@ -151,7 +156,7 @@ class LabelStore:
 
     def save_index(self) -> None:
         """Write the index if it lacks so many shards that reading them again would take long."""
-        if self._unsaved > max(FEW_SHARDS, len(self._entries) // 100):
+        if not self.read_only and self._unsaved > max(FEW_SHARDS, len(self._entries) // 100):
             write_index(self.path, self._entries)
             self._unsaved = 0
 
@@ -270,7 +275,7 @@ class LabelStore:
                 raise damaged(shard, CHANGED)
             entry.verified = True
             verified += 1
-        if verified > FEW_SHARDS:
+        if not self.read_only and verified > FEW_SHARDS:
             write_index(self.path, self._entries)
 
     def content_hash(self) -> str:

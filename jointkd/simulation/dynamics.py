@@ -51,6 +51,7 @@ class SimulationOptions:
     seed: int = 0
     device: str | None = None  # None: cuda if available, else cpu
     dtype: str = "float32"
+    trust: str | list[str] | None = None  # import paths of students of your own that the file may name
 
     def __post_init__(self) -> None:
         for name in ("steps", "interval"):
@@ -65,7 +66,7 @@ def simulate(options: SimulationOptions) -> dict[str, Any]:
     changes by more than LONGEST_DEVIATION. Source: the paper, A.9.
     """
     atoms = read_structure(options.structures, options.index)
-    atoms.calc = JointKD(options.run, options.device, options.dtype)
+    atoms.calc = JointKD(options.run, options.device, options.dtype, options.trust)
     rng = np.random.default_rng(options.seed)
     thermalize(atoms, options.temperature, rng)
     Stationary(atoms)

@@ -215,9 +215,25 @@ def load_pickle(path: Path) -> Any:
     """The module of a `.model` file. Raises TeacherError for other files."""
     try:
         module = torch.load(path, map_location="cpu", weights_only=False)
+        check_is_model(module, path)
         module.atomic_numbers, module.r_max, module.atomic_energies_fn  # noqa: B018
+    except TeacherError:
+        raise
     except Exception as error:
         raise TeacherError(
             f"{path} cannot be loaded as a MACE model ({first_line(error)})", "download the file again"
         ) from error
     return module
+
+
+def check_is_model(loaded: Any, path: Path) -> None:
+    """Raise TeacherError for the files that MACE writes beside a model: checkpoints of a training, and exports."""
+    if isinstance(loaded, dict):
+        kind = "a checkpoint of a training, which holds weights but no model"
+    elif isinstance(loaded, torch.jit.ScriptModule):
+        kind = "a TorchScript export, such as that for LAMMPS"
+    else:
+        return
+    beside = sorted(file.name for folder in (path.parent, path.parent.parent) for file in folder.glob("*.model"))
+    found = f", such as {beside[0]}" if beside else ""
+    raise TeacherError(f"{path} is {kind}", f"give the .model file that was written beside it{found}")

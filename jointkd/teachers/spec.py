@@ -9,6 +9,7 @@ from typing import Any
 
 from jointkd.errors import ConfigError
 from jointkd.files.atomic import combined_sha256
+from jointkd.files.foreign_loads import foreign_loads
 from jointkd.teachers import ase
 from jointkd.teachers.base import Teacher
 from jointkd.teachers.ensemble import joint_checksum
@@ -49,7 +50,8 @@ class TeacherSpec:
 
     def build(self) -> Teacher:
         """Build the teacher. Raises UserErrors; among them MissingExtra if its package is not installed."""
-        teacher: Teacher = instantiate(self.target, self.options)
+        with foreign_loads():
+            teacher: Teacher = instantiate(self.target, self.options)
         return teacher
 
     def in_dtype(self, dtype: str) -> "TeacherSpec":

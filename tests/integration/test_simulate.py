@@ -1,6 +1,7 @@
 """Molecular dynamics from the command line."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from ase.build import molecule
 from ase.io import read, write
 
-from jointkd.students.student_file import SavedStudent, build, save_student
+from jointkd.students.painn import PaiNN
+from jointkd.students.student_file import SavedStudent, build, read_student, save_student
 
 MOLECULES = [molecule(name) for name in ("CH3CH2OH", "H2O", "CH3CONH2")]
 CONFIG = {
@@ -56,6 +58,23 @@ def test_a_simulation_writes_a_trajectory_a_log_a_summary_and_a_plot(command, tm
     assert summary["stable_ps"] == pytest.approx(0.0125)
     assert summary["bonds"] == 8
     assert (folder / "simulation.png").stat().st_size > 10_000
+
+
+class OwnPaiNN(PaiNN):
+    """A student of the user's own class."""
+
+
+def test_a_student_of_ones_own_is_simulated_as_the_message_says(command, tmp_path, student):
+    saved = read_student(student)
+    save_student(student, saved._replace(config={**CONFIG, "_target_": f"{__name__}.OwnPaiNN"}))
+    options = ("run=student.safetensors", "structures=start.xyz", "steps=1")
+    refused = command("simulate", *options)
+    assert refused.status == 1
+    advised = re.search(r"add (trust=\S+) ", refused.err)[1]
+    assert advised == f"trust={__name__}.OwnPaiNN"
+    for trust in (advised, f"trust=[{__name__}.OwnPaiNN]"):
+        result = command("simulate", *options, trust)
+        assert result.status == 0, result.err
 
 
 def test_the_trajectory_depends_on_the_seed_alone(command, tmp_path, student):

@@ -58,6 +58,15 @@ def test_an_opened_store_of_many_shards_has_an_index_and_the_same_contents_witho
     assert with_index[1] == {FRAMES[-1].key: "no"}
 
 
+def test_a_store_that_is_only_read_gets_no_index(copied):
+    (copied / FILE).unlink(missing_ok=True)
+    store = LabelStore.open(copied, read_only=True)
+    store.verify()
+    assert not (copied / FILE).exists()
+    LabelStore.open(copied)
+    assert (copied / FILE).exists()
+
+
 def test_a_store_with_an_index_opens_without_reading_a_shard(copied, monkeypatch):
     monkeypatch.setattr(store_module, "safe_open", lambda *_, **__: pytest.fail("a shard is read"))
     assert len(LabelStore.open(copied)) == 89
