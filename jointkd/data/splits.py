@@ -94,7 +94,7 @@ class Split:
 
     def _check_shares(self) -> None:
         shares = (self.train, self.val, self.test)
-        if abs(sum(shares) - 1) > 1e-6 or min(shares[:2]) <= 0 or (self.test <= 0) != self.official_test:
+        if not abs(sum(shares) - 1) <= 1e-6 or min(shares[:2]) <= 0 or (self.test <= 0) != self.official_test:
             raise ConfigError(
                 f"data.split.train, val and test must be shares of the whole, not {shares}",
                 "with data.split.official_test=true, train and val sum to 1 and test is 0"
@@ -105,9 +105,11 @@ class Split:
     def _by_saved_split(self, frames: Sequence[Frame], path: Path) -> list[str]:
         """The split of each frame as an earlier run saved it."""
         try:
+            if not path.is_file():
+                raise OSError("it is not a file")
             stored = json.loads(path.read_text())["keys"]
             splits = {key: split for split in SPLITS for key in stored[split]}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(
                 f"data.split.path={path} must be a saved split ({error})", f"give the {FILE} of a run"
             ) from error

@@ -26,6 +26,7 @@ class Frame:
     split: str | None = None  # where the file itself says it belongs
     source: str = ""  # where it was read, for messages
     info: Mapping[str, Any] = field(default_factory=dict)  # what else the file says of it, for subsets and reports
+    fault: str = ""  # why its reader finds it unfit to learn from, if it does
 
     def __len__(self) -> int:
         return len(self.numbers)

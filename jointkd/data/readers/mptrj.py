@@ -37,7 +37,7 @@ def frames(path: Path, energy_key: str) -> Iterator[Frame]:
                 for frame_id, entry in entries.items():
                     yield parse(mp_id, frame_id, entry, energy_key)
                     count += 1
-    except (OSError, ijson.JSONError, AttributeError) as error:
+    except (OSError, ijson.JSONError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{path} cannot be read after {count} frames ({error})", "remove it and download it again"
         ) from error
@@ -72,6 +72,8 @@ def parse(mp_id: str, frame_id: str, entry: dict[str, Any], energy_key: str) -> 
 
 
 def element(site: dict[str, Any]) -> int:
-    """The atomic number at a site of a pymatgen structure. Raises ValueError for a site of mixed occupation."""
+    """The atomic number at a site of a pymatgen structure. Raises ValueError for a site of mixed or partial occupation."""
     (species,) = site["species"]
+    if species.get("occu", 1) != 1:
+        raise ValueError(f"a site is occupied to {species['occu']}")
     return atomic_numbers[species["element"].rstrip("+-0123456789.")]

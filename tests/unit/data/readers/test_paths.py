@@ -10,7 +10,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 from ase.io import write
 
-from jointkd.data.readers import paths
+from jointkd.data.readers import formats
 from jointkd.data.readers.extxyz import read
 from jointkd.errors import DataError, MissingExtra
 from tests.files import isolated, molecules, saved
@@ -163,7 +163,7 @@ def test_a_file_without_permission_is_not_reported_as_damaged(tmp_path, monkeypa
         raise PermissionError(13, "Permission denied")
 
     path = saved(tmp_path / "a.xyz", labelled(1))
-    monkeypatch.setattr(paths, "open_structures", refuse)
+    monkeypatch.setattr(formats, "open_structures", refuse)
     with pytest.raises(DataError, match=r"a.xyz cannot be read after 0 frames .*denied.*; check its permissions"):
         list(read(str(path))[0])
 
