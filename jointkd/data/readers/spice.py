@@ -100,7 +100,7 @@ def conformations(molecule: Any, name: str, source: str) -> Iterator[Frame]:
     energies = read_field(molecule, ENERGY, (len(positions),), source)
     gradients = read_field(molecule, GRADIENT, positions.shape, source)
     for field, unit in STATED.items():
-        if (stated := unit_of(molecule[field])) not in ("", unit):
+        if (stated := unit_of(molecule[field]).lower()) not in ("", unit):
             raise DataError(
                 f"{source} states {stated} as the unit of {field}, and SPICE has {unit}",
                 "read it with data=extxyz and the units of the file",
