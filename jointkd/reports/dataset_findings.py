@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from ase.data import chemical_symbols
 
+from jointkd.data.outliers import least_absolute_deviations
 from jointkd.data.readers.units import ENERGY
 from jointkd.data.splits import shared_groups
 from jointkd.data.stored_neighbors import NeighborsOf
 from jointkd.structures.frame import Frame, composition
 
-FIT_ITERATIONS = 20
 SAMPLE_SIZE = 2000  # structures whose neighbours are analysed
 MAX_NAMED = 3  # suspicious structures that are named in a line
 FREE_ATOMS = {6: -1030, 7: -1486, 8: -2043, 9: -2715, 15: -9287, 16: -10834, 17: -12522}  # eV, all electrons
@@ -85,18 +85,6 @@ def analyse(name: str, frames: Mapping[str, Sequence[Frame]], neighbors: Neighbo
             *isolated_atoms(coordination),
         ],
     )
-
-
-def least_absolute_deviations(shares: np.ndarray, energies: np.ndarray) -> np.ndarray:
-    """[elements] eV: fitted energies of the elements, which a few wrong energies shift less than in least squares.
-
-    shares: [structures, elements] fraction of the atoms; energies: [structures] eV/atom.
-    """
-    weights = np.ones(len(energies))
-    for _ in range(FIT_ITERATIONS):
-        solution = np.linalg.lstsq(shares * weights[:, None], energies * weights, rcond=None)[0]
-        weights = 1 / np.sqrt(np.maximum(np.abs(energies - shares @ solution), 1e-4))
-    return solution
 
 
 def analyse_neighbors(frames: Sequence[Frame], neighbors: NeighborsOf) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+CHARGES = ("charge", "total_charge", "net_charge")  # names of a structure's charge in `Frame.info`
 RESOLUTION = 1e-6  # Å; positions closer than that are the same structure to the content key
 
 
@@ -40,6 +41,12 @@ class Frame:
             digest.update(np.rint(np.asarray(lengths) / RESOLUTION).astype("<i8").tobytes())
         digest.update(np.asarray(self.pbc, dtype="u1").tobytes())
         return digest.hexdigest()[:32]
+
+    @property
+    def charge(self) -> float | None:
+        """The charge (e) that the file states, None where it states none."""
+        stated = (self.info[name] for name in CHARGES if isinstance(self.info.get(name), int | float))
+        return next((float(charge) for charge in stated), None)
 
     def with_key(self, key: str) -> "Frame":
         """This frame, with its key as it was stored instead of computed; a changed copy computes its own."""

@@ -7,15 +7,17 @@ import pytest
 from ase.build import bulk
 from ase.io import read
 
-from jointkd.data.screening import Rejected, quarantine, screen
+from jointkd.data.screening import Rejected, Screening, quarantine
 from jointkd.errors import DataError
 from jointkd.structures.frame import Frame
 from tests.files import frames
 
 
 def screened(some: list[Frame]) -> tuple[list[Frame], list[Rejected]]:
-    rejected: list[Rejected] = []
-    return list(screen(iter(some), 50, rejected)), rejected
+    screening = Screening(50)
+    passed = list(screening(iter(some)))
+    screening.check_share(len(passed))
+    return passed, screening.rejected
 
 
 def spoilt(**changes) -> Frame:
@@ -39,10 +41,10 @@ def water(x: float) -> np.ndarray:
         (spoilt(energy=float("nan")), "the energy is not finite"),
         (spoilt(forces=forces(np.inf)), "forces are not finite"),
         (spoilt(forces=forces(-51.0)), "a force is larger than data.max_force=50 eV/Å"),
-        (spoilt(positions=water(np.nan)), "positions are not finite"),
+        (spoilt(positions=water(np.nan)), "positions or lattice vectors are not finite"),
         (spoilt(positions=water(0.1)), "two atoms are closer than 0.3 Å"),
         (spoilt(positions=water(9.9), cell=10 * np.eye(3), pbc=np.ones(3, bool)), "two atoms are closer than 0.3 Å"),
-        (replace(frames(1)[0], energy=-1.0), "the same structure occurs twice"),
+        (replace(frames(1)[0], source="again"), "the same structure occurs twice"),
         (replace(frames(1)[0], split="test"), "the same structure occurs twice, as no split and as test"),
     ],
 )

@@ -108,5 +108,5 @@ def test_forces_in_a_file_are_not_replaced_by_its_gradient(tmp_path):
 
 def test_a_file_that_is_not_hdf5_is_refused(tmp_path):
     (tmp_path / "a.hdf5").write_text("nothing")
-    with pytest.raises(DataError, match=r"a.hdf5 must be an HDF5 file"):
+    with pytest.raises(DataError, match=r"a.hdf5 must be readable HDF5"):
         list(read(tmp_path / "a.hdf5")[0])
