@@ -9,7 +9,8 @@ from jointkd.errors import DataError
 from jointkd.structures.frame import Frame
 from jointkd.structures.neighbors import find_pairs, lengths
 
-NEAR, FAR = 6.0, 40.0  # Å; nearest neighbours in matter lie within NEAR, also in bohr read as Å; in Å read as nm, in FAR
+NEAR = 6.0  # Å; nearest neighbours in matter are closer, also if bohr were read as Å
+FAR = 40.0  # Å; and closer than that if Å were read as nm
 CLOSE = 0.6  # nearest distances over the sum of covalent radii are 0.8 to 1.2; a smaller median has a wrong unit
 WIDE = {(1.6, 2.6): "as if bohr had been read as Å", (7.0, 14.0): "as if Å had been read as nm"}  # likewise
 SAMPLE = 10  # structures whose distances are checked

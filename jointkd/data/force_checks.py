@@ -26,8 +26,8 @@ UNIT_TOLERANCE = 0.2  # relative difference of a slope from the ratio of two uni
 def check_forces(frames: Sequence[Frame]) -> None:
     """Compare the energy differences of close conformations with those that their forces predict.
 
-    Raises DataError where the ratio is that of two units, or negative; logs a warning for other ratios far from 1. Where
-    no conformations are close enough to determine it, nothing is said.
+    Raises DataError where the ratio is that of two units, or negative; logs a warning for other ratios far from 1.
+    Nothing is said where no conformations are close enough to determine it.
     """
     slope = energy_slope(frames)
     if slope is None or PLAUSIBLE[0] < slope < PLAUSIBLE[1]:
@@ -102,8 +102,8 @@ def pair_slopes(group: Sequence[Frame]) -> np.ndarray:
 def displacements(positions: np.ndarray, forces: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """[n, n, N, 3] Å: how far atoms move from one conformation to another, and the forces (eV/Å) at the other.
 
-    positions, forces: [n, N, 3]; vectors [k, 3] Å: lattice vectors of the periodic directions. Molecules are turned onto
-    each other; periodic structures are moved by lattice vectors, and shifted.
+    positions, forces: [n, N, 3]; vectors [k, 3] Å: lattice vectors of the periodic directions. Molecules are turned
+    onto each other; periodic structures are moved by lattice vectors, and shifted.
     """
     if len(vectors):
         moved = positions - positions[:, None]

@@ -26,10 +26,10 @@ from typing import Any, overload
 
 import numpy as np
 
+from jointkd.data.force_checks import check_forces
 from jointkd.data.outliers import ABSURD, absurd_energies
 from jointkd.data.provenance import Reader, SubsetRule, check_matches, warn_of_changed_sources
 from jointkd.data.screening import Rejected, Screening, quarantine
-from jointkd.data.force_checks import check_forces
 from jointkd.errors import DataError
 from jointkd.files.arrays import MANIFEST, Writer, make_once, open_array, read_manifest
 from jointkd.structures.frame import Frame
@@ -183,8 +183,8 @@ def prepare(
 def write_fit(folder: Path, counts: dict[str, Any], screening: Screening) -> dict[str, Any]:
     """Set aside what only the whole set shows to be unfit, and check its units; returns the counts of the rest.
 
-    Unfit are energies far from those of all others, and structures that a later one contradicts. They are rare: then the
-    others are written again. Raises DataError for forces that do not belong to the energies.
+    Unfit are energies far from those of all others, and structures that a later one contradicts. If there are any, which
+    is rare, the others are written again. Raises DataError for forces that do not belong to the energies.
     """
     unchecked = folder / UNCHECKED
     unchecked.mkdir()

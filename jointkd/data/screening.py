@@ -22,6 +22,9 @@ STUDENT_CUTOFF = 6.0  # Å; of usual students, within which the number of neighb
 FIRST = 1000  # structures from which a sample is taken to check the unit of length
 SAME_ENERGY = 1e-3  # eV/atom; energies of one structure that differ by more contradict each other
 
+OTHER_CHARGE = "the same structure occurs with another charge"
+OTHER_ENERGY = "the same structure occurs with another energy"
+
 
 @dataclass(frozen=True)
 class Rejected:
@@ -51,7 +54,7 @@ class Screening:
         frames = iter(frames)
         first = list(islice(frames, FIRST))
         check_distances([frame for frame in first if find_fault(frame, np.inf, 0.0) is None])
-        passed: dict[str, tuple[str | None, float | None, object]] = {}  # split, energy and charge by key
+        passed: dict[str, tuple[str | None, float | None, float]] = {}  # split, energy and charge by key
         for frame in chain(first, frames):
             reason = find_fault(frame, self.max_force)
             if reason is None and frame.key in passed:
@@ -62,18 +65,19 @@ class Screening:
             else:
                 self.rejected.append(Rejected(frame, reason))
 
-    def repeated(self, frame: Frame, split: str | None, energy: float | None, charge: object) -> str:
+    def repeated(self, frame: Frame, split: str | None, energy: float | None, charge: float) -> str:
         """The reason to set aside a frame whose structure has passed before, with these labels."""
-        contradiction = None
+        known = frame.energy is not None and energy is not None
         if frame.charge != charge:
-            contradiction = "the same structure occurs with another charge"
-        elif None not in (frame.energy, energy) and abs(frame.energy - energy) > SAME_ENERGY * len(frame):
-            contradiction = "the same structure occurs with another energy"
-        if contradiction:
-            self.contradicted[frame.key] = contradiction
-            return contradiction
+            self.contradicted[frame.key] = OTHER_CHARGE
+            return OTHER_CHARGE
+        if known and abs(float(frame.energy or 0.0) - float(energy or 0.0)) > SAME_ENERGY * len(frame):
+            self.contradicted[frame.key] = OTHER_ENERGY
+            return OTHER_ENERGY
         reason = "the same structure occurs twice"
-        return reason if split == frame.split else f"{reason}, as {split or 'no split'} and as {frame.split or 'no split'}"
+        if split != frame.split:
+            reason += f", as {split or 'no split'} and as {frame.split or 'no split'}"
+        return reason
 
     def check_share(self, passed: int) -> None:
         """Raise DataError if half of the frames or more were rejected. passed: the number of those that were not."""
@@ -82,7 +86,7 @@ class Screening:
             raise DataError(
                 f"{len(self.rejected)} of {len(self.rejected) + passed} structures are unusable, {count} because "
                 f"{reason} (first: {self.rejected[0].frame.source})",
-                "check data.units and the keys, or raise data.max_force",
+                "check data.units.length, data.units.energy and the keys, or raise data.max_force",
             )
 
 

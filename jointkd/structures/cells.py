@@ -30,7 +30,7 @@ def cell_fault(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff:
     if is_crowded(expected, len(positions)) and is_crowded(
         expected * share_within(positions, directions, cutoff), len(positions)
     ):
-        return f"its cell is so small that an atom would have {expected:.0e} neighbours within {cutoff:g} Å"
+        return f"its cell is so small that an atom would have more than {CROWDED:g} neighbours within {cutoff:g} Å"
     return None
 
 

@@ -43,10 +43,10 @@ class Frame:
         return digest.hexdigest()[:32]
 
     @property
-    def charge(self) -> float | None:
-        """The charge (e) that the file states, None where it states none."""
+    def charge(self) -> float:
+        """The charge (e) that the file states, 0 where it states none."""
         stated = (self.info[name] for name in CHARGES if isinstance(self.info.get(name), int | float))
-        return next((float(charge) for charge in stated), None)
+        return next((float(charge) for charge in stated), 0.0)
 
     def with_key(self, key: str) -> "Frame":
         """This frame, with its key as it was stored instead of computed; a changed copy computes its own."""

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 MAGIC = 0xBEEFC0DE
-HEADER = struct.Struct("<16x I I Q Q I 92x Q Q")  # of a meta page: magic, version, address, size, page size, …, last page
+HEADER = struct.Struct("<16x I I Q Q I 92x Q Q")  # of a meta page; see `meta_page`
 SMALLEST = 512  # bytes of a page
 READ_ALL = """
 import lmdb, sys

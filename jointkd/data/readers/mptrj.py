@@ -72,7 +72,7 @@ def parse(mp_id: str, frame_id: str, entry: dict[str, Any], energy_key: str) -> 
 
 
 def element(site: dict[str, Any]) -> int:
-    """The atomic number at a site of a pymatgen structure. Raises ValueError for a site of mixed or partial occupation."""
+    """The atomic number at a site of a pymatgen structure. Raises ValueError for mixed or partial occupation."""
     (species,) = site["species"]
     if species.get("occu", 1) != 1:
         raise ValueError(f"a site is occupied to {species['occu']}")

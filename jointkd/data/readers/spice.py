@@ -66,19 +66,22 @@ def molecules(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def read_field(molecule: Any, field: str, shape: tuple[int | None, ...], source: str) -> np.ndarray:
-    """A field of a group. shape: its lengths, None for any. Raises DataError if it is missing or not of real numbers."""
+    """A field of a group. shape: its lengths, None for any.
+
+    Raises DataError if it is missing, of another shape, or not of real numbers.
+    """
     if not isinstance(dataset := molecule.get(field), h5py.Dataset):
         raise DataError(
             f"{source} has no {field} (it has {', '.join(molecule) or 'nothing'})",
             f"give an HDF5 file with {NUMBERS} [N] and {POSITIONS} [M, N, 3] for each molecule; see docs/data.md",
         )
     found = dataset.shape
-    real = dataset.dtype.kind in "iuf"
-    if not real or found is None or len(found) != len(shape) or any(a not in (None, b) for a, b in zip(shape, found)):
+    fits = found is not None and len(found) == len(shape)
+    fits = fits and all(length in (None, actual) for length, actual in zip(shape, found, strict=True))
+    if not fits or dataset.dtype.kind not in "iuf":
         wanted = ", ".join("M" if length is None else str(length) for length in shape)
         raise DataError(
-            f"{source} must have {field} of real numbers and shape [{wanted}], not {dataset.dtype} "
-            f"{list(found or [])}",
+            f"{source} must have {field} of real numbers and shape [{wanted}], not {dataset.dtype} {list(found or [])}",
             "correct the file; see docs/data.md",
         )
     check_size(dataset, f"{source}: {field}")

@@ -75,7 +75,9 @@ def test_inconsistent_shapes_are_refused(tmp_path):
     with h5py.File(path, "a") as file:
         del file["h2/dft_total_energy"]
         file["h2/dft_total_energy"] = np.zeros(2)
-    with pytest.raises(DataError, match=r"a.hdf5 h2 must have dft_total_energy of real numbers and shape \[3\], not float64 \[2\]"):
+    with pytest.raises(
+        DataError, match=r"a.hdf5 h2 must have dft_total_energy of real numbers and shape \[3\], not float64 \[2\]"
+    ):
         list(read(path)[0])
 
 
