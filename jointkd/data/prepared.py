@@ -183,8 +183,8 @@ def prepare(
 def write_fit(folder: Path, counts: dict[str, Any], screening: Screening) -> dict[str, Any]:
     """Set aside what only the whole set shows to be unfit, and check its units; returns the counts of the rest.
 
-    Unfit are energies far from those of all others, and structures that a later one contradicts. If there are any, which
-    is rare, the others are written again. Raises DataError for forces that do not belong to the energies.
+    Unfit are energies far from those of all others, and structures that a later one contradicts. If there are any,
+    which is rare, the others are written again. Raises DataError for forces that do not belong to the energies.
     """
     unchecked = folder / UNCHECKED
     unchecked.mkdir()

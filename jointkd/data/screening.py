@@ -67,11 +67,10 @@ class Screening:
 
     def repeated(self, frame: Frame, split: str | None, energy: float | None, charge: float) -> str:
         """The reason to set aside a frame whose structure has passed before, with these labels."""
-        known = frame.energy is not None and energy is not None
         if frame.charge != charge:
             self.contradicted[frame.key] = OTHER_CHARGE
             return OTHER_CHARGE
-        if known and abs(float(frame.energy or 0.0) - float(energy or 0.0)) > SAME_ENERGY * len(frame):
+        if energy is not None and frame.energy is not None and abs(frame.energy - energy) > SAME_ENERGY * len(frame):
             self.contradicted[frame.key] = OTHER_ENERGY
             return OTHER_ENERGY
         reason = "the same structure occurs twice"
