@@ -29,7 +29,9 @@ def test_a_dump_with_elements_is_read_and_one_with_types_alone_is_refused(tmp_pa
     (frame,) = read(named, None, "forces", format="lammps-dump-text")[0]
     assert frame.numbers.tolist() == [8, 1]
     plain = dump(tmp_path / "b.lammpstrj")
-    with pytest.raises(DataError, match=r"has atom types of LAMMPS and does not say which elements they are; .*dump_modify"):
+    with pytest.raises(
+        DataError, match=r"has atom types of LAMMPS and does not say which elements they are; .*dump_modify"
+    ):
         list(read(plain, None, "forces", format="lammps-dump-text")[0])
 
 

@@ -65,5 +65,7 @@ def test_a_truncated_database_of_ase_is_refused(tmp_path):
         for _ in range(50):
             file.write(molecule("CH3CH2OH"))
     os.truncate(path, path.stat().st_size // 2)
-    with pytest.raises(DataError, match=r"a.aselmdb cannot be read: it has .* bytes that it says it has; copy it again"):
+    with pytest.raises(
+        DataError, match=r"a.aselmdb cannot be read: it has .* bytes that it says it has; copy it again"
+    ):
         list(read(str(path), None, None)[0])

@@ -19,9 +19,7 @@ def with_steps(path, repeated="<scstep>"):
     """A vasprun.xml with as many electronic steps in each ionic step as TAKEN says."""
     before, *steps = path.read_text().replace("</kpoints>", '</kpoints><i name="NELM">6</i>').split(repeated)
     counts = [(count - 1) * "<scstep></scstep>" for count in TAKEN]
-    path.write_text(
-        before + "".join(extra + repeated + step for extra, step in zip(counts, steps, strict=True))
-    )
+    path.write_text(before + "".join(extra + repeated + step for extra, step in zip(counts, steps, strict=True)))
     return path
 
 
@@ -42,12 +40,16 @@ def test_a_vasprun_that_was_killed_is_read_as_far_as_it_goes(tmp_path):
 def test_steps_of_an_outcar_that_stopped_at_nelm_are_set_aside(tmp_path):
     path = outcar(tmp_path / "OUTCAR", relaxation())
     parts = path.read_text().split("      direct lattice vectors")
-    log = ["\n".join(f" Iteration {ionic}({step:4d})" for step in range(1, count + 1)) for ionic, count in
-           enumerate(TAKEN, start=1)]
+    log = [
+        "\n".join(f" Iteration {ionic}({step:4d})" for step in range(1, count + 1))
+        for ionic, count in enumerate(TAKEN, start=1)
+    ]
     log[3] += "\n aborting loop because EDIFF is reached"
-    path.write_text("   NELM   =      6;   NELMIN=  2\n" + "".join(
-        f"{before}\n{after}\n      direct lattice vectors" for before, after in zip(parts, log, strict=False)
-    ) + parts[-1])
+    path.write_text(
+        "   NELM   =      6;   NELMIN=  2\n"
+        + "".join(f"{before}\n{after}\n      direct lattice vectors" for before, after in zip(parts, log, strict=False))
+        + parts[-1]
+    )
     assert unconverged_steps(path, "vasp-out") == {1}
 
 
