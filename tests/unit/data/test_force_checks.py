@@ -1,4 +1,4 @@
-"""Forces of another sign or unit than the energies are refused where close conformations show it; else nothing is said."""
+"""Forces of another sign or unit than the energies are refused where close conformations show it."""
 
 from dataclasses import replace
 
