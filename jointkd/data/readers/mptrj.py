@@ -20,7 +20,7 @@ NESTING[list(b"[{")], NESTING[list(b"]}")] = 1, -1
 
 
 class Shallow:
-    """A stream of JSON that ends with ValueError where brackets are nested too deeply (those in texts count as well)."""
+    """A stream of JSON that ends with ValueError where brackets, also those in texts, are nested too deeply."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream, self.depth = stream, 0
