@@ -26,6 +26,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from jointkd.data.energy_checks import check_energies
 from jointkd.data.force_checks import check_forces
 from jointkd.data.outliers import ABSURD, absurd_energies
 from jointkd.data.provenance import Reader, SubsetRule, check_matches, warn_of_changed_sources
@@ -184,7 +185,8 @@ def write_fit(folder: Path, counts: dict[str, Any], screening: Screening) -> dic
     """Set aside what only the whole set shows to be unfit, and check its units; returns the counts of the rest.
 
     Unfit are energies far from those of all others, and structures that a later one contradicts. If there are any,
-    which is rare, the others are written again. Raises DataError for forces that do not belong to the energies.
+    which is rare, the others are written again. Raises DataError for energies in another unit, and for forces that do
+    not belong to the energies.
     """
     unchecked = folder / UNCHECKED
     unchecked.mkdir()
@@ -196,6 +198,7 @@ def write_fit(folder: Path, counts: dict[str, Any], screening: Screening) -> dic
     absurd = np.flatnonzero(absurd_energies(numbers, first_atom, energies))
     unfit = {**screening.contradicted, **{whole.keys[index]: ABSURD_ENERGY for index in absurd}}
     sound = [index for index, key in enumerate(whole.keys) if key not in unfit]
+    check_energies(numbers, first_atom, energies)
     check_forces(whole.frames.at(sound))
     if unfit:
         screening.rejected += [Rejected(whole[whole.index_of(key)], reason) for key, reason in unfit.items()]

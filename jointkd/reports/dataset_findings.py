@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase.data import chemical_symbols
 
+from jointkd.data.energy_checks import FREE_ATOMS
 from jointkd.data.outliers import least_absolute_deviations
 from jointkd.data.readers.units import ENERGY
 from jointkd.data.splits import shared_groups
@@ -15,7 +16,6 @@ from jointkd.structures.frame import Frame, composition
 
 SAMPLE_SIZE = 2000  # structures whose neighbours are analysed
 MAX_NAMED = 3  # suspicious structures that are named in a line
-FREE_ATOMS = {6: -1030, 7: -1486, 8: -2043, 9: -2715, 15: -9287, 16: -10834, 17: -12522}  # eV, all electrons
 ZERO_FORCE = 1e-6  # eV/Å; smaller components count as zero
 SAME_ENERGY = 1e-5  # eV; energies of different structures with the same formula rarely agree this closely
 SAME_FORCE = 0.01  # eV/Å; forces on corresponding atoms of copies agree more closely

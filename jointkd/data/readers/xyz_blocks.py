@@ -12,18 +12,30 @@ from ase.io.extxyz import read_xyz
 from jointkd.data.readers.text_files import numbered, open_text
 from jointkd.errors import first_line
 
+SITE_LABELS = {"CA", "CD", "CE", "HE", "HG", "HO", "ND", "NE", "SG"}  # of proteins that are elements in lower case
+
 
 def read(file: Path) -> Iterator[Atoms]:
     """The structures of a file, plain or compressed, one in memory at a time. Raises ValueError, which names a line."""
     with open_text(file) as stream:
         for number, text in blocks(numbered(stream)):
             try:
+                check_symbols(text)
                 (atoms,) = read_xyz(io.StringIO(text), index=slice(None))
             except KeyError as error:
                 raise ValueError(f"line {number} begins a structure with {error}, which must be an element") from error
             except Exception as error:
                 raise ValueError(f"line {number} begins a structure that is malformed: {first_line(error)}") from error
             yield atoms
+
+
+def check_symbols(text: str) -> None:
+    """Raise ValueError for a symbol that may be an element or the label of a site, which ASE takes for the element."""
+    _, comment, *atoms = text.splitlines()
+    if "Properties" in comment and "Properties=species" not in comment:
+        return
+    for symbol in {line[:4].split(maxsplit=1)[0] for line in atoms if line.strip()} & SITE_LABELS:
+        raise ValueError(f"{symbol} may be {symbol.capitalize()} or a site of {symbol[0]}: write the element")
 
 
 def blocks(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:

@@ -46,6 +46,7 @@ def test_a_structure_without_comment_is_not_skipped(tmp_path):
         ("-1\n\nHe 0 0 0\n", r"line 1 must be a number of atoms, not '-1'"),
         ("1\n\nHe 0 0 0\n1\n\nD 0 0 1\n", r"line 4 begins a structure with 'D', which must be an element"),
         ("1\n\n1 0 0 1\n", r"line 1 begins a structure with '1', which must be an element"),
+        ("1\n\nCA 0 0 1\n", r"line 1 begins a structure that is malformed: CA may be Ca or a site of C"),
         ("2\n\nHe 0 0 0\n\n", r"line 1 begins a structure that is malformed"),
     ],
 )
@@ -60,6 +61,12 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path, monk
     (tmp_path / "a.xyz").write_text("1\n" + 200 * "x" + "\nHe 0 0 0\n")
     with pytest.raises(DataError, match=r"line 2 is longer than 100 characters"):
         list(read(str(tmp_path / "a.xyz"), None, None)[0])
+
+
+def test_elements_in_capitals_are_read_where_they_are_no_labels_of_sites(tmp_path):
+    (tmp_path / "a.xyz").write_text("2\n\nCL 0 0 0\nNA 0 0 2\n")
+    (frame,) = read(str(tmp_path / "a.xyz"), None, None)[0]
+    assert frame.numbers.tolist() == [17, 11]
 
 
 def test_lattice_vectors_below_the_atoms_are_read(tmp_path):
