@@ -1,4 +1,4 @@
-"""Whether the unit of energies is plausible: those of all-electron calculations are known within a per cent per atom."""
+"""Whether the unit of energies is plausible: all-electron ones are known within a per cent."""
 
 import numpy as np
 

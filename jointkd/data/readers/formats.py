@@ -19,6 +19,8 @@ from jointkd.errors import DataError, MissingExtra, UserError, first_line
 DATABASES = (".db", ".aselmdb")  # of ASE, with SQLite and with LMDB
 HDF5 = (".hdf5", ".h5")  # with SPICE's layout
 XYZ = "extxyz"
+CONVERGED = ("converged", "is_converged", "scf_converged", "electronic_converged")  # entries that may be false
+NOT_CONVERGED = "the file says that its calculation did not converge"
 SHARED_SITE = "a site is shared by several elements or partly occupied"
 
 
@@ -30,7 +32,7 @@ def structures(file: Path, format: str | None) -> Iterator[tuple[Atoms, str]]:
     count = 0
     try:
         for index, (atoms, unconverged) in enumerate(open_structures(file, format)):
-            yield atoms, vasp.UNCONVERGED if index in unconverged else SHARED_SITE if shares_sites(atoms) else ""
+            yield atoms, vasp.UNCONVERGED if index in unconverged else fault_of(atoms)
             count += 1
     except UserError:
         raise
@@ -93,6 +95,13 @@ def read_database(file: Path) -> Iterator[Atoms]:
             atoms.info.update(row.key_value_pairs)
             atoms.info.update(row.data)
             yield atoms
+
+
+def fault_of(atoms: Atoms) -> str:
+    """What the file itself says against a structure, empty if nothing."""
+    if any(isinstance(atoms.info.get(name), bool | np.bool_) and not atoms.info[name] for name in CONVERGED):
+        return NOT_CONVERGED
+    return SHARED_SITE if shares_sites(atoms) else ""
 
 
 def shares_sites(atoms: Atoms) -> bool:

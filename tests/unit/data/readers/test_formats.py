@@ -7,7 +7,7 @@ from ase.build import bulk
 from ase.io import write
 
 from jointkd.data.readers.extxyz import read, value
-from jointkd.data.readers.formats import SHARED_SITE, structures
+from jointkd.data.readers.formats import NOT_CONVERGED, SHARED_SITE, structures
 from jointkd.errors import DataError
 from tests.files import molecules, saved
 
@@ -42,6 +42,13 @@ def test_a_crystal_with_a_shared_or_partly_occupied_site_is_unfit(tmp_path, site
     assert [reason for _, reason in structures(tmp_path / "a.cif", None)] == [fault]
     (frame,) = read(str(tmp_path / "a.cif"), None, None)[0]
     assert frame.fault == fault
+
+
+def test_a_structure_that_did_not_converge_is_unfit(tmp_path):
+    some = molecules(3)
+    some[0].info["converged"], some[1].info["scf_converged"], some[2].info["is_converged"] = True, False, 0.5
+    path = saved(tmp_path / "a.xyz", some)
+    assert [reason for _, reason in structures(path, None)] == ["", NOT_CONVERGED, ""]
 
 
 @pytest.mark.parametrize("name", ["water@300K.xyz", "water@300K.traj", "a@1.xyz.gz", "-.traj", "%s.traj"])
