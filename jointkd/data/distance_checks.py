@@ -12,7 +12,7 @@ from jointkd.structures.neighbors import find_pairs, lengths
 NEAR = 6.0  # Å; nearest neighbours in matter are closer, also if bohr were read as Å
 FAR = 40.0  # Å; and closer than that if Å were read as nm
 CLOSE = 0.6  # nearest distances over the sum of covalent radii are 0.8 to 1.2; a smaller median has a wrong unit
-WIDE = {(1.6, 2.6): "as if bohr had been read as Å", (7.0, 14.0): "as if Å had been read as nm"}  # likewise
+WIDE = {(1.45, 2.6): "as if bohr had been read as Å", (7.0, 14.0): "as if Å had been read as nm"}  # likewise
 SAMPLE = 10  # structures whose distances are checked
 BONDED = 3  # atoms; fewer may be a pair that is drawn apart on purpose
 NOBLE_GASES = (2, 10, 18, 36, 54, 86)

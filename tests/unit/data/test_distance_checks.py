@@ -18,7 +18,7 @@ CAUSES = {0.1: "nm had been read as Å", BOHR: "Å had been read as bohr", 1 / B
 def crystals(scale: float = 1.0) -> list[Frame]:
     return [
         Frame(atoms.numbers.astype(int), atoms.positions * scale, atoms.cell.array * scale, atoms.pbc, source="frame 0")
-        for atoms in (bulk("Cu"), bulk("Si"), bulk("NaCl", "rocksalt", a=5.64), bulk("Fe"))
+        for atoms in (bulk("Cu"), bulk("Mo"), bulk("NaCl", "rocksalt", a=5.64), bulk("Mo").repeat(3))
     ]
 
 
