@@ -363,3 +363,10 @@ def test_one_bad_structure_does_not_end_the_preparation(tmp_path):
     assert [atoms.info["source"] for atoms in read(data_set.path / prepared.QUARANTINE, index=":")] == [
         frame.source for frame in bad
     ]
+
+
+def test_a_set_whose_energies_are_in_another_unit_is_not_made(tmp_path):
+    wrong = [replace(frame, energy=frame.energy / 27.2114, forces=frame.forces / 27.2114) for frame in frames(30)]
+    with pytest.raises(DataError, match=r"free atoms in hartree that are read as eV; set data.units.energy"):
+        prepared_set(tmp_path, wrong)
+    assert not list(tmp_path.glob("some-*"))
