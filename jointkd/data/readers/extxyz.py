@@ -73,9 +73,7 @@ def read(
                 count += 1
         if not count:
             raise DataError(f"data.path={path} contains no structures", "give a file with at least three structures")
-        if unused:
-            listing = ", ".join(f"{name} ({number:,})" for name, number in unused.most_common())
-            log.info("data.path=%s: not used, with the number of structures that have them: %s", path, listing)
+        log_unused(path, unused)
 
     return frames(), isolated
 
@@ -92,6 +90,13 @@ def add_isolated(isolated: dict[int, float], element: int, energy: float, source
             f"eV ({source})",
             "leave one frame of it in the file",
         )
+
+
+def log_unused(path: str, unused: Counter[str]) -> None:
+    """Log what the structures have that is not used, with the number of structures that have it."""
+    if unused:
+        listing = ", ".join(f"{name} ({number:,})" for name, number in unused.most_common())
+        log.info("data.path=%s: not used, with the number of structures that have them: %s", path, listing)
 
 
 def unused_entries(atoms: Atoms, energy_key: str | None, forces_key: str | None) -> set[str]:
