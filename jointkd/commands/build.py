@@ -132,7 +132,8 @@ def prepare_data(
     """Fix the neighbours within a cutoff (Å), report on the data where that is asked for, and find the references."""
     data.prepare_neighbors(cutoff, torch.float32, max_neighbors, graph_of)
     if data.options.report:
-        rank_zero_only(write_report)(data.name, data.frames, data.find_neighbors(), cutoff, directory)
+        set_aside = data.source.manifest["set_aside"]
+        rank_zero_only(write_report)(data.name, data.frames, data.find_neighbors(), cutoff, directory, set_aside)
     data.fit_references()
 
 

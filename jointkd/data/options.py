@@ -39,6 +39,8 @@ class DataOptions(ABC):
             raise ConfigError(f"data.reference={self.reference!r} is not known", "choose data or teacher")
         if self.batch_size < 1:
             raise ConfigError(f"data.batch_size={self.batch_size} must be a positive integer", "give at least 1")
+        if not self.max_force > 0:  # also NaN
+            raise ConfigError(f"data.max_force={self.max_force} must be a positive number", "give a force in eV/Å")
         if self.workers < 0:
             raise ConfigError(f"data.workers={self.workers} must not be negative", "give 0 or more processes")
 

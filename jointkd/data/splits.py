@@ -128,10 +128,12 @@ class Split:
     def _by_saved_split(self, frames: Sequence[Frame], path: Path) -> list[str]:
         """The split of each frame as an earlier run saved it."""
         try:
+            if not path.is_file():
+                raise OSError("it is not a file")
             stored = json.loads(path.read_text())["keys"]
             stored = {LEFT_OUT: [], **stored}
             splits = {key: split for split in (*SPLITS, LEFT_OUT) for key in stored[split]}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(
                 f"data.split.path={path} must be a saved split ({error})", f"give the {FILE} of a run"
             ) from error

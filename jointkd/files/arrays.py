@@ -111,7 +111,7 @@ def read_manifest(folder: Path, format: int) -> dict[str, Any]:
     try:
         manifest = json.loads(file.read_text())
         written = manifest["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise damaged(file, str(error)) from error
     if written != format:
         raise DataError(

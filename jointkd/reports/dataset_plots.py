@@ -86,7 +86,7 @@ def plot_nearest(panel: Any, findings: Findings) -> None:
     if shown:
         colors = PAIR_COLORS[: len(shown)]
         panel.hist(list(shown.values()), bins=60, stacked=True, color=colors, label=list(shown))
-        panel.legend(frameon=False, fontsize=8)
+        panel.legend(loc="upper right", frameon=False, fontsize=8)
 
 
 def plot_neighbors(panel: Any, findings: Findings) -> None:

@@ -16,8 +16,10 @@ from ase import Atoms
 from ase.io import read
 
 from jointkd.calculator import JointKD
+from jointkd.data import provenance
 from jointkd.files.foreign_loads import VARIABLE
 
+READERS = provenance.READERS  # of now
 MADE = Path(__file__).parents[1] / "fixtures" / "made_by_0_1"
 MODIFIED = 1_700_000_000  # s: when molecules.xyz was written, which git does not keep
 ANSWERS = json.loads((MADE / "answers.json").read_text())
@@ -42,8 +44,9 @@ STUDENTS = list(ANSWERS["students"])
 
 
 @pytest.fixture(autouse=True)
-def made(tmp_path: Path) -> Path:
-    """A copy of everything where commands are called, with the data file as old as it was."""
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of everything where commands are called, with the data file and the version of the readers of then."""
+    monkeypatch.setattr(provenance, "READERS", 1)
     shutil.copytree(MADE, tmp_path, dirs_exist_ok=True)
     os.utime(tmp_path / "molecules.xyz", (MODIFIED, MODIFIED))
     return tmp_path
@@ -106,6 +109,14 @@ def test_a_prepared_set_that_is_named_is_refused_for_what_differs_and_nothing_el
     assert result.status == 1
     different = "was made with data.max_force=50.0, but the options are data.max_force=5.0;"
     assert result.err.startswith(f"ConfigError: data.prepared={SET} {different}")
+
+
+def test_a_set_of_readers_that_have_been_corrected_since_is_prepared_again_and_that_is_said(command, monkeypatch):
+    monkeypatch.setattr(provenance, "READERS", READERS)
+    result = command("prepare", *OPTIONS, *PAINN)
+    assert result.status == 0, result.err
+    assert f"jointkd's readers changed since {SET} was prepared; preparing again" in result.out
+    assert "data molecules: 20 structures" in result.out
 
 
 def test_a_file_that_changed_since_it_was_prepared_is_prepared_again_and_that_is_said(command, made):

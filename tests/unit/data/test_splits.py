@@ -1,6 +1,7 @@
 """A split depends on content alone, respects the shares, and never divides a group."""
 
 import json
+import os
 import random
 from collections import Counter
 from dataclasses import replace
@@ -249,3 +250,11 @@ def test_the_share_of_groups_that_also_occur_in_training_is_computed():
     a, b, c, nothing = (replace(points(1)[0], group=name) for name in ("a", "b", "c", ""))
     assert shared_groups({"train": [a, b], "val": [a, a, c], "test": [b, nothing]}) == {"val": 0.5, "test": 1.0}
     assert shared_groups({"train": [nothing], "val": [nothing], "test": [a]}) == {"test": 0.0}
+
+
+def test_a_saved_split_that_is_a_fifo_or_nested_too_deeply_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "deep.json").write_text(200_000 * "[")
+    for name in ("pipe.json", "deep.json"):
+        with pytest.raises(DataError, match=rf"data.split.path=.*{name} must be a saved split"):
+            Split(path=str(tmp_path / name)).indices(frames(9))
