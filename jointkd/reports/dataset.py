@@ -24,7 +24,7 @@ def write_report(
     """Write report.txt and report.png to the directory, and log the text. frames: by split; cutoff: Å."""
     findings = analyse(name, frames, neighbors, cutoff)
     text = "\n".join(lines(findings))
-    (directory / "report.txt").write_text(text + "\n")
+    (directory / "report.txt").write_text(text + "\n", encoding="utf-8")
     plot_findings(findings, directory / "report.png")
     log.info("%s\nwritten to %s and report.png", text, directory / "report.txt")
 

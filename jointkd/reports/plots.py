@@ -3,6 +3,7 @@
 import csv
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,9 @@ def history(folder: Path, name: str, over: str) -> tuple[list[int], list[float]]
     values: dict[int, float] = {}
     parts = (folder / "metrics").glob("metrics*.csv")  # metrics-1.csv, …, and then metrics.csv
     for file in sorted(parts, key=lambda part: int(part.stem.partition("-")[2] or sys.maxsize)):
-        with file.open() as opened:
-            values |= {int(row[over]): float(row[name]) for row in csv.DictReader(opened) if row.get(name)}
+        with file.open(encoding="utf-8") as opened:
+            for row in csv.DictReader(opened):
+                with suppress(ValueError, TypeError):  # the last line of a run that was killed may be incomplete
+                    if row.get(name):
+                        values[int(row[over])] = float(row[name])
     return list(values), list(values.values())

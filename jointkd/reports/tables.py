@@ -15,13 +15,13 @@ log = logging.getLogger(__name__)
 
 
 def write_comparison(root: Path) -> None:
-    """Write summary.json, table.md and plots of all finished runs below a folder into it. Raises DataError."""
+    """Write comparison.json, table.md and plots of all finished runs below a folder into it. Raises DataError."""
     runs = read_runs(root)
     summary = summarise(runs)
-    (root / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    (root / "comparison.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     text = "\n\n".join(filter(None, [table(runs, summary), epochs_table(summary)]))
-    (root / "table.md").write_text(text + "\n")
-    written = ["summary.json", "table.md", "comparison.png"]
+    (root / "table.md").write_text(text + "\n", encoding="utf-8")
+    written = ["comparison.json", "table.md", "comparison.png"]
     swept = [name for name in (*SYMBOLS, "options") if name in varying(runs)]
     if len(swept) == 1 and swept[0] in SYMBOLS:
         plots.sweep(runs, names(runs), summary, swept[0], SYMBOLS[swept[0]], root / "comparison.png")

@@ -8,6 +8,7 @@ import matplotlib.image
 import pytest
 
 from jointkd.errors import DataError
+from jointkd.reports.plots import history
 from jointkd.reports.runs import read_runs
 from jointkd.reports.tables import summarise, table, write_comparison
 
@@ -66,6 +67,40 @@ def test_methods_are_averaged_over_seeds_and_listed_in_the_order_of_the_paper(tm
     assert summary["seeds"] == [0, 1, 2]
     assert summary["seconds"] == 250.0
     assert "| joint | 2 ± 1 | 10 ± 0 |" in table(runs, summary)
+
+
+@pytest.mark.parametrize("name", ["summary.json", "config.yaml"])
+@pytest.mark.parametrize("content", ["", '{"method": "joint", "see', "- [", "null", '"text"'])
+def test_a_run_with_damaged_files_is_left_out_with_a_line_and_the_others_are_reported(tmp_path, caplog, name, content):
+    run(tmp_path / "whole", "none", 1.0)
+    run(tmp_path / "damaged", "joint", 2.0)
+    (tmp_path / "damaged" / name).write_text(content)
+    assert len(cells(reported(tmp_path))) == 2
+    (line,) = [message for message in caplog.messages if "left out" in message]
+    assert line.startswith(f"{tmp_path / 'damaged'} is left out")
+
+
+def test_a_run_of_which_the_configuration_is_gone_is_left_out_with_a_line(tmp_path, caplog):
+    run(tmp_path / "whole", "none", 1.0)
+    run(tmp_path / "damaged", "joint", 2.0)
+    (tmp_path / "damaged" / "config.yaml").unlink()
+    assert len(cells(reported(tmp_path))) == 2
+    assert "No such file" in caplog.text
+
+
+def test_a_damaged_line_of_the_metrics_is_left_out_of_the_curve(tmp_path):
+    run(tmp_path / "a", "joint", 1.0, curve=[3.0, 2.0])
+    with (tmp_path / "a" / "metrics" / "metrics.csv").open("a") as opened:
+        opened.write("2,20,1.5e\nnot")
+    assert history(tmp_path / "a", "val/energy_mae_meV_per_atom", "epoch") == ([0, 1], [3.0, 2.0])
+
+
+def test_the_report_of_one_run_leaves_its_files_as_they_are(tmp_path):
+    run(tmp_path / "a", "joint", 1.0)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    first = reported(tmp_path / "a")
+    assert {file: file.read_bytes() for file in before} == before
+    assert reported(tmp_path / "a") == first
 
 
 def test_one_seed_has_no_standard_deviation_in_the_table(tmp_path):
