@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from jointkd.commands.build import build, join_labels, load_averaged
 from jointkd.data.splits import FILE as SPLIT
 from jointkd.errors import ConfigError, DataError
-from jointkd.evaluation.metrics import metrics_table, without_stage
+from jointkd.evaluation.metrics import check_finite, metrics_table, without_stage
 from jointkd.moved import current_name
 from jointkd.runtime import somebody_watches
 from jointkd.teachers.spec import TARGET
@@ -38,6 +38,7 @@ def run(config: DictConfig) -> dict[str, float]:
         strategy="auto",
     )
     (metrics,) = trainer.test(module, datamodule=data, verbose=False)
+    check_finite(without_stage(metrics))
     log.info("%s", metrics_table(without_stage(metrics)))
     return dict(metrics)
 
