@@ -105,7 +105,7 @@ class Split:
     def _by_saved_split(self, frames: Sequence[Frame], path: Path) -> list[str]:
         """The split of each frame as an earlier run saved it."""
         try:
-            stored = json.loads(path.read_text())["keys"]
+            stored = json.loads(path.read_text(encoding="utf-8"))["keys"]
             splits = {key: split for split in SPLITS for key in stored[split]}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
@@ -129,7 +129,7 @@ class Split:
 def save(split: Split, keys: Mapping[str, Sequence[str]], path: Path) -> None:
     """Write the content keys of each split, the options of the division, and a hash of each split."""
     content = {**asdict(split), "sha256": hashes(keys), "keys": {name: list(part) for name, part in keys.items()}}
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def hashes(keys: Mapping[str, Sequence[str]]) -> dict[str, str]:

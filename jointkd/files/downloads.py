@@ -71,7 +71,7 @@ def check_checksum(file: Path, path: Path, sha256: str | None, remedy: str) -> N
     if sha256 is not None:
         expected, source = sha256.lower(), "its publisher's"
     elif record.exists():
-        expected, source = record.read_text().split()[0], f"the one in {record}"
+        expected, source = record.read_text(encoding="utf-8").split()[0], f"the one in {record}"
     else:
         write_whole(record, f"{actual}  {path.name}\n".encode())
         return
@@ -90,7 +90,7 @@ class PartialFile:
     def headers(self) -> dict[str, str]:
         """HTTP headers that request the rest of the same version; none if the version of the part is unknown."""
         if self.size and self.version.exists():
-            return {"Range": f"bytes={self.size}-", "If-Range": self.version.read_text()}
+            return {"Range": f"bytes={self.size}-", "If-Range": self.version.read_text(encoding="utf-8")}
         return {}
 
     @property
@@ -107,7 +107,7 @@ class PartialFile:
         self.version.unlink(missing_ok=True)
         file = self.path.open("wb")
         if version:
-            self.version.write_text(version)
+            self.version.write_text(version, encoding="utf-8")
         return file
 
     def finish(self) -> None:
