@@ -23,6 +23,7 @@ from jointkd.evaluation.metrics import check_finite, without_stage
 from jointkd.runtime import keep_freed_memory, somebody_watches
 from jointkd.students.scales import fit_scales
 from jointkd.students.student_file import SavedStudent, load_weights
+from jointkd.training.callbacks.plain_progress import RunProgressBar
 from jointkd.training.checkpoint_files import WholeCheckpoints
 from jointkd.training.module import DistillationModule
 from jointkd.training.run_folder import write_provenance, write_results
@@ -126,6 +127,8 @@ def check_references(saved: SavedStudent, data: DistillationData) -> None:
 def make_trainer(config: DictConfig, directory: Path) -> lightning.Trainer:
     """Lightning's trainer with the callbacks and loggers of a configuration."""
     callbacks = [instantiate(callback) for callback in config.callbacks.values()]
+    watched = somebody_watches()
+    callbacks += [RunProgressBar()] if watched else []
     loggers = [instantiate(logger) for logger in config.logger.values()]
     return instantiate(
         config.trainer,
@@ -133,5 +136,5 @@ def make_trainer(config: DictConfig, directory: Path) -> lightning.Trainer:
         plugins=[WholeCheckpoints()],
         logger=loggers,
         default_root_dir=str(directory),
-        enable_progress_bar=somebody_watches(),
+        enable_progress_bar=watched,
     )

@@ -6,10 +6,12 @@ from functools import partial
 import numpy as np
 import pytest
 from ase.build import bulk
+from matplotlib import pyplot
 
 from jointkd.data.stored_neighbors import computed
 from jointkd.reports.dataset import lines, write_report
 from jointkd.reports.dataset_findings import analyse
+from jointkd.reports.dataset_plots import said_as_text
 from jointkd.structures.frame import Frame
 from tests.files import frames
 from tests.structures import rattled
@@ -108,3 +110,11 @@ def test_crystals_and_many_elements_are_plotted(tmp_path):
         some.append(Frame(atoms.numbers.astype(int), atoms.positions, atoms.cell.array, atoms.pbc, energy=number * 0.1))
     write_report("salts", divided(some), partial(computed, cutoff=5.0, max_neighbors=None), 5.0, tmp_path)
     assert (tmp_path / "report.png").stat().st_size > 10_000
+
+
+def test_a_quantity_with_one_value_is_written_instead_of_drawn():
+    _, panel = pyplot.subplots()
+    assert said_as_text(panel, np.full(5, 21))
+    assert [text.get_text() for text in panel.texts] == ["all are 21"]
+    assert not said_as_text(panel, np.array([21, 22]))
+    pyplot.close("all")
