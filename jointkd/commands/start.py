@@ -11,6 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from jointkd.errors import ConfigError
+from jointkd.files.atomic import remove_leftovers
 from jointkd.training.checkpoint_files import exists
 from jointkd.training.module import DistillationModule
 from jointkd.training.resume import Origin, RunRecord
@@ -72,6 +73,7 @@ class Start:
 
     def make_room(self) -> None:
         """Rename the results that a run had so far if it goes on here, else remove those of another run."""
+        remove_leftovers(self.directory / "checkpoints")
         if self.in_place:
             keep_earlier(self.directory)
         else:
