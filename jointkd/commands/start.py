@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from jointkd.errors import ConfigError
@@ -29,6 +30,7 @@ class Start:
     directory: Path  # of the run
     origin: Origin | None  # the checkpoint that it goes on from; None: it begins anew
     changed: list[str]  # the options that differ from those of the checkpoint's run, as text
+    replaces: bool  # the run that the folder may hold
 
     @classmethod
     def of(cls, config: DictConfig, configuration: str, directory: Path) -> "Start":
@@ -37,12 +39,10 @@ class Start:
         Raises ConfigError and DataError, also where the folder holds another run.
         """
         path = find_checkpoint(config, directory)
-        if path is None:
-            start = cls(directory, None, [])
-        else:
-            origin = Origin.of(path)
-            start = cls(directory, origin, origin.check_options(configuration, config.trainer.max_epochs))
-        if not (start.in_place or config.overwrite):
+        origin = None if path is None else Origin.of(path)
+        changed = [] if origin is None else origin.check_options(configuration, config.trainer.max_epochs)
+        start = cls(directory, origin, changed, config.overwrite)
+        if not (start.in_place or start.replaces) and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
             check_unused(directory, OTHER_FOLDER)
         return start
 
@@ -72,11 +72,11 @@ class Start:
         module.record = RunRecord(configuration, data).to_json()
 
     def make_room(self) -> None:
-        """Rename the results that a run had so far if it goes on here, else remove those of another run."""
+        """Rename the results that a run had so far if it goes on here, else remove those of a run that is replaced."""
         remove_leftovers(self.directory / "checkpoints")
         if self.in_place:
             keep_earlier(self.directory)
-        else:
+        elif self.replaces:
             clear(self.directory)
 
 

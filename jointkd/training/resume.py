@@ -18,8 +18,9 @@ from jointkd.training.checkpoint_files import read_checkpoint
 log = logging.getLogger(__name__)
 
 FREE = {  # options, or groups of them, that change neither the objective nor the data nor the student
-    *("trainer", "callbacks", "logger", "name", "ckpt_path", "overwrite", "label.path", "label.shard_size"),
-    *("label.validation", "teacher.python", "teacher.device", "teacher.batch_atoms"),
+    *("trainer", "logger", "name", "ckpt_path", "overwrite", "label.path", "label.shard_size", "label.validation"),
+    *(f"callbacks.{name}" for name in ("early_stopping", "interrupt", "progress", "checkpoint", "last")),
+    *("teacher.python", "teacher.device", "teacher.batch_atoms"),
     *("data.path", "data.prepared", "data.source", "data.downloads", "data.workers", "data.report"),  # data: by content
 }
 SILENT = {"logger", "name", "ckpt_path", "overwrite", "label.path", "data.prepared", "data.path"}  # not worth a line

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from ase.data import chemical_symbols
-from lightning.pytorch.utilities import rank_zero_only
 
 from jointkd.data.datamodule import DistillationData
 from jointkd.data.splits import hashes
@@ -29,6 +28,7 @@ from jointkd.training.module import DistillationModule
 log = logging.getLogger(__name__)
 
 SUMMARY = "summary.json"  # only in the folder of a finished run; `report` reads it
+REPLACED = (SUMMARY, "config.yaml", NAME, "metrics/metrics.csv")  # by a run that goes on
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,6 @@ def git_revision() -> str | None:
         return None
 
 
-@rank_zero_only
 def check_unused(directory: Path, remedy: str) -> None:
     """Raise ConfigError for a folder that holds a run, finished or not. remedy: how to choose another folder."""
     if (directory / SUMMARY).exists():
@@ -131,27 +130,17 @@ def check_unused(directory: Path, remedy: str) -> None:
         )
 
 
-@rank_zero_only
 def clear(directory: Path) -> None:
-    """Remove the files of an earlier run."""
-    for pattern in (
-        "checkpoints/*.ckpt",
-        "metrics/metrics*.csv",
-        "summary*.json",
-        "config*.yaml",
-        "student*.safetensors",
-    ):
+    """Remove the results of a run, with those that it had before it went on."""
+    kept = [f"{Path(name).with_suffix('')}-[0-9]*{Path(name).suffix}" for name in REPLACED]
+    for pattern in (*REPLACED, *kept, "checkpoints/*.ckpt"):
         for file in directory.glob(pattern):
             file.unlink()
 
 
-@rank_zero_only
 def keep_earlier(directory: Path) -> None:
-    """Rename what a run that goes on would replace: metrics.csv to metrics-1.csv, -2, …, and likewise its results."""
-    names = ["metrics/metrics.csv"]
-    if (directory / SUMMARY).exists():
-        names += [NAME, "config.yaml", SUMMARY]
-    for file in (directory / name for name in names):
+    """Rename what a run that goes on would replace: metrics.csv to metrics-1.csv, -2, …, and likewise the others."""
+    for file in (directory / name for name in REPLACED):
         free = (file.with_name(f"{file.stem}-{number}{file.suffix}") for number in itertools.count(1))
         if file.exists():
             file.rename(next(path for path in free if not path.exists()))

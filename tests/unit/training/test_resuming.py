@@ -18,6 +18,7 @@ BEGAN = {
     "optimizer": {"lr": 0.004},
     "trainer": {"max_epochs": 4, "devices": 1},
     "schedulers": {"cosine": {"T_max": 4}},
+    "callbacks": {"ema": 0.99, "early_stopping": None},
     "data": {"path": "here/mine.xyz", "seed": 0},
     "ckpt_path": None,
 }
@@ -47,6 +48,8 @@ def origin(**record: object) -> Origin:
         ("optimizer__lr", 0.001),
         ("optimizer__maximize", True),
         ("method__name", "joint"),
+        ("callbacks__ema", 0.9),
+        ("callbacks__halving", True),
         ("data__seed", 1),
     ],
 )
@@ -57,8 +60,9 @@ def test_an_option_that_changes_what_is_trained_is_refused_and_named(option, val
 
 
 def test_more_epochs_and_other_devices_are_named_and_go_on():
-    now = changed(trainer={"max_epochs": 8, "devices": 2}, schedulers__cosine={"T_max": 8})
+    now = changed(trainer={"max_epochs": 8, "devices": 2}, schedulers__cosine={"T_max": 8}, callbacks__early_stopping=5)
     assert origin().check_options(now, 8) == [
+        "callbacks.early_stopping=5 (before: null)",
         "schedulers.cosine.T_max=8 (before: 4)",
         "trainer.devices=2 (before: 1)",
         "trainer.max_epochs=8 (before: 4)",
