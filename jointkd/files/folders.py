@@ -7,7 +7,8 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-OWN = {"jointkd.log"}  # what every command leaves in its folder, at once
+LOG = "jointkd.log"
+TASK = ".task-"  # and the number of a task of a SLURM step that has had the folder
 
 
 def claim_folder(parent: Path) -> str:
@@ -26,7 +27,7 @@ def claim_folder(parent: Path) -> str:
         try:
             folder.mkdir(parents=True, exist_ok=several)
             if several:
-                (folder / f".task-{os.environ.get('SLURM_PROCID', 0)}").open("xb").close()
+                (folder / f"{TASK}{os.environ.get('SLURM_PROCID', 0)}").open("xb").close()
         except FileExistsError:
             continue
         return folder.name
@@ -35,27 +36,31 @@ def claim_folder(parent: Path) -> str:
 
 @contextmanager
 def removed_if_unused(folder: Path) -> Iterator[None]:
-    """Within the block, an error removes the folder, unless anything has been written there but a log.
+    """Within the block, an error removes the folder, unless anything has been written there but the log of the block.
 
     Of several processes with one folder only the first removes it.
     """
+    used = any(file.stat().st_size for file in folder.glob("*") if file.is_file())  # a log of another command
     try:
         yield
     except Exception:
-        if os.environ.get("LOCAL_RANK", "0") == os.environ.get("SLURM_PROCID", "0") == "0":
+        if not used and os.environ.get("LOCAL_RANK", "0") == os.environ.get("SLURM_PROCID", "0") == "0":
             remove_unused(folder)
         raise
 
 
 def remove_unused(folder: Path) -> None:
-    """Remove a folder, and the one that it is in, if they hold nothing but a log."""
-    files = [file for file in folder.rglob("*") if not file.is_dir()]
-    if folder.resolve() == Path.cwd() or any(
-        file.parent != folder or not (file.name in OWN or file.name.startswith(".task-")) for file in files
-    ):
+    """Remove a folder, and the one that it is in if nothing is left there, if it holds nothing but a log."""
+    files = list(folder.iterdir())
+    if folder.resolve() == Path.cwd() or not all(is_own(file) for file in files):
         return
     for file in files:
         file.unlink()
     with suppress(OSError):  # there is something else in it
         folder.rmdir()
         folder.parent.rmdir()
+
+
+def is_own(file: Path) -> bool:
+    """Whether a file is one that every command leaves in its folder at once."""
+    return file.is_file() and (file.name == LOG or file.name.startswith(TASK))

@@ -46,6 +46,13 @@ def test_a_folder_that_holds_anything_stays(tmp_path, written):
     assert (folder / "jointkd.log").exists()
 
 
+def test_the_log_of_another_command_stays(tmp_path):
+    (tmp_path / "jointkd.log").write_text("labels of 17 structures")
+    with pytest.raises(ValueError, match="wrong"), removed_if_unused(tmp_path):
+        raise ValueError("wrong")
+    assert (tmp_path / "jointkd.log").exists()
+
+
 def test_the_folder_stays_where_a_command_works_in_it_or_another_process_does(tmp_path, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     (tmp_path / "date").mkdir()
