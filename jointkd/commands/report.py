@@ -9,4 +9,4 @@ from jointkd.reports.tables import write_comparison
 
 def run(config: DictConfig) -> None:
     """Write comparison.json, table.md and pictures of all finished runs below `runs` into that folder."""
-    write_comparison(Path(config.runs))
+    write_comparison(Path(config.runs).expanduser())
