@@ -88,7 +88,9 @@ def find_checkpoint(config: DictConfig, directory: Path) -> Path | None:
     """
     if config.ckpt_path is None:
         return None
-    path = directory / "checkpoints" / "last.ckpt" if config.ckpt_path == "last" else Path(config.ckpt_path).expanduser()
+    path = (
+        directory / "checkpoints" / "last.ckpt" if config.ckpt_path == "last" else Path(config.ckpt_path).expanduser()
+    )
     if exists(path):
         return path
     if config.ckpt_path == "last" and HydraConfig.get().mode == RunMode.MULTIRUN:
