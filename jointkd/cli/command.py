@@ -1,12 +1,14 @@
 """The entry point of all commands: Hydra's configuration, and exit status 1 with one line for a user's mistake."""
 
 import importlib
+import io
 import os
 import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -20,6 +22,7 @@ from jointkd.cli.config_tree import CONF
 from jointkd.cli.options import check_overrides, check_values
 from jointkd.cli.sweeps import as_single_run
 from jointkd.errors import ConfigError, UserError, user_error
+from jointkd.files.folders import removed_if_unused
 
 PRINTING = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"}  # flags that only print
 
@@ -35,7 +38,11 @@ def command(name: str) -> Callable[[], None]:
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)
     def job(config: DictConfig) -> None:
         sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-        with readable_errors(leave=not sweep):  # Hydra runs the other jobs of a sweep, and raises then
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        with (
+            readable_errors(leave=not sweep),
+            removed_if_unused(folder),
+        ):  # Hydra runs the other jobs of a sweep, and raises then
             check_values(config)
             with as_single_run(config) if sweep else nullcontext():
                 importlib.import_module(f"jointkd.commands.{name}").run(config)  # here: `--help` imports no torch
@@ -43,6 +50,7 @@ def command(name: str) -> Callable[[], None]:
     def main() -> None:
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them
         arguments = sys.argv[1:]
+        print_anything()
         if PRINTING & {word.partition("=")[0] for word in arguments}:
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as `| head` may exit early
         with readable_errors():
@@ -51,6 +59,13 @@ def command(name: str) -> Callable[[], None]:
             job()
 
     return main
+
+
+def print_anything() -> None:
+    """Replace letters that the encoding of the terminal lacks, such as Å, instead of failing as they are printed."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from jointkd.labels.store import LabelStore
 from jointkd.reports.dataset import write_report
 from jointkd.structures.batch import Precomputed, Structure
 from jointkd.teachers.spec import TARGET, TeacherSpec
+from jointkd.training.checkpoint_files import read_checkpoint
 from jointkd.training.module import DistillationModule
 from jointkd.training.run_folder import RunDescription
 
@@ -186,4 +187,4 @@ def check_spread(teacher: Mapping[str, Any], module: DistillationModule) -> None
 
 def load_averaged(module: DistillationModule, path: Path) -> None:
     """Load a checkpoint's averaged weights. (`ckpt_path` of a trainer that averages loads the raw ones.)"""
-    module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+    module.load_state_dict(read_checkpoint(path)["state_dict"])

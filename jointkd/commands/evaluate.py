@@ -18,7 +18,7 @@ from jointkd.commands.run_record import RunRecord, damaged
 from jointkd.commands.run_sources import data_of, labels_of, prepared_set
 from jointkd.errors import ConfigError, DataError, first_line
 from jointkd.evaluation.evaluated_split import EvaluatedSplit, references_of
-from jointkd.evaluation.metrics import metrics_table, without_stage
+from jointkd.evaluation.metrics import check_finite, metrics_table, without_stage
 from jointkd.runtime import somebody_watches
 from jointkd.students.base import Student
 from jointkd.students.student_file import build
@@ -47,6 +47,7 @@ def run(config: DictConfig) -> dict[str, float]:
     module = load_module(record, options)
     with evaluated_split(record, options, module) as split:
         (metrics,) = make_trainer(record).test(module, dataloaders=split.loader(module.student), verbose=False)
+    check_finite(without_stage(metrics))
     log.info("%s", metrics_table(without_stage(metrics)))
     return dict(metrics)
 

@@ -73,7 +73,7 @@ def warn_of_changed_sources(path: Path, origin: dict[str, Any]) -> None:
     """Log a warning if a set with the same options exists whose files or readers have changed since."""
     sources = {"files": None, "readers": None}
     for other in sorted(path.parent.glob(f"{path.name.rpartition('-')[0]}-*/{MANIFEST}")):
-        before = json.loads(other.read_text()).get("of", {})
+        before = json.loads(other.read_text(encoding="utf-8")).get("of", {})
         if {**before, **sources} == {**origin, **sources}:
             changed = [name for name, state in origin["files"].items() if before["files"].get(name) != state]
             if before.get("readers") != origin.get("readers"):

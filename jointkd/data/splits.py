@@ -130,7 +130,7 @@ class Split:
         try:
             if not path.is_file():
                 raise OSError("it is not a file")
-            stored = json.loads(path.read_text())["keys"]
+            stored = json.loads(path.read_text(encoding="utf-8"))["keys"]
             stored = {LEFT_OUT: [], **stored}
             splits = {key: split for split in (*SPLITS, LEFT_OUT) for key in stored[split]}
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -159,7 +159,7 @@ def save(split: Split, keys: Mapping[str, Sequence[str]], path: Path, left_out: 
     if left_out:
         stored[LEFT_OUT] = list(left_out)
     content = {**asdict(split), "sha256": hashes(keys), "keys": stored}
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def hashes(keys: Mapping[str, Sequence[str]]) -> dict[str, str]:

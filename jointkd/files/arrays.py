@@ -89,7 +89,7 @@ def fill(folder: Path, make: Callable[[Path], dict[str, Any]]) -> None:
     temporary.mkdir()
     try:
         manifest = make(temporary)
-        with (temporary / MANIFEST).open("w") as file:
+        with (temporary / MANIFEST).open("w", encoding="utf-8") as file:
             file.write(json.dumps(manifest, indent=2) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -109,7 +109,7 @@ def read_manifest(folder: Path, format: int) -> dict[str, Any]:
     """The manifest of a folder. Raises DataError if it is damaged or was written by another version of jointkd."""
     file = folder / MANIFEST
     try:
-        manifest = json.loads(file.read_text())
+        manifest = json.loads(file.read_text(encoding="utf-8"))
         written = manifest["format"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise damaged(file, str(error)) from error

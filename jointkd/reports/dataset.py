@@ -32,7 +32,7 @@ def write_report(
     """
     findings = analyse(name, frames, neighbors, cutoff, set_aside)
     text = "\n".join(lines(findings))
-    (directory / "report.txt").write_text(text + "\n")
+    (directory / "report.txt").write_text(text + "\n", encoding="utf-8")
     plot_findings(findings, directory / "report.png")
     log.info("%s\nwritten to %s and report.png", text, directory / "report.txt")
 

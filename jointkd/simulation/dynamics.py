@@ -30,6 +30,7 @@ from matplotlib import pyplot
 log = logging.getLogger(__name__)
 
 COLUMNS = ("time_ps", "energy_eV", "total_energy_eV", "temperature_K", "bond_deviation_A")
+SUMMARY = "simulation.json"  # summary.json is that of a training, whose folder `directory` may be
 
 Line = tuple[float, ...]
 
@@ -62,8 +63,8 @@ class SimulationOptions:
 def simulate(options: SimulationOptions) -> dict[str, Any]:
     """Simulate the dynamics of one structure of a file, and return the summary.
 
-    Writes trajectory.xyz, log.csv, summary.json and simulation.png to `directory`. Ends early if the length of a bond
-    changes by more than LONGEST_DEVIATION. Source: the paper, A.9.
+    Writes trajectory.xyz, log.csv, simulation.json and simulation.png to `directory`. Ends early if the length of a
+    bond changes by more than LONGEST_DEVIATION. Source: the paper, A.9.
     """
     atoms = read_structure(options.structures, options.index)
     atoms.calc = JointKD(options.run, options.device, options.dtype, options.trust)
@@ -93,10 +94,10 @@ def simulate(options: SimulationOptions) -> dict[str, Any]:
         "steps_per_second": steps / seconds,
         "ns_per_day": steps * options.timestep * 1e-6 / (seconds / 86400),
     }
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     plot(lines, folder / "simulation.png")
     speed = f"{steps} steps, {summary['ns_per_day']:.2f} ns/day, mean temperature {summary['mean_temperature_K']:.0f} K"
-    log.info("%s; written to %s: trajectory.xyz, log.csv, summary.json, simulation.png", speed, folder)
+    log.info("%s; written to %s: trajectory.xyz, log.csv, simulation.json, simulation.png", speed, folder)
     return summary
 
 
@@ -142,7 +143,7 @@ def run_until_broken(
     """
     lines: list[Line] = []
     with (
-        (folder / "log.csv").open("w", newline="") as opened,
+        (folder / "log.csv").open("w", newline="", encoding="utf-8") as opened,
         tqdm(total=steps, unit="step", disable=not somebody_watches()) as bar,
     ):
         table = csv.writer(opened)

@@ -50,7 +50,10 @@ def save_student(path: Path, saved: SavedStudent) -> None:
         "origin": json.dumps(saved.origin),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, save({name: weight.contiguous() for name, weight in saved.weights.items()}, metadata))
+    weights = {
+        name: weight.detach().clone().contiguous() for name, weight in saved.weights.items()
+    }  # some may be shared
+    write_whole(path, save(weights, metadata))
 
 
 def locate_student(path: Path) -> Path:

@@ -195,7 +195,7 @@ def test_a_report_reads_a_run(command, made):
     result = command("report", f"runs={RUN.parent}")
     assert result.status == 0, result.err
     expected = json.loads((made / RUN / "summary.json").read_text())["test"]
-    reported = json.loads((made / RUN.parent / "summary.json").read_text())
+    reported = json.loads((made / RUN.parent / "comparison.json").read_text())
     assert {name: value["mean"] for name, value in reported["methods"]["joint"].items()} == pytest.approx(expected)
     table = (made / RUN.parent / "table.md").read_text()
     assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == ["teacher mace", "joint"]
@@ -267,7 +267,7 @@ def test_a_student_moves_atoms(command, made, student):
     given = ("structures=molecules.xyz", "index=5", "steps=4", "interval=2", "timestep=0.5", "hydra.run.dir=new")
     result = command("simulate", f"run={student}", *given, "dtype=float64")
     assert result.status == 0, result.err
-    assert json.loads((made / "new" / "summary.json").read_text())["steps"] == 4
+    assert json.loads((made / "new" / "simulation.json").read_text())["steps"] == 4
     frames = read(made / "new" / "trajectory.xyz", index=":")
     assert len(frames) == 3
     for frame in frames:

@@ -36,7 +36,7 @@ def student(tmp_path: Path) -> Path:
 
 
 def folder_of(tmp_path: Path) -> Path:
-    (summary,) = (tmp_path / "outputs" / "simulations").rglob("summary.json")
+    (summary,) = (tmp_path / "outputs" / "simulations").rglob("simulation.json")
     return summary.parent
 
 
@@ -52,7 +52,7 @@ def test_a_simulation_writes_a_trajectory_a_log_a_summary_and_a_plot(command, tm
     assert np.isfinite(frames[-1].get_forces()).all()
     log = np.genfromtxt(folder / "log.csv", delimiter=",", names=True)
     np.testing.assert_allclose(log["time_ps"], [0, 0.005, 0.01, 0.0125], atol=1e-6)
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = json.loads((folder / "simulation.json").read_text())
     assert summary["stable"] is True
     assert summary["steps"] == 25
     assert summary["stable_ps"] == pytest.approx(0.0125)
@@ -95,7 +95,7 @@ def test_a_simulation_ends_with_a_broken_bond_and_names_it(command, tmp_path, st
     assert result.status == 0, result.err
     assert "unstable after " in result.out + result.err
     assert " Å long and was " in result.out + result.err
-    summary = json.loads((folder_of(tmp_path) / "summary.json").read_text())
+    summary = json.loads((folder_of(tmp_path) / "simulation.json").read_text())
     assert summary["stable"] is False
     assert summary["steps"] < 1000
     log = np.genfromtxt(folder_of(tmp_path) / "log.csv", delimiter=",", names=True)

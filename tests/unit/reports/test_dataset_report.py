@@ -6,10 +6,12 @@ from functools import partial
 import numpy as np
 import pytest
 from ase.build import bulk
+from matplotlib import pyplot
 
 from jointkd.data.stored_neighbors import computed
 from jointkd.reports.dataset import lines, write_report
 from jointkd.reports.dataset_findings import analyse
+from jointkd.reports.dataset_plots import said_as_text
 from jointkd.structures.frame import Frame
 from tests.files import frames
 from tests.structures import rattled
@@ -145,3 +147,11 @@ def test_what_was_set_aside_is_named(tmp_path):
     assert "set aside:\n    - 3 structures: the energy is not finite" in (tmp_path / "report.txt").read_text()
     write_report("mine", divided(SOME), neighbors, 4.0, tmp_path)
     assert "set aside         nothing" in (tmp_path / "report.txt").read_text()
+
+
+def test_a_quantity_with_one_value_is_written_instead_of_drawn():
+    _, panel = pyplot.subplots()
+    assert said_as_text(panel, np.full(5, 21))
+    assert [text.get_text() for text in panel.texts] == ["all are 21"]
+    assert not said_as_text(panel, np.array([21, 22]))
+    pyplot.close("all")
