@@ -40,6 +40,9 @@ class SavedStudent(NamedTuple):
     weights: dict[str, Tensor]  # parameters and buffers
     reference_energies: dict[int, float]  # eV by atomic number; predictions are relative to them
     origin: dict[str, Any]  # the run or the checkpoint that the weights come from
+    # Combinations of elements (coefficients by atomic number) whose energy the training structures did not determine:
+    # total energies of compositions that contain one are estimates.
+    undetermined: tuple[dict[int, float], ...] = ()
 
 
 def save_student(path: Path, saved: SavedStudent) -> None:
@@ -48,6 +51,7 @@ def save_student(path: Path, saved: SavedStudent) -> None:
         "student": json.dumps(saved.config),
         "reference_energies": json.dumps(saved.reference_energies),
         "origin": json.dumps(saved.origin),
+        "undetermined": json.dumps(saved.undetermined),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {
@@ -74,9 +78,15 @@ def read_student(path: Path) -> SavedStudent:
         config, energies, origin = (json.loads(metadata[entry]) for entry in METADATA)
         if not (isinstance(config, dict) and isinstance(origin, dict)):
             raise ValueError("its metadata are not those of a student")
-        return SavedStudent(config, weights, {int(z): float(e) for z, e in energies.items()}, origin)
+        undetermined = json.loads(metadata.get("undetermined", "[]"))  # files of version 0.1 have none
+        return SavedStudent(config, weights, by_number(energies), origin, tuple(map(by_number, undetermined)))
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is not a student file ({type(error).__name__}: {error})", remedy) from error
+
+
+def by_number(values: dict[str, Any]) -> dict[int, float]:
+    """Numbers by atomic number, of which JSON makes text."""
+    return {int(z): float(value) for z, value in values.items()}
 
 
 def load_student(path: Path, trust: str | Iterable[str] = ()) -> tuple[nn.Module, SavedStudent]:

@@ -3,8 +3,10 @@
 import itertools
 import json
 import logging
+import os
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +18,7 @@ from jointkd.data.datamodule import DistillationData
 from jointkd.data.splits import hashes
 from jointkd.errors import ConfigError
 from jointkd.evaluation.metrics import metrics_table
-from jointkd.evaluation.teacher_errors import teacher_errors
+from jointkd.evaluation.teacher_errors import compare_sample, teacher_errors
 from jointkd.files.atomic import write_whole
 from jointkd.labels.checks import count_failures
 from jointkd.labels.records import TeacherIdentity
@@ -54,6 +56,7 @@ def write_results(
     started: float,
 ) -> None:
     """Write summary.json and the student's file, and log the test metrics. started: time stamp of the start, s."""
+    own, compared = (teacher_errors(data, "test"), compare_sample(data, store)) if store else ({}, None)
     result = {
         "method": run.method,
         "student": run.student,
@@ -70,7 +73,8 @@ def write_results(
         "weights": run.weights,
         "width": run.student_options.get("width"),
         "parameters": sum(p.numel() for p in module.student.parameters()),
-        "teacher_test": teacher_errors(data, "test") if store else {},
+        "teacher_test": own,
+        "teacher_train": compared.metrics if compared else {},
         "started": started,
         "ended": time.time(),
     }
@@ -79,11 +83,25 @@ def write_results(
         weights=module.student.state_dict(),
         reference_energies=data.references.energies if data.references else {},
         origin={"format": "jointkd", "revision": git_revision(), **result},
+        undetermined=data.references.undetermined if data.references else (),
     )
     save_student(directory / NAME, saved)
     log.info("%s", metrics_table(metrics))
+    warn_of_teacher(own, metrics)
     write_whole(directory / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())  # last: the run is finished
     log.info("written to %s", directory)
+
+
+def warn_of_teacher(teacher: Mapping[str, float], student: Mapping[str, float]) -> None:
+    """Log a warning where the student's forces are closer to the reference data than the teacher's."""
+    name = "force_mae_meV_per_A"
+    if student.get(name, 0.0) < teacher.get(name, 0.0):
+        log.warning(
+            "the student's forces (%.0f meV/Å) are better than its teacher's (%.0f meV/Å) on the test split: such a "
+            "teacher may have made it worse than the data alone would; compare with method=none",
+            student[name],
+            teacher[name],
+        )
 
 
 def write_provenance(run: RunDescription, directory: Path, data: DistillationData, store: LabelStore | None) -> None:
@@ -112,9 +130,10 @@ def card(teacher: TeacherIdentity) -> dict[str, Any]:
 def git_revision() -> str | None:
     """The revision of the source, with `+` for uncommitted changes; None outside a git checkout."""
     folder = Path(__file__).parent
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # a process that is killed here leaves no lock behind
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 
