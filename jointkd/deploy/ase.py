@@ -24,7 +24,8 @@ class JointKD(Calculator):
     (eV/Å) and, for conservative students and structures with a cell, stress (eV/Å³); see also `get_hessian`.
 
     student: the folder of a finished run, or a student's file; device: cuda if available, else cpu; dtype: float32 or
-    float64. Raises ConfigError for a device that is not here, and DataError for a file that is not a student's, and for elements on which it was not trained.
+    float64. Raises ConfigError for a device that is not here, and DataError for a file that is not a student's, for
+    elements on which it was not trained, and for positions that are not finite.
     """
 
     def __init__(self, student: str | Path, device: str | None = None, dtype: str = "float32", **options: Any) -> None:
@@ -101,6 +102,8 @@ class JointKD(Calculator):
             raise DataError(
                 f"the student was not trained on {chemical_symbols[unknown[0]]}", f"give structures of {known} only"
             )
+        if not np.isfinite(atoms.positions).all():
+            raise DataError("positions of atoms are not finite", "see to the forces and the size of the step before")
         student, positions = self.student, torch.from_numpy(atoms.positions)
         edges = neighbors(atoms.positions, atoms.cell.array, atoms.pbc, student.cutoff, student.max_neighbors)
         source, target = edges.edge_index

@@ -19,6 +19,7 @@ from jointkd.evaluation.teacher_errors import teacher_errors
 from jointkd.labels.checks import count_failures
 from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
+from jointkd.structures.bonds import equilibrium_lengths
 from jointkd.students.student_file import NAME, SavedStudent, save_student
 from jointkd.training.module import DistillationModule
 
@@ -72,7 +73,12 @@ def write_results(
         config=run.student_options,
         weights=module.student.state_dict(),
         reference_energies=data.references.energies if data.references else {},
-        origin={"format": "jointkd", "revision": git_revision(), **result},
+        origin={
+            "format": "jointkd",
+            "revision": git_revision(),
+            **result,
+            "bond_lengths": equilibrium_lengths(data.frames["train"]),
+        },
     )
     save_student(directory / NAME, saved)
     (directory / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")

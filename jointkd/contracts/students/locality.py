@@ -99,7 +99,8 @@ class Locality(BuiltStudent):
         moved = replace(batch, positions=torch.zeros_like(batch.positions), edge_shift=vectors)
         found, expected = predict(student, moved), predict(student, batch)
         self.same(found.atomic_energies, expected.atomic_energies, 1e-10, "atomic energies from vectors of edges")
-        assert found.forces is not None and expected.forces is not None
+        assert found.forces is not None
+        assert expected.forces is not None
         self.same(found.forces, expected.forces, 1e-10, "forces from vectors of edges", floor=0.1)
 
     def test_positions_are_those_of_the_argument_and_the_batch_is_not_changed(self) -> None:
