@@ -93,7 +93,7 @@ class Simulation:
             while not self._record() and self.dynamics.nsteps < steps:
                 self._integrate(min(self.options.interval, steps - self.dynamics.nsteps))
                 self.seconds = time.monotonic() - started
-                progress.show(self.dynamics.nsteps, self._progress)
+                progress.show(self.dynamics.nsteps, self.describe_progress)
 
     def _integrate(self, steps: int) -> None:
         """Make so many steps, or fewer if the positions cease to be finite."""
@@ -131,7 +131,8 @@ class Simulation:
         elif first:
             log.warning("%s after %.3f ps: %s", event.kind, self.time, event.description)
 
-    def _progress(self) -> str:
+    def describe_progress(self) -> str:
+        """How far the simulation is, its speed and the time left."""
         steps, done, rate = self.options.steps, self.dynamics.nsteps, self.dynamics.nsteps / max(self.seconds, 1e-9)
         speed = ns_per_day(done, self.options.timestep, self.seconds)
         left = format_time((steps - done) / rate)

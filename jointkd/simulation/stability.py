@@ -1,7 +1,7 @@
 """The stability of a structure: bonds that deviate from equilibrium, rearrangements, fragments and close contacts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from ase import Atoms
@@ -26,7 +26,7 @@ class Event:
 
     kind: str  # DEVIATION, REARRANGEMENT, FRAGMENTS, CONTACT or NOT_FINITE
     atoms: tuple[int, ...]  # counted from 0
-    description: str
+    description: str = field(compare=False)
 
 
 class Stability:
@@ -103,7 +103,7 @@ class Stability:
 
     def _deviation(self, atoms: Atoms, off: np.ndarray) -> Event:
         worst = int(np.abs(self._deviations(atoms)).argmax())
-        more = f" (and {off.sum() - 1} others deviate)" if off.sum() > 1 else ""
+        more = f", the most of {off.sum()} bonds that deviate" if off.sum() > 1 else ""
         return Event(DEVIATION, self._ends(worst), self._describe(atoms, worst) + more)
 
     def _take_bonds(self, atoms: Atoms, bonds: Pairs) -> None:

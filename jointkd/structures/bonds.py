@@ -37,7 +37,7 @@ def kinds(numbers: np.ndarray, bonds: Pairs) -> list[str]:
 def equilibrium_lengths(frames: Sequence[Frame]) -> dict[str, float]:
     """The median length (Å) of each kind of bond in a data set, or in a sample of a large one."""
     found: dict[str, list[float]] = defaultdict(list)
-    for index in range(0, len(frames), -(-len(frames) // SAMPLE)):
+    for index in range(0, len(frames), max(1, -(-len(frames) // SAMPLE))):
         frame = frames[index]
         bonds = find_bonds(frame.numbers, frame.positions, frame.cell, frame.pbc)
         for kind, length in zip(kinds(frame.numbers, bonds), lengths(bonds, frame.positions, frame.cell), strict=True):
