@@ -234,7 +234,7 @@ def test_a_student_moves_atoms(command, made, student):
     given = ("structures=molecules.xyz", "index=5", "steps=4", "interval=2", "timestep=0.5", "hydra.run.dir=new")
     result = command("simulate", f"run={student}", *given, "dtype=float64")
     assert result.status == 0, result.err
-    assert json.loads((made / "new" / "summary.json").read_text())["steps"] == 4
+    assert json.loads((made / "new" / "simulation.json").read_text())["steps"] == 4
     frames = read(made / "new" / "trajectory.xyz", index=":")
     assert len(frames) == 3
     for frame in frames:

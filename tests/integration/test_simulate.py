@@ -12,6 +12,7 @@ from ase.constraints import FixAtoms
 from ase.io import read, write
 
 from jointkd.students.student_file import SavedStudent, build, read_student, save_student
+from tests.files import molecules, saved
 
 MOLECULES = [molecule(name) for name in ("CH3CH2OH", "H2O", "CH3CONH2")]
 CONFIG = {
@@ -109,6 +110,21 @@ def test_equilibrium_lengths_are_those_of_the_students_training_data(command, tm
     summary = json.loads((folder_of(tmp_path) / "simulation.json").read_text(encoding="utf-8"))
     assert summary["bonds_from_training"] == 2
     assert (summary["steps"], summary["stable_ps"], summary["stable"]) == (0, 0.0, False)
+
+
+def test_a_trained_student_knows_the_lengths_of_its_training_data_wherever_it_goes(command, tmp_path):
+    data = saved(tmp_path / "mine.xyz", molecules(12))
+    small = ("student.width=8", "student.layers=1", "student.radial=6", "student.cutoff=4.0", "trainer.max_epochs=1")
+    keys = ("data.energy_key=REF_energy", "data.forces_key=REF_forces", "teacher=none", "method=none")
+    trained = command("train", "data=extxyz", f"data.path={data}", *keys, *small, "hydra.run.dir=run")
+    assert trained.status == 0, trained.err
+    (tmp_path / "run" / "student.safetensors").rename(tmp_path / "alone.safetensors")
+    lengths = read_student(tmp_path / "alone.safetensors").origin["bond_lengths"]
+    assert lengths["H1-O2"] == pytest.approx(0.97, abs=0.1)
+    options = ("structures=mine.xyz", "steps=1", "temperature=1", "directory=dynamics")
+    assert command("simulate", "run=alone.safetensors", *options).status == 0
+    summary = json.loads((tmp_path / "dynamics" / "simulation.json").read_text(encoding="utf-8"))
+    assert summary["bonds_from_training"] == summary["bonds"] > 0
 
 
 def test_a_new_directory_is_made_and_a_finished_simulation_or_a_run_is_never_replaced(command, tmp_path, student):
