@@ -41,6 +41,8 @@ class SimulationFolder:
 
     def __init__(self, directory: str) -> None:
         self.path = Path(directory).expanduser()
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigError(f"directory={directory} is a file", "give a folder, which need not exist yet")
         for name in OF_A_RUN:
             if (self.path / name).exists():
                 raise ConfigError(

@@ -43,7 +43,7 @@ def read_structure(structures: str, index: int) -> Atoms:
     """A structure of a file. Raises DataError for a missing file or structure, or an unreadable one."""
     path = Path(structures).expanduser()
     try:
-        structure: Any = read(path, index=index)
+        structure: Any = read(path, index=index, do_not_split_by_at_sign=True)  # `index` says which
     except FileNotFoundError as error:
         raise DataError(f"structures={structures} does not exist", "give a file that ASE reads") from error
     except (IndexError, StopIteration) as error:

@@ -15,8 +15,9 @@ from jointkd.errors import DataError
 from jointkd.simulation.dynamics import Simulation, integrator, ns_per_day
 from jointkd.simulation.options import SimulationOptions
 from jointkd.simulation.outputs import SimulationFolder
-from jointkd.simulation.stability import Stability
+from jointkd.simulation.stability import CONTACT, REARRANGEMENT, Stability
 from jointkd.simulation.start import thermalize
+from tests.unit.simulation.test_stability import hydroxonium
 
 
 class Push(Calculator):
@@ -90,10 +91,10 @@ def test_the_speed_is_in_nanoseconds_per_day():
     assert ns_per_day(0, 1.0, 0.0) == 0.0
 
 
-def pulled(tmp_path, strength: float, atoms: Atoms | None = None, **options) -> tuple[dict, Simulation]:
-    """A molecule of iodine whose atoms are pulled apart by a force, eV/Å: it has no other forces."""
+def pulled(tmp_path, strength: float | np.ndarray, atoms: Atoms | None = None, **options) -> tuple[dict, Simulation]:
+    """A molecule of iodine whose atoms are pulled apart by a force, eV/Å; or other atoms with other constant forces."""
     atoms = atoms or Atoms("I2", [[0, 0, 0], [0, 0, 2.67]])
-    atoms.calc = Push(np.outer(np.arange(len(atoms)) * 2.0 - 1, [0, 0, strength]))
+    atoms.calc = Push(np.outer([-1, 1], [0, 0, strength]) if np.isscalar(strength) else strength)
     options = options_of(ensemble="nve", steps=400, interval=1, **options)
     stability = Stability(atoms, options.bond_tolerance, options.contact, {})
     with SimulationFolder(str(tmp_path / "results")) as folder:
@@ -135,6 +136,19 @@ def test_it_goes_on_where_nothing_is_to_stop_it_and_says_how_long_it_was_stable(
     assert summary["stable"] is False
     assert length_at(summary["stable_ps"], 0.5) < 1.5 * 2 * 1.39
     assert len(read(tmp_path / "results" / "trajectory.xyz", index=":")) == 401
+
+
+@pytest.mark.parametrize(("stop_when", "kinds"), [("broken", [REARRANGEMENT, CONTACT]), ("bond", [REARRANGEMENT])])
+def test_a_proton_that_hops_ends_the_simulation_only_by_the_papers_criterion(tmp_path, caplog, stop_when, kinds):
+    forces = np.zeros((7, 3))
+    forces[6, 0] = 0.05  # from one oxygen to the other, and on until they collide
+    summary, _ = pulled(tmp_path, forces, hydroxonium(1.0), stop_when=stop_when)
+    assert [event["kind"] for event in summary["events"]] == kinds
+    assert summary["events"][0]["atoms"] == (0, 3, 6)
+    assert "the bond O0-H6 is 1.5" in summary["events"][0]["description"]
+    assert summary["bonds_kept_ps"] == pytest.approx(summary["events"][0]["time_ps"] - 0.001)
+    assert summary["stable_ps"] == pytest.approx(summary["events"][-1]["time_ps"] - 0.001)
+    assert len([line for line in caplog.messages if line.startswith("unstable after")]) == 1
 
 
 def test_a_stable_simulation_is_stable_to_its_end(tmp_path):

@@ -21,6 +21,12 @@ def test_the_folder_of_a_run_is_refused(tmp_path, name):
         SimulationFolder(str(tmp_path))
 
 
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "start.xyz").write_text("precious")
+    with pytest.raises(ConfigError, match=r"start.xyz is a file; give a folder, which need not exist yet"):
+        SimulationFolder(str(tmp_path / "start.xyz"))
+
+
 @pytest.mark.parametrize("left", ["log.csv", "events.csv", "trajectory.xyz", "simulation.json", "simulation.png"])
 def test_a_folder_with_anything_of_another_simulation_is_refused(tmp_path, left):
     (tmp_path / left).write_text("precious")

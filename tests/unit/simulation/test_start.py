@@ -114,6 +114,12 @@ def test_what_cannot_be_simulated_is_refused(tmp_path, atoms, message):
         start_of(tmp_path, atoms)
 
 
+def test_a_name_may_have_an_at_sign(tmp_path):
+    assert len(start_of(tmp_path, molecule("CH4"), "methane@300K.xyz")) == 5
+    with pytest.raises(DataError, match=r"methane@300K.xyz@: does not exist"):
+        read_start(str(tmp_path / "methane@300K.xyz@:"), 0)
+
+
 def test_an_index_may_count_from_the_end(tmp_path):
     write(tmp_path / "two.xyz", [molecule("H2O"), molecule("CH4")])
     assert len(read_start(str(tmp_path / "two.xyz"), -1)) == 5
