@@ -12,6 +12,6 @@ from jointkd.simulation.dynamics import simulate
 
 def run(config: DictConfig) -> None:
     """Run dynamics from one structure; trajectory, log, events, summary and plot go to `directory`."""
-    simulate(instantiate(config))
+    simulate(instantiate(config, _convert_="all"))
     with suppress(OSError):  # it is in use, unless `directory` names another one
         Path(HydraConfig.get().runtime.output_dir).rmdir()

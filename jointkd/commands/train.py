@@ -55,7 +55,7 @@ def run(config: DictConfig) -> dict[str, float]:
     described = description(config)
     if trainer.is_global_zero:
         write_provenance(described, directory, data, store)
-    trainer.fit(module, datamodule=data, ckpt_path=resumed)
+    trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
     checkpoints: Any = trainer.checkpoint_callback
     if best := checkpoints.best_model_path:
         load_averaged(module, Path(best))

@@ -19,7 +19,9 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, overload
 
@@ -97,6 +99,12 @@ class PreparedSet:
     def frames(self) -> "Frames":
         return Frames(self, np.arange(len(self)))
 
+    @cached_property
+    def groups(self) -> list[str]:
+        """The molecule or material of each structure, empty where it has none."""
+        text, first = self.arrays["text"].tobytes(), self.arrays["first_character"].tolist()
+        return [json.loads(text[start:end])[0] for start, end in pairwise(first)]
+
     @property
     def free_atom_energies(self) -> dict[int, float]:
         """eV by atomic number, for the elements of which the source has one."""
@@ -113,7 +121,7 @@ class Frames(Sequence[Frame]):
     """A selection of the frames of a prepared set, each read on access."""
 
     def __init__(self, source: PreparedSet, indices: np.ndarray) -> None:
-        self.source, self.indices = source, indices
+        self.source, self.indices = source, np.asarray(indices, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -126,6 +134,30 @@ class Frames(Sequence[Frame]):
         if isinstance(index, slice):
             return Frames(self.source, self.indices[index])
         return self.source[int(self.indices[index])]
+
+    def keys(self) -> list[str]:
+        """The content keys of the frames."""
+        return [self.source.keys[index] for index in self.indices.tolist()]
+
+    def energies(self) -> np.ndarray:
+        """[frames] eV, NaN where a frame has none."""
+        return self.source.arrays["energies"][self.indices]
+
+    def with_forces(self) -> np.ndarray:
+        """[frames] whether a frame has forces."""
+        first = self.source.arrays["first_atom"][self.indices]
+        return np.isfinite(self.source.arrays["forces"][first, 0])
+
+    def groups(self) -> list[str]:
+        """The molecule or material of each frame, empty where it has none."""
+        return [self.source.groups[index] for index in self.indices.tolist()]
+
+    def numbers(self) -> tuple[np.ndarray, np.ndarray]:
+        """[N] atomic numbers of all frames one after another, and [frames] how many atoms each has."""
+        first = self.source.arrays["first_atom"]
+        begin, sizes = first[self.indices], first[self.indices + 1] - first[self.indices]
+        atoms = np.arange(sizes.sum()) + np.repeat(begin - (sizes.cumsum() - sizes), sizes)
+        return self.source.arrays["numbers"][atoms], sizes
 
     def at(self, indices: Sequence[int]) -> "Frames":
         """The frames at these positions of this selection."""

@@ -1,5 +1,6 @@
 """A student as an ASE calculator: `atoms.calc = JointKD("outputs/NAME/DATE")`."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,17 +25,25 @@ class JointKD(Calculator):
     (eV/Å) and, for conservative students and structures with a cell, stress (eV/Å³); see also `get_hessian`.
 
     student: the folder of a finished run, or a student's file; device: cuda if available, else cpu; dtype: float32 or
-    float64. Raises ConfigError for a device that is not here, and DataError for a file that is not a student's, for
-    elements on which it was not trained, and for positions that are not finite.
+    float64; trust: import paths of classes of your own that the file may name. Raises ConfigError for a device that is
+    not here, and DataError for a file that is not a student's, for one of a class that is not trusted, for elements on
+    which it was not trained, and for positions that are not finite.
     """
 
-    def __init__(self, student: str | Path, device: str | None = None, dtype: str = "float32", **options: Any) -> None:
+    def __init__(
+        self,
+        student: str | Path,
+        device: str | None = None,
+        dtype: str = "float32",
+        trust: str | Iterable[str] | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         if dtype not in ("float32", "float64"):
             raise ConfigError(f"dtype={dtype} is not known", "choose float32 or float64")
         self.device = device_of(device)
         self.dtype = {"float32": torch.float32, "float64": torch.float64}[dtype]
-        module, saved = load_student(Path(student))
+        module, saved = load_student(Path(student), trust or ())
         self.references = saved.reference_energies  # empty in some imported files: total energies then lack them
         self.origin = saved.origin
         module = module.to(device=self.device, dtype=self.dtype).eval().requires_grad_(False)

@@ -116,7 +116,7 @@ def read_manifest(folder: Path, format: int) -> dict[str, Any]:
     if written != format:
         raise DataError(
             f"{folder} is of format {written}, and this version reads {format}",
-            "delete that folder; it is made again by the next run",
+            "move that folder away; the next run makes it again",
         )
     return manifest
 
@@ -139,5 +139,5 @@ def open_array(folder: Path, name: str, rows: int) -> np.ndarray:
 def damaged(file: Path, reason: str) -> DataError:
     """The error for a damaged file of a folder of arrays."""
     return DataError(
-        f"{file} is damaged ({reason})", f"delete the folder {file.parent}; it is made again by the next run"
+        f"{file} is damaged ({reason})", f"move the folder {file.parent} away; the next run makes it again"
     )

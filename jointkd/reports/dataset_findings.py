@@ -10,7 +10,8 @@ from ase.data import chemical_symbols
 from jointkd.data.readers.units import ENERGY
 from jointkd.data.splits import shared_groups
 from jointkd.data.stored_neighbors import NeighborsOf
-from jointkd.structures.frame import Frame, composition
+from jointkd.structures.columns import composition
+from jointkd.structures.frame import Frame
 
 FIT_ITERATIONS = 20
 SAMPLE_SIZE = 2000  # structures whose neighbours are analysed

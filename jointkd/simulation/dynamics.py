@@ -31,13 +31,12 @@ def simulate(options: SimulationOptions) -> dict[str, Any]:
     run or another simulation. Ends early as `stop_when` says. Raises ConfigError, DataError. Source: the paper, A.9.
     """
     atoms = read_start(options.structures, options.index)
-    calculator = JointKD(options.run, options.device, options.dtype)
+    calculator = JointKD(options.run, options.device, options.dtype, options.trust)
     atoms.calc = calculator
     atoms.get_forces()  # refuses elements that the student does not know before anything is written
     rng = np.random.default_rng(options.seed)
     thermalize(atoms, options.temperature, rng)
-    equilibrium = calculator.origin.get("bond_lengths", {})
-    stability = Stability(atoms, options.bond_tolerance, options.contact, equilibrium)
+    stability = Stability(atoms, options.bond_tolerance, options.contact, known_lengths(options.run, calculator.origin))
     bonds = {"bonds": len(stability.equilibrium), "bonds_from_training": stability.from_training}
     with SimulationFolder(options.directory) as folder:
         simulation = Simulation(integrator(atoms, options, rng), atoms, stability, folder, options)
@@ -51,6 +50,14 @@ def simulate(options: SimulationOptions) -> dict[str, Any]:
         folder.path,
     )
     return summary
+
+
+def known_lengths(run: str, origin: dict[str, Any]) -> dict[str, float]:
+    """The equilibrium lengths (Å) by the kind of a bond in a student's file; none in older ones. Raises DataError."""
+    lengths = origin.get("bond_lengths", {})
+    if not isinstance(lengths, dict) or not all(isinstance(each, float) and each > 0 for each in lengths.values()):
+        raise DataError(f"run={run} has lengths of bonds that are not positive numbers", "train the student again")
+    return lengths
 
 
 def integrator(atoms: Atoms, options: SimulationOptions, rng: np.random.Generator) -> MolecularDynamics:

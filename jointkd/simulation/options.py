@@ -32,6 +32,7 @@ class SimulationOptions:
     seed: int = 0
     device: str | None = None  # None: cuda if available, else cpu
     dtype: str = "float32"
+    trust: str | list[str] | None = None  # import paths of students of your own that the file may name
 
     def __post_init__(self) -> None:
         for name in POSITIVE:

@@ -1,7 +1,7 @@
 """A structure as it is read and labelled: numpy arrays in float64, no neighbours, no batch."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -48,13 +48,3 @@ class Frame:
     def to_ase(self) -> Atoms:
         """Elements, positions, cell and periodicity as a new `ase.Atoms`, without labels."""
         return Atoms(self.numbers, self.positions, cell=self.cell, pbc=self.pbc)
-
-
-def composition(frames: Iterable[Frame], elements: list[int]) -> np.ndarray:
-    """[frames, elements] how many atoms of each element each frame has."""
-    return np.array([np.bincount(frame.numbers, minlength=119)[elements] for frame in frames], dtype=float)
-
-
-def elements_of(frames: Iterable[Frame]) -> list[int]:
-    """The atomic numbers that occur, ascending."""
-    return sorted(set().union(*(frame.numbers.tolist() for frame in frames)))

@@ -11,14 +11,17 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from jointkd.files.foreign_loads import foreign_loads
+
 BLOCK = "RealAgnosticResidualInteractionBlock"
 
 
 def build(card: dict[str, Any]) -> torch.nn.Module:
     """A ScaleShiftMACE with random weights, in the default dtype, from the contents of `model.json`."""
-    import mace  # noqa: F401  (before e3nn, which otherwise cannot load its constants)
-    from e3nn.o3 import Irreps
-    from mace.modules import ScaleShiftMACE, interaction_classes
+    with foreign_loads():
+        import mace  # noqa: F401  (before e3nn, which otherwise cannot load its constants)
+        from e3nn.o3 import Irreps
+        from mace.modules import ScaleShiftMACE, interaction_classes
 
     shape = card["architecture"]
     energies = card["free_atom_energies"]

@@ -63,7 +63,7 @@ def test_a_damaged_set_gives_a_one_line_error_with_the_folder_to_delete(command,
     (prepared / "positions.npy").write_bytes((prepared / "positions.npy").read_bytes()[:-8])
     result = command("train", *TRAIN)
     assert result.status == 1
-    assert f"delete the folder {prepared.relative_to(tmp_path)}" in result.err
+    assert f"move the folder {prepared.relative_to(tmp_path)} away" in result.err
     assert result.err.count("\n") == 1
 
 

@@ -11,6 +11,7 @@ from ase.build import bulk, molecule
 from ase.constraints import FixAtoms
 from ase.io import read, write
 
+from jointkd.students.painn import PaiNN
 from jointkd.students.student_file import SavedStudent, build, read_student, save_student
 from tests.files import molecules, saved
 
@@ -68,6 +69,23 @@ def test_a_simulation_writes_a_trajectory_a_log_a_summary_and_a_plot(command, tm
         "trajectory.xyz",
     ]
     assert (folder / "simulation.png").stat().st_size > 10_000
+
+
+class OwnPaiNN(PaiNN):
+    """A student of the user's own class."""
+
+
+def test_a_student_of_ones_own_is_simulated_as_the_message_says(command, tmp_path, student):
+    saved = read_student(student)
+    save_student(student, saved._replace(config={**CONFIG, "_target_": f"{__name__}.OwnPaiNN"}))
+    options = ("run=student.safetensors", "structures=start.xyz", "steps=1")
+    refused = command("simulate", *options)
+    assert refused.status == 1
+    advised = re.search(r"add (trust=\S+) ", refused.err)[1]
+    assert advised == f"trust={__name__}.OwnPaiNN"
+    for name, trust in {"word": advised, "list": f"trust=[{__name__}.OwnPaiNN]"}.items():
+        result = command("simulate", *options, trust, f"directory={name}")
+        assert result.status == 0, result.err
 
 
 def test_the_trajectory_depends_on_the_seed_alone(command, tmp_path, student):

@@ -145,14 +145,14 @@ def test_a_damaged_file_is_named_with_a_remedy(tmp_path, name, how):
         file.write_bytes(content[: len(content) // 2])
     else:
         file.write_bytes(b"\x93NUMPY nonsense")
-    with pytest.raises(DataError, match=rf"{name} is damaged .*; delete the folder {data_set.path}; it is made again"):
+    with pytest.raises(DataError, match=rf"{name} is damaged .*; move the folder {data_set.path} away;"):
         PreparedSet(data_set.path)
 
 
 def test_a_set_of_another_version_is_not_misread(tmp_path, monkeypatch):
     data_set = prepared_set(tmp_path, frames(5))
     monkeypatch.setattr(prepared, "FORMAT", 2)
-    with pytest.raises(DataError, match=r"is of format 1, and this version reads 2; delete that folder"):
+    with pytest.raises(DataError, match=r"is of format 1, and this version reads 2; move that folder away"):
         PreparedSet(data_set.path)
 
 
@@ -191,7 +191,7 @@ def test_a_folder_without_its_manifest_is_named_with_a_remedy(tmp_path):
     data_set = prepared_set(tmp_path, frames(5))
     (data_set.path / "manifest.json").unlink()
     with pytest.raises(
-        DataError, match=rf"manifest.json is damaged \(it is missing\); delete the folder {data_set.path}"
+        DataError, match=rf"manifest.json is damaged \(it is missing\); move the folder {data_set.path}"
     ):
         prepared_set(tmp_path, frames(5))
 
@@ -300,5 +300,5 @@ def test_damaged_neighbours_are_named_with_a_remedy(tmp_path):
     data_set = prepared_set(tmp_path, frames(4))
     path = neighbors_of(data_set, 3.0).path
     (path / "atoms.npy").write_bytes(b"")
-    with pytest.raises(DataError, match=rf"atoms.npy is damaged .*; delete the folder {path}; it is made again"):
+    with pytest.raises(DataError, match=rf"atoms.npy is damaged .*; move the folder {path} away;"):
         neighbors_of(data_set, 3.0)

@@ -1,5 +1,7 @@
 """Students as ASE calculators."""
 
+import re
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ from ase.md.verlet import VelocityVerlet
 from ase.vibrations import VibrationsData
 
 from jointkd.deploy.ase import JointKD
+from jointkd.deploy.loaded import load
 from jointkd.errors import ConfigError, DataError
+from jointkd.students import student_file as student_file_module
 from jointkd.students.derivatives import predict
 from jointkd.students.painn import PaiNN
 from jointkd.students.student_file import SavedStudent, build, save_student
@@ -32,7 +36,7 @@ class UsersPaiNN(PaiNN):
 def student_file(folder: Path, config: dict[str, Any], references: dict[int, float] = FREE) -> Path:
     """A student's file with seeded random weights in float64."""
     torch.manual_seed(3)
-    student = build(config, torch.float64)
+    student = build(config, torch.float64, config["_target_"])
     for parameter in student.parameters():  # output layers are initialised to zero
         torch.nn.init.normal_(parameter, std=0.3)
     file = folder / "student.safetensors"
@@ -193,11 +197,45 @@ def test_an_unknown_precision_is_refused(tmp_path):
         JointKD(student_file(tmp_path, PAINN), dtype="float16")
 
 
-def test_a_students_class_is_imported_by_its_path(tmp_path):
-    file = student_file(tmp_path, {**PAINN, "_target_": f"{__name__}.UsersPaiNN"})
-    assert isinstance(JointKD(file).student, UsersPaiNN)
+def test_a_student_of_the_users_own_class_is_built_only_where_the_user_trusts_it(tmp_path, monkeypatch):
+    own = f"{__name__}.UsersPaiNN"
+    file = student_file(tmp_path, {**PAINN, "_target_": own})
+    for opened in (lambda: JointKD(file), lambda: load(file).ase()):
+        with pytest.raises(DataError, match=rf"{re.escape(str(file))} names {own}, .* add trust={own} \(from Python"):
+            opened()
+    for opened in (JointKD(file, trust=own), load(file, trust=[own]).ase()):
+        assert isinstance(opened.student, UsersPaiNN)
+    registered = EntryPoint("painn", own.replace(".UsersPaiNN", ":UsersPaiNN"), student_file_module.GROUP)
+    monkeypatch.setattr(student_file_module, "entry_points", lambda group: [registered])
+    student_file_module.registered_students.cache_clear()
+    try:
+        assert isinstance(JointKD(file).student, UsersPaiNN)
+    finally:
+        student_file_module.registered_students.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"_target_": "torch_geometric.nn.Sequential", "input_args": "x -> __import__('os').system('touch ran')"},
+        {"_target_": "torch.nn.Sequential"},
+        {"_target_": "jointkd.students.painn.nn.Sequential"},
+        {"_target_": "os.system", "command": "touch ran"},
+        {**PAINN, "width": {"_target_": "os.system", "command": "touch ran"}},
+        {**PAINN, "width": "8"},
+        {"_target_": None},
+    ],
+)
+def test_a_students_file_runs_no_code_that_it_names(tmp_path, monkeypatch, config):
+    monkeypatch.chdir(tmp_path)
+    save_student(tmp_path / "student.safetensors", SavedStudent(config, {"a": torch.ones(1)}, {}, {}))
+    with pytest.raises(DataError):
+        JointKD(tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_students_class_that_is_trusted_but_not_here_is_an_error_that_names_it(tmp_path):
+    file = student_file(tmp_path, PAINN)
     save_student(file, SavedStudent({"_target_": "nowhere.Own"}, {"a": torch.ones(1)}, {}, {}))
-    with pytest.raises(
-        DataError, match=r"the student nowhere\.Own cannot be imported .*; put its module on PYTHONPATH"
-    ):
-        JointKD(file)
+    with pytest.raises(DataError, match=r"nowhere\.Own cannot be imported .*; put its module on PYTHONPATH"):
+        JointKD(file, trust=["nowhere.Own"])

@@ -12,7 +12,7 @@ from ase.constraints import FixCom
 from ase.io import read
 
 from jointkd.errors import DataError
-from jointkd.simulation.dynamics import Simulation, integrator, ns_per_day
+from jointkd.simulation.dynamics import Simulation, integrator, known_lengths, ns_per_day
 from jointkd.simulation.options import SimulationOptions
 from jointkd.simulation.outputs import SimulationFolder
 from jointkd.simulation.stability import CONTACT, REARRANGEMENT, Stability
@@ -52,6 +52,14 @@ def test_momenta_have_the_requested_temperature_and_depend_on_the_seed_alone():
     again = atoms.copy()
     thermalize(again, 300.0, np.random.default_rng(1))
     np.testing.assert_array_equal(again.get_momenta(), atoms.get_momenta())
+
+
+@pytest.mark.parametrize("lengths", [["C4-H1"], {"C4-H1": "long"}, {"C4-H1": -1.0}, {"C4-H1": float("nan")}, 1.09])
+def test_lengths_of_a_file_that_are_not_lengths_are_refused(lengths):
+    assert known_lengths("run", {"bond_lengths": {"C4-H1": 1.09}}) == {"C4-H1": 1.09}
+    assert known_lengths("run", {}) == {}
+    with pytest.raises(DataError, match="run=run has lengths of bonds that are not positive numbers"):
+        known_lengths("run", {"bond_lengths": lengths})
 
 
 @pytest.mark.filterwarnings("error")
