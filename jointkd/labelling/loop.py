@@ -14,12 +14,12 @@ import torch
 from jointkd.errors import TeacherError
 from jointkd.labelling.batching import Batching
 from jointkd.labelling.checker import LabelChecker
-from jointkd.labelling.formats import format_rate, format_time
+from jointkd.labelling.formats import format_rate
 from jointkd.labelling.plan import RowIds
 from jointkd.labels.checks import describe_failures
 from jointkd.labels.records import TeacherLabels
 from jointkd.labels.store import LabelStore
-from jointkd.progress import Progress
+from jointkd.progress import Progress, format_time
 from jointkd.runtime import keep_freed_memory
 from jointkd.structures.frame import Frame
 from jointkd.teachers.base import Teacher, check_elements

@@ -23,6 +23,7 @@ from jointkd.files.atomic import write_whole
 from jointkd.labels.checks import count_failures
 from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
+from jointkd.structures.bonds import equilibrium_lengths
 from jointkd.students.student_file import NAME, SavedStudent, save_student
 from jointkd.training.checkpoint_files import exists
 from jointkd.training.module import DistillationModule
@@ -82,7 +83,12 @@ def write_results(
         config=run.student_options,
         weights=module.student.state_dict(),
         reference_energies=data.references.energies if data.references else {},
-        origin={"format": "jointkd", "revision": git_revision(), **result},
+        origin={
+            "format": "jointkd",
+            "revision": git_revision(),
+            **result,
+            "bond_lengths": equilibrium_lengths(data.frames["train"]),
+        },
         undetermined=data.references.undetermined if data.references else (),
     )
     save_student(directory / NAME, saved)
