@@ -11,6 +11,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from jointkd.deploy.energy_zero import EnergyZero
 from jointkd.errors import ConfigError, DataError
 from jointkd.runtime import device_of
 from jointkd.structures.batch import Structure, collate
@@ -21,8 +22,8 @@ from jointkd.students.student_file import load_student
 
 
 class JointKD(Calculator):
-    """An ASE calculator of energy (total, eV), energies (of atoms, relative to their reference energies, eV), forces
-    (eV/Å) and, for conservative students and structures with a cell, stress (eV/Å³); see also `get_hessian`.
+    """An ASE calculator of energy (total, eV), energies (of atoms, which sum to the energy, eV), forces (eV/Å) and, for
+    conservative students and structures with a cell, stress (eV/Å³); see also `get_hessian`.
 
     student: the folder of a finished run, or a student's file; device: cuda if available, else cpu; dtype: float32 or
     float64; trust: import paths of classes of your own that the file may name. Raises ConfigError for a device that is
@@ -46,6 +47,7 @@ class JointKD(Calculator):
         module, saved = load_student(Path(student), trust or ())
         self.references = saved.reference_energies  # empty in some imported files: total energies then lack them
         self.origin = saved.origin
+        self.zero = EnergyZero(saved.undetermined)
         module = module.to(device=self.device, dtype=self.dtype).eval().requires_grad_(False)
         self.student = cast(Student, module)
         self.implemented_properties = ["energy", "free_energy", "energies", "forces"]
@@ -75,8 +77,10 @@ class JointKD(Calculator):
         else:
             prediction = predict(self.student, batch)
         assert prediction.forces is not None
-        energies = prediction.atomic_energies.double().cpu().numpy()
-        total = float(energies.sum() + sum(self.references.get(int(z), 0.0) for z in system.numbers))
+        self.zero.check(system.numbers)
+        free = np.array([self.references.get(z, 0.0) for z in system.numbers.tolist()])
+        energies = prediction.atomic_energies.double().cpu().numpy() + free
+        total = float(energies.sum())
         self.results = {
             "energy": total,
             "free_energy": total,

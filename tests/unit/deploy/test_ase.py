@@ -18,10 +18,14 @@ from ase.vibrations import VibrationsData
 from jointkd.deploy.ase import JointKD
 from jointkd.deploy.loaded import load
 from jointkd.errors import ConfigError, DataError
+from jointkd.labelling.checker import LabelChecker
+from jointkd.structures.columns import composition
 from jointkd.students import student_file as student_file_module
 from jointkd.students.derivatives import predict
 from jointkd.students.painn import PaiNN
-from jointkd.students.student_file import SavedStudent, build, save_student
+from jointkd.students.student_file import SavedStudent, build, read_student, save_student
+from jointkd.teachers.ase import from_calculator
+from tests.labelled import frame_of, labels_of
 from tests.structures import ETHANOL, PEROVSKITE, TRICLINIC, batch_of
 
 FREE = {1: -13.0, 6: -1030.0, 8: -2040.0, 11: -4400.0, 17: -12500.0, 22: -23000.0, 38: -800.0}
@@ -69,10 +73,36 @@ def test_total_energies_are_predictions_plus_reference_energies(tmp_path):
     references = sum(FREE[int(z)] for z in atoms.numbers)
     energy = float(batch.total_energy(prediction.atomic_energies)) + references
     assert atoms.get_potential_energy() == pytest.approx(energy, abs=1e-9)
-    assert atoms.get_potential_energies().sum() + references == pytest.approx(energy, abs=1e-9)
+    assert atoms.get_potential_energies().sum() == pytest.approx(energy, abs=1e-9)
     np.testing.assert_allclose(atoms.get_forces(), prediction.forces.numpy(), atol=1e-12)
     atoms.calc = JointKD(file)
     assert atoms.get_potential_energy() == pytest.approx(energy, rel=1e-6)
+
+
+def test_a_student_labels_through_its_calculator_as_any_other_one(tmp_path):
+    file = student_file(tmp_path, CONSERVATIVE[0])
+    options = {"student": str(file), "dtype": "float64"}
+    teacher = from_calculator("jointkd.calculator.JointKD", "student", options)
+    labels = labels_of(teacher, ETHANOL, [0, 7])
+    checker = LabelChecker(teacher)
+    assert checker.check(frame_of(ETHANOL), labels) is None
+    assert labels.atomic_energies.sum() == pytest.approx(labels.energy, abs=1e-9)
+
+
+def test_a_composition_that_training_did_not_determine_is_named_once(tmp_path, caplog):
+    file = student_file(tmp_path, PAINN)
+    saved = read_student(file)
+    trained = composition([frame_of(ETHANOL)], [1, 6, 8])
+    directions = np.linalg.svd(trained)[2][1:]
+    undetermined = tuple(dict(zip([1, 6, 8], direction.tolist(), strict=True)) for direction in directions)
+    save_student(file, saved._replace(undetermined=undetermined))
+    calculator = JointKD(file)
+    for atoms in (ETHANOL.copy(), molecule("CH3OCH3"), molecule("CH4"), molecule("CH4")):
+        atoms.rattle(0.01)
+        atoms.calc = calculator
+        atoms.get_potential_energy()
+    (line,) = [record.message for record in caplog.records]
+    assert line.startswith("CH4: the structures that this student was trained on do not determine")
 
 
 def test_results_are_recomputed_for_changed_atoms(tmp_path):
