@@ -12,12 +12,13 @@ from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from jointkd.deploy.energy_zero import EnergyZero
+from jointkd.deploy.evaluator import SKIN, Evaluator
+from jointkd.deploy.pair_form import EagerForm, structure_of
+from jointkd.deploy.skin import SkinNeighbors
 from jointkd.errors import ConfigError, DataError
 from jointkd.runtime import device_of
-from jointkd.structures.batch import Structure, collate
-from jointkd.structures.neighbors import neighbors
 from jointkd.students.base import Student
-from jointkd.students.derivatives import predict, predict_with_virial
+from jointkd.students.derivatives import predict
 from jointkd.students.student_file import load_student
 
 
@@ -50,6 +51,8 @@ class JointKD(Calculator):
         self.zero = EnergyZero(saved.undetermined)
         module = module.to(device=self.device, dtype=self.dtype).eval().requires_grad_(False)
         self.student = cast(Student, module)
+        near = SkinNeighbors(self.student.cutoff, SKIN, self.student.max_neighbors)
+        self.evaluator = Evaluator(EagerForm(self.student), near, self.device, self.dtype)
         self.implemented_properties = ["energy", "free_energy", "energies", "forces"]
         if self.student.conservative:
             self.implemented_properties.append("stress")
@@ -70,25 +73,14 @@ class JointKD(Calculator):
         solid = system.cell.rank == 3
         if "stress" in properties and not solid:
             raise PropertyNotImplementedError("there is no stress without a cell of three vectors")
-        batch = self._batch(system)
-        virial = None
-        if self.student.conservative and solid:
-            prediction, virial = predict_with_virial(self.student, batch)
-        else:
-            prediction = predict(self.student, batch)
-        assert prediction.forces is not None
+        self._check(system)
+        predicted = self.evaluator(system.numbers, system.positions, system.cell.array, system.pbc)
         self.zero.check(system.numbers)
-        free = np.array([self.references.get(z, 0.0) for z in system.numbers.tolist()])
-        energies = prediction.atomic_energies.double().cpu().numpy() + free
+        energies = predicted.atomic_energies + [self.references.get(z, 0.0) for z in system.numbers.tolist()]
         total = float(energies.sum())
-        self.results = {
-            "energy": total,
-            "free_energy": total,
-            "energies": energies,
-            "forces": prediction.forces.double().cpu().numpy(),
-        }
-        if virial is not None:
-            self.results["stress"] = full_3x3_to_voigt_6_stress(virial.double().cpu().numpy() / system.get_volume())
+        self.results = {"energy": total, "free_energy": total, "energies": energies, "forces": predicted.forces}
+        if self.student.conservative and solid:
+            self.results["stress"] = full_3x3_to_voigt_6_stress(predicted.virial / system.get_volume())
 
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
         """The exact Hessian H = +∂²E/∂R² [3N, 3N] in eV/Å², row and column 3 · atom + axis, as ASE orders them.
@@ -97,18 +89,18 @@ class JointKD(Calculator):
         images move together (the Γ point). With a force head it is −∂F/∂R, which need not be symmetric: row
         3 · atom + axis belongs to the force on that atom. In float32 entries are accurate to about 1e-4 eV/Å².
         """
-        batch = self._batch(atoms)
+        self._check(atoms)
+        pairs = self.evaluator.neighbors.pairs(atoms.positions, atoms.cell.array, atoms.pbc)
+        vectors = torch.from_numpy(pairs.vectors).to(self.device, self.dtype)
+        ends = (torch.from_numpy(index).to(self.device) for index in (pairs.source, pairs.target, atoms.numbers))
+        batch = structure_of(vectors, *ends)
         size = 3 * len(atoms)
         rows = predict(self.student, batch, torch.arange(size, device=self.device)[None]).hessian_rows
         assert rows is not None
         return rows.transpose(0, 1).reshape(size, size).double().cpu().numpy()
 
-    def _batch(self, atoms: Atoms) -> Structure:
-        """The structure as the student sees it: the vectors of its edges, which are differences in float64.
-
-        Differences of float32 positions would lose a digit with every decade of the distance from the origin. Students
-        depend on vectors of edges alone (`Student`), so the vectors are given as shifts between atoms at the origin.
-        """
+    def _check(self, atoms: Atoms) -> None:
+        """Raise DataError for elements on which the student was not trained, and for positions that are not finite."""
         unknown = sorted(set(atoms.numbers.tolist()) - self.references.keys())
         if self.references and unknown:
             known = " ".join(chemical_symbols[z] for z in sorted(self.references))
@@ -117,9 +109,3 @@ class JointKD(Calculator):
             )
         if not np.isfinite(atoms.positions).all():
             raise DataError("positions of atoms are not finite", "see to the forces and the size of the step before")
-        student, positions = self.student, torch.from_numpy(atoms.positions)
-        edges = neighbors(atoms.positions, atoms.cell.array, atoms.pbc, student.cutoff, student.max_neighbors)
-        source, target = edges.edge_index
-        edges = edges._replace(edge_shift=positions[source] + edges.edge_shift - positions[target])
-        structure = Structure.from_arrays(atoms.numbers, np.zeros_like(atoms.positions), edges)
-        return collate([structure], self.dtype).to(self.device)
