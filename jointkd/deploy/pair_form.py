@@ -33,19 +33,19 @@ class EagerForm:
 
     def __call__(self, vectors: Tensor, source: Tensor, target: Tensor, atomic_numbers: Tensor) -> Evaluated:
         """See `PairForm`."""
-
-        def predict(vectors: Tensor) -> Prediction:
-            structure = structure_of(vectors, source, target, atomic_numbers)
-            return self.student(structure.positions, structure)
-
         if not self.student.conservative:
-            energies, forces = predict(vectors)[:2]
+            energies, forces = self.predict(vectors, source, target, atomic_numbers)[:2]
             assert forces is not None
             return Evaluated(energies, forces, vectors.new_zeros(3, 3))
         with torch.enable_grad():
             vectors = vectors.detach().requires_grad_()
-            energies = predict(vectors).atomic_energies
+            energies = self.predict(vectors, source, target, atomic_numbers).atomic_energies
             return differentiated(energies, vectors, source, target)
+
+    def predict(self, vectors: Tensor, source: Tensor, target: Tensor, atomic_numbers: Tensor) -> Prediction:
+        """What the student itself predicts."""
+        structure = structure_of(vectors, source, target, atomic_numbers)
+        return self.student(structure.positions, structure)
 
 
 def structure_of(vectors: Tensor, source: Tensor, target: Tensor, atomic_numbers: Tensor) -> Structure:
