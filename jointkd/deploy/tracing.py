@@ -38,8 +38,8 @@ class TraceableForm(EagerForm):
 
 def trace(student: PaiNN, example: Inputs) -> ExportedProgram:
     """The student's form as one graph for all sizes. example: inputs whose sizes are neither alike nor 0 or 1."""
-    form = TraceableForm(student)
-    with kernels.disabled():  # those pay in training, and are not of operations that can be exported
+    with kernels.disabled():  # those pay in training
+        form = TraceableForm(student)
         graph = make_fx(lambda *inputs: tuple(form(*inputs)), tracing_mode="symbolic", _allow_non_fake_inputs=True)(
             *example
         )
