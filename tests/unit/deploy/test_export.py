@@ -89,7 +89,9 @@ def test_loading_a_package_needs_consent_and_reading_what_it_says_does_not(expor
     described = load(exported)
     assert described.options == SMALL
     for opened in (described.ase, lambda: JointKD(exported), lambda: JointKD(exported, trust=["jointkd.students"])):
-        with pytest.raises(DataError, match=r"is compiled code, .*; if you trust it, add trust=true \(from Python: trust"):
+        with pytest.raises(
+            DataError, match=r"is compiled code, .*; if you trust it, add trust=true \(from Python: trust"
+        ):
             opened()
 
 
