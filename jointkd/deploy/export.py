@@ -23,6 +23,7 @@ from jointkd.deploy.tracing import trace
 from jointkd.errors import ConfigError
 from jointkd.files.atomic import file_sha256, storage_errors, write_whole
 from jointkd.progress import format_time
+from jointkd.students.gemnet import GemNet
 from jointkd.students.painn import PaiNN
 from jointkd.students.student_file import locate_student, target_of
 from jointkd.trust import Consent
@@ -30,6 +31,7 @@ from jointkd.trust import Consent
 log = logging.getLogger(__name__)
 
 FORMS = {"aoti": "a compiled library", "exported": "a graph of torch.export"}
+EXPORTABLE = (PaiNN, GemNet)
 HEARTBEAT = 15.0  # s between lines while the compiler says nothing
 
 
@@ -39,7 +41,7 @@ def export(
     """Write the package of a student and return its path. run: a run's folder or a student's file; see `FORMS` for to.
 
     output: None for a file beside the student's, which must not exist. Raises ConfigError for options that are not
-    right and for students other than PaiNN, and DataError for files that are not a student's.
+    right and for students that are not `EXPORTABLE`, and DataError for files that are not a student's.
     """
     if to not in FORMS:
         raise ConfigError(f"to={to} is not known", f"choose one of {', '.join(FORMS)}")
@@ -48,9 +50,9 @@ def export(
     if target.exists():
         raise ConfigError(f"output={target} exists already", "name another file with output=…, or remove it")
     model = load_model(source, device, dtype, trust)
-    if not isinstance(model.student, PaiNN):
+    if not isinstance(model.student, EXPORTABLE):
         name = target_of(type(model.student)) if model.student else "a package"
-        raise ConfigError(f"run={run} is {name}, and only PaiNN can be exported", "use the student's file as it is")
+        raise ConfigError(f"run={run} is {name}, which cannot be exported", "use the student's file as it is")
     with tempfile.TemporaryDirectory() as folder, storage_errors(target, "output"):
         archive = Path(folder) / "student.pt2"
         build(model, to, archive)
@@ -69,7 +71,7 @@ def build(model: Model, to: str, archive: Path) -> None:
     *_, (_, example) = structures(elements_of(model), model.cutoff, model.device, model.dtype)
     with stage("tracing energies and their gradient"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, on its interior
-        program = trace(cast(PaiNN, model.student), example)
+        program = trace(cast(PaiNN | GemNet, model.student), example)
     if to == "exported":
         torch.export.save(program, archive)
         return
@@ -86,7 +88,7 @@ def require_compiler() -> None:
         raise ConfigError("to=aoti needs a C++ compiler", "install g++ or clang, or choose to=exported") from error
 
 
-def description_of(model: Model, student: PaiNN, to: str, sha256: str) -> Description:
+def description_of(model: Model, student: PaiNN | GemNet, to: str, sha256: str) -> Description:
     """The description of a package that is made here and now."""
     device, saved = torch.device(model.device).type, model.saved
     return Description(

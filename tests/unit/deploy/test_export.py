@@ -29,6 +29,7 @@ from tests.structures import ETHANOL
 from tests.unit.deploy.test_ase import CONSERVATIVE, FREE, GEMNET, PAINN, student_file
 
 SMALL = {**CONSERVATIVE[0], "layers": 2, "width": 4}
+OWN = {"_target_": f"{__name__}.Mine"}
 SYSTEMS = {
     "molecule": ETHANOL,
     "crystal": bulk("NaCl", "rocksalt", a=5.6, cubic=True),
@@ -37,6 +38,12 @@ SYSTEMS = {
     "a cell of one atom": bulk("Na", "sc", a=3.5),
     "a large crystal": bulk("NaCl", "rocksalt", a=5.6, cubic=True) * 2,
 }
+
+
+class Mine(torch.nn.Module):
+    """A student of the user's own class."""
+
+    cutoff, max_neighbors, conservative, elements = 4.0, None, True, 8
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +72,13 @@ def test_a_package_has_the_students_results_for_all_sizes(exported):
     same_results(exported, "float64", 1e-9)
 
 
-def test_a_student_with_a_force_head_is_exported_as_well(tmp_path):
-    student_file(tmp_path, {**PAINN, "layers": 1, "width": 4})
+@pytest.mark.parametrize(
+    "config",
+    [{**PAINN, "layers": 1, "width": 4}, {**CONSERVATIVE[1], "spherical": 3}, {**GEMNET, "spherical": 3}],
+    ids=["painn with a force head", "gemnet_t", "gemnet_dt"],
+)
+def test_every_student_is_exported(tmp_path, config):
+    student_file(tmp_path, config)
     same_results(export(str(tmp_path), "exported", dtype="float64"), "float64", 1e-9)
 
 
@@ -162,7 +174,7 @@ def test_no_kernel_of_training_is_in_a_package(tmp_path, monkeypatch):
     [
         (SMALL, {"to": "onnx"}, "to=onnx is not known; choose one of aoti, exported"),
         (SMALL, {"to": "exported", "output": "there.pt2"}, "there.pt2 exists already; name another file"),
-        (GEMNET, {"to": "exported"}, r"is jointkd\.students\.gemnet\.GemNet, and only PaiNN can be exported"),
+        (OWN, {"to": "exported", "trust": OWN["_target_"]}, r"Mine, which cannot be exported; use the student's file"),
         (SMALL, {"to": "exported", "dtype": "float16"}, "dtype=float16 is not known"),
     ],
 )
