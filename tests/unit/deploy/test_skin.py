@@ -73,6 +73,15 @@ def test_atoms_are_searched_anew_when_one_has_moved_by_more_than_half_the_skin(a
     assert neighbors.searches == 2
 
 
+def test_atoms_that_go_to_another_cell_are_not_searched_anew(atoms):
+    neighbors = SkinNeighbors(CUTOFF, 1.0)
+    pairs_of(neighbors, atoms)
+    atoms.positions += 0.1
+    atoms.positions[0] += ([3, -1, 2] * atoms.pbc) @ atoms.cell.array
+    assert pairs_of(neighbors, atoms) == searched(atoms)
+    assert neighbors.searches == 1
+
+
 @pytest.mark.parametrize(
     "change",
     [
