@@ -4,8 +4,9 @@
 
 A conservative PaiNN of the example's size with random weights, whose energies are scaled down so that nothing flies
 apart. Each form is a process of its own, and they take turns: `before`, the calculator of another checkout; `no skin`,
-which searches for neighbours in every step; `eager`; `exported`, the compiled library. Process time of velocity Verlet
-at 300 K with 0.5 fs, every turn from the same start; memory is the peak above what was in use before (Linux).
+which searches for neighbours in every step; `eager`; `exported`, the compiled library; `kept`, the library in a process
+that keeps freed memory, as `jointkd.simulate` does. Process time of velocity Verlet at 300 K with 0.5 fs, every turn
+from the same start; memory is the peak above what was in use before (Linux).
 """
 
 import argparse
@@ -27,7 +28,7 @@ from ase.io import read
 from ase.md.verlet import VelocityVerlet
 
 STEPS = {25: 200, 90: 100, 1002: 10, 10002: 2}  # per turn
-FORMS = ("before", "no skin", "eager", "exported")
+FORMS = ("before", "no skin", "eager", "exported", "kept")
 STUDENT = {"width": 48, "layers": 3, "radial": 24, "cutoff": 4.5, "conservative": True}
 
 
@@ -69,7 +70,11 @@ def worker(form: str, path: str) -> None:
     torch.set_num_threads(1)
     from jointkd.calculator import JointKD
 
-    calculator = JointKD(path, trust=True) if form == "exported" else JointKD(path)
+    if form == "kept":
+        from jointkd.runtime import keep_freed_memory
+
+        keep_freed_memory()
+    calculator = JointKD(path, trust=True) if path.endswith(".pt2") else JointKD(path)
     near = None if form == "before" else calculator.evaluator.neighbors
     if form == "no skin":
         near.skin = 0.0
@@ -120,7 +125,7 @@ def compare(folder: Path, before: Path | None, sizes: list[int], turns: int) -> 
     package = export(str(file), "aoti", device="cpu")
     checkouts = {form: Path() for form in FORMS} | {"before": before}
     forms = {
-        form: start(form, checkout, package if form == "exported" else file)
+        form: start(form, checkout, package if form in ("exported", "kept") else file)
         for form, checkout in checkouts.items()
         if checkout is not None
     }

@@ -239,3 +239,10 @@ def test_an_exported_student_simulates_as_its_file_does_and_only_with_consent(co
     again = command("export", "run=student.safetensors", "to=exported")
     assert again.status == 1
     assert "output=student.exported.pt2 exists already" in again.err
+
+
+def test_a_simulation_keeps_freed_memory(command, student, monkeypatch):
+    kept = []
+    monkeypatch.setattr("jointkd.commands.simulate.keep_freed_memory", lambda: kept.append(True))
+    assert command("simulate", "run=student.safetensors", "structures=start.xyz", "steps=1").status == 0
+    assert kept == [True]
