@@ -1,5 +1,6 @@
 """Exports a student: one file for all sizes, as a compiled library or as a graph, compared with the student first."""
 
+import copy
 import logging
 import tempfile
 import threading
@@ -8,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch._inductor import aoti_compile_and_package
@@ -17,8 +18,8 @@ from torch._inductor.exc import InvalidCxxCompiler
 
 from jointkd.deploy.model import Model, load_model
 from jointkd.deploy.package import Description, describe, load_package, processor
-from jointkd.deploy.pair_form import PairForm
-from jointkd.deploy.parity import TOLERANCE, deviation, structures
+from jointkd.deploy.pair_form import EagerForm, PairForm
+from jointkd.deploy.parity import ROUNDING, TOLERANCE, deviation, structures
 from jointkd.deploy.tracing import trace
 from jointkd.errors import ConfigError
 from jointkd.files.atomic import file_sha256, storage_errors, write_whole
@@ -111,15 +112,19 @@ def description_of(model: Model, student: PaiNN | GemNet, to: str, sha256: str) 
 
 
 def check_parity(model: Model, archive: Path) -> None:
-    """Compare a package, as it will be loaded, with the student, and log the largest deviation."""
+    """Compare a package, as it will be loaded, with the student in float64. Raises ConfigError where they differ."""
     form: PairForm = load_package(archive, None, None, trust=True).form
-    largest, tolerance = 0.0, TOLERANCE[model.dtype]
+    student: Any = copy.deepcopy(model.student)
+    reference, largest = EagerForm(student.double()), 0.0
     for name, inputs in structures(elements_of(model), model.cutoff, model.device, model.dtype):
-        found = deviation(form, model.form, inputs)
-        if not found <= tolerance:
-            raise RuntimeError(f"the exported student differs by {found:.1e} from the student itself for {name}")
+        found, own = (deviation(each, reference, inputs) for each in (form, model.form))
+        if not found <= max(TOLERANCE[model.dtype], ROUNDING * own):
+            raise ConfigError(
+                f"the exported student differs by {found:.1e} of the largest value for {name}, itself by {own:.1e}",
+                "use the student's file as it is, or export it with dtype=float64",
+            )
         largest = max(largest, found)
-    log.info("energies, forces and virials equal the student's to %.1g of the largest (limit %.0g)", largest, tolerance)
+    log.info("energies, forces and virials equal the student's in float64 to %.1g of the largest value", largest)
 
 
 def elements_of(model: Model) -> list[int]:

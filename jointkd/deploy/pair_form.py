@@ -17,6 +17,9 @@ class Evaluated(NamedTuple):
     virial: Tensor  # [3, 3] eV, ∂E/∂ε by a symmetric strain; zero for a student with a force head
 
 
+Inputs = tuple[Tensor, Tensor, Tensor, Tensor]  # vectors of pairs, sources, targets, atomic numbers
+
+
 class PairForm(Protocol):
     """The vectors [P, 3] Å of pairs from target [P] to source [P], and atomic numbers [N] → `Evaluated`."""
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from jointkd.deploy.pair_form import PairForm
+from jointkd.deploy.pair_form import Inputs, PairForm
 from jointkd.deploy.skin import SkinNeighbors
 
-TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}  # of the largest value; a sum of cancelling terms has rounding
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}  # of the largest value
+ROUNDING = 4  # times that of the student itself, which counts where sums of large terms cancel
 SPACING = 1.9  # Å
 SIZES = {  # atoms along each axis, and whether the structure is periodic
     "one atom": ((1, 1, 1), False),
@@ -20,16 +20,18 @@ SIZES = {  # atoms along each axis, and whether the structure is periodic
 }
 
 
-def deviation(found: PairForm, expected: PairForm, inputs: tuple[Tensor, Tensor, Tensor, Tensor]) -> float:
-    """The largest difference of energies (eV), forces (eV/Å) and virials (eV), over the largest of all values or 1."""
-    values = expected(*inputs)
-    differences = [(ours - theirs).abs().max() for ours, theirs in zip(found(*inputs), values, strict=True)]
+def deviation(form: PairForm, reference: PairForm, inputs: Inputs) -> float:
+    """The largest difference of energies (eV), forces (eV/Å) and virials (eV), over the largest of all values or 1.
+
+    reference: in float64.
+    """
+    vectors, *others = inputs
+    values = reference(vectors.double(), *others)
+    differences = [(ours - theirs).abs().max() for ours, theirs in zip(form(*inputs), values, strict=True)]
     return float(torch.stack(differences).max() / max(1.0, *(float(value.abs().max()) for value in values)))
 
 
-def structures(
-    elements: list[int], cutoff: float, device: str, dtype: torch.dtype
-) -> Iterator[tuple[str, tuple[Tensor, Tensor, Tensor, Tensor]]]:
+def structures(elements: list[int], cutoff: float, device: str, dtype: torch.dtype) -> Iterator[tuple[str, Inputs]]:
     """Names and inputs of lattices of random elements with random displacements, and of atoms without neighbours."""
     rng = np.random.default_rng(0)
     for name, (size, periodic) in SIZES.items():

@@ -9,15 +9,13 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from jointkd.deploy.pair_form import EagerForm
+from jointkd.deploy.pair_form import EagerForm, Inputs
 from jointkd.structures.batch import Prediction
 from jointkd.students import kernels
 from jointkd.students.gemnet import GemNet
 from jointkd.students.graph import Graph
 from jointkd.students.painn import PaiNN
 from jointkd.students.triplets import SummedTriplets
-
-Inputs = tuple[Tensor, Tensor, Tensor, Tensor]  # those of a `PairForm`
 
 
 class TraceableForm(EagerForm):

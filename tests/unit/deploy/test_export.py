@@ -143,7 +143,7 @@ def test_a_package_that_differs_from_its_student_is_not_written(tmp_path, monkey
     monkeypatch.setattr(export_module, "deviation", lambda *_: float("nan"))
     monkeypatch.setattr(export_module, "build", lambda model, to, archive: write_stub(archive))
     monkeypatch.setattr(export_module, "load_package", lambda *_, **__: package_module.Package(None, None))
-    with pytest.raises(RuntimeError, match="the exported student differs by nan from the student itself"):
+    with pytest.raises(ConfigError, match="the exported student differs by nan of the largest value for one atom"):
         export(str(tmp_path), "exported")
     assert [file.name for file in tmp_path.iterdir()] == ["student.safetensors"]
 
