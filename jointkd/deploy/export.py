@@ -14,14 +14,14 @@ from typing import Any, cast
 import torch
 from torch._inductor import aoti_compile_and_package
 from torch._inductor.cpp_builder import get_cpp_compiler
-from torch._inductor.exc import InvalidCxxCompiler
+from torch._inductor.exc import CppCompileError, InvalidCxxCompiler
 
 from jointkd.deploy.model import Model, load_model
 from jointkd.deploy.package import Description, describe, load_package, processor
 from jointkd.deploy.pair_form import EagerForm, PairForm
 from jointkd.deploy.parity import ROUNDING, TOLERANCE, deviation, structures
 from jointkd.deploy.tracing import trace
-from jointkd.errors import ConfigError
+from jointkd.errors import ConfigError, first_line
 from jointkd.files.atomic import file_sha256, storage_errors, write_whole
 from jointkd.progress import format_time
 from jointkd.students.gemnet import GemNet
@@ -54,13 +54,15 @@ def export(
     if not isinstance(model.student, EXPORTABLE):
         name = target_of(type(model.student)) if model.student else "a package"
         raise ConfigError(f"run={run} is {name}, which cannot be exported", "use the student's file as it is")
-    with tempfile.TemporaryDirectory() as folder, storage_errors(target, "output"):
+    with storage_errors(target, "output"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "student.pt2"
         build(model, to, archive)
         describe(archive, description_of(model, model.student, to, file_sha256(source)))
         check_parity(model, archive)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, archive.read_bytes())
+        with storage_errors(target, "output"):
+            write_whole(target, archive.read_bytes())
     log.info("%s, %.1f MB, written to %s", FORMS[to], target.stat().st_size / 1e6, target)
     return target
 
@@ -78,7 +80,10 @@ def build(model: Model, to: str, archive: Path) -> None:
         return
     with stage("compiling"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        aoti_compile_and_package(program, package_path=str(archive))
+        try:
+            aoti_compile_and_package(program, package_path=str(archive))
+        except CppCompileError as error:
+            raise ConfigError(f"the C++ compiler failed ({first_line(error)})", "choose to=exported") from error
 
 
 def require_compiler() -> None:

@@ -196,3 +196,14 @@ def test_without_a_compiler_a_library_is_refused_with_the_other_form(tmp_path, m
 
 def raise_invalid() -> str:
     raise export_module.InvalidCxxCompiler
+
+
+def test_a_compiler_that_fails_is_an_error_that_names_the_other_form(tmp_path, monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise export_module.CppCompileError(["g++"], "no space left")
+
+    monkeypatch.setattr(export_module, "trace", lambda *_: None)
+    monkeypatch.setattr(export_module, "aoti_compile_and_package", fail)
+    with pytest.raises(ConfigError, match=r"the C\+\+ compiler failed \(.+\); choose to=exported"):
+        export(str(student_file(tmp_path, SMALL)), "aoti")
+    assert [file.name for file in tmp_path.iterdir()] == ["student.safetensors"]
