@@ -1,22 +1,27 @@
 """Checks that the options of a command exist, and that their values have the types of the parameters they set."""
 
 import inspect
+import math
 import re
+from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
 import hydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from jointkd.cli.config_tree import CONF, choices, flatten, is_group, is_private
+from jointkd.cli.arguments import parse
+from jointkd.cli.config_tree import CONF, choices, flatten, is_group, is_private, read_yaml
+from jointkd.cli.paths import check_files
 from jointkd.cli.sweeps import check_launcher
-from jointkd.errors import ConfigError, did_you_mean, first_line
+from jointkd.errors import ConfigError, UserError, did_you_mean, find_cause, first_line
 
 NOT_PASSED_ON = {"teacher.python"}  # the interpreter that builds a teacher, not a parameter of it
+TARGET = "_target_"
+FILE_OF = {"data.path": ("data", "extxyz"), "teacher.checkpoint": ("teacher", "mace")}  # whose files these options name
 PLAIN = {bool, int, float, str, NoneType}  # the types that values are checked for
 
 
@@ -25,10 +30,7 @@ def check_overrides(name: str, arguments: list[str]) -> None:
 
     Raises ConfigError with the nearest existing option or choice, or with a required option that is missing.
     """
-    try:
-        overrides = [OverridesParser.create().parse_override(argument) for argument in arguments]
-    except HydraException as error:
-        raise ConfigError(first_line(error), "write options as name=value") from error
+    overrides = [parse(argument) for argument in arguments]
     for override in overrides:
         if override.key_or_group == "hydra/launcher":
             check_launcher(str(override.value()))
@@ -36,6 +38,7 @@ def check_overrides(name: str, arguments: list[str]) -> None:
     for override in overrides:
         if is_group(override.key_or_group):
             check_choices(override)
+    check_owner(overrides)
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             config = hydra.compose(name, [first_of_sweep(override) for override in overrides])
@@ -46,6 +49,7 @@ def check_overrides(name: str, arguments: list[str]) -> None:
                 if not (is_group(override.key_or_group) or override.is_add() or override.is_force_add()):
                     check_exists(chosen, override.key_or_group)
             raise ConfigError(str(error), "see --help for the options") from error
+    check_files(config)
     for path, value in flatten(OmegaConf.to_container(config)).items():
         if value == MISSING:
             raise ConfigError(f"{path} is not set", f"give {path}=…")
@@ -61,6 +65,15 @@ def first_of_sweep(override: Override) -> str:
     return line
 
 
+def check_owner(overrides: list[Override]) -> None:
+    """Raise ConfigError for a file of one's own that would take the place of the example's, under the example's name."""
+    chosen = {override.key_or_group: str(override.value()) for override in overrides if is_group(override.key_or_group)}
+    for override in overrides:
+        group, owner = FILE_OF.get(override.key_or_group, ("", ""))
+        if group and "experiment" not in chosen and chosen.get(group, "demo") == "demo":
+            raise ConfigError(f"{override.input_line} is not a file of {group}=demo", f"add {group}={owner}")
+
+
 def check_choices(override: Override) -> None:
     """Raise ConfigError for a choice that the group does not have."""
     group, known = override.key_or_group, choices(override.key_or_group)
@@ -68,9 +81,10 @@ def check_choices(override: Override) -> None:
         return
     chosen = list(override.sweep_string_iterator()) if override.is_sweep_override() else override.value()
     for choice in chosen if isinstance(chosen, list) else [chosen]:
-        if choice is not None and str(choice) not in known:
-            hint = did_you_mean(str(choice), known)
-            raise ConfigError(f"there is no {group}={choice}", f"{hint}choose one of {', '.join(known)}")
+        if str(choice) not in known:
+            name = "null" if choice is None else str(choice)
+            hint = did_you_mean(name, known)
+            raise ConfigError(f"there is no {group}={name}", f"{hint}choose one of {', '.join(known)}")
 
 
 def check_exists(config: DictConfig, path: str) -> None:
@@ -87,13 +101,14 @@ def check_exists(config: DictConfig, path: str) -> None:
 
 def check_values(config: DictConfig) -> None:
     """Raise ConfigError for an option that is not a parameter of the `_target_` beside it, or has another type."""
+    check_nodes(config)
     written = flatten(OmegaConf.to_container(config))
     for path, value in flatten(OmegaConf.to_container(config, resolve=True)).items():
         parent, _, name = path.rpartition(".")
-        target = written.get(f"{parent}._target_" if parent else "_target_")
+        target = written.get(f"{parent}.{TARGET}" if parent else TARGET)
         if target is None or is_private(path) or path in NOT_PASSED_ON:
             continue
-        parameters = inspect.signature(hydra.utils.get_object(target), eval_str=True).parameters
+        parameters = parameters_of(f"{parent}.{TARGET}" if parent else TARGET, target)
         if name in parameters:
             check_type(path, value, written.get(path), plain_types(parameters[name].annotation))
         elif all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters.values()):
@@ -101,13 +116,38 @@ def check_values(config: DictConfig) -> None:
             raise ConfigError(f"there is no option {path}", remedy)
 
 
+def check_nodes(config: DictConfig) -> None:
+    """Raise ConfigError for a value in the place of a whole group of options, as `optimizer=sgd`."""
+    for path, node in flatten(read_yaml(CONF / "train.yaml")).items():
+        value = OmegaConf.select(config, path, default=node)
+        if isinstance(node, dict) and not isinstance(value, Mapping):
+            options = ", ".join(f"{path}.{name}" for name in node)
+            remedy = f"~{path} leaves it out" if value is None else f"set {options}"
+            raise ConfigError(f"{path}={'null' if value is None else value} must be a group of options", remedy)
+
+
+def parameters_of(option: str, target: str) -> Mapping[str, inspect.Parameter]:
+    """The parameters of a class or function, by its import path. Raises ConfigError where there is none."""
+    remedy = "give the import path of a class or function"
+    try:
+        return inspect.signature(hydra.utils.get_object(target), eval_str=True).parameters
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(f"{option}={target} cannot be called ({first_line(error)})", remedy) from error
+    except ImportError as error:
+        if find_cause(error, UserError):
+            raise
+        raise ConfigError(f"{option}={target} cannot be imported ({error})", remedy) from error
+
+
 def check_type(path: str, value: Any, written: Any, types: set[type]) -> None:
     """Raise ConfigError for a value of another type than `types`; a reference is named by the option it refers to."""
     origin = re.fullmatch(r"\$\{([\w.]+)\}", str(written))
+    option = origin[1] if origin else path
+    if isinstance(value, float) and math.isnan(value):
+        raise ConfigError(f"{option}={value} is not a number", "give a number")
     unset = origin and value is None  # such as trainer.max_epochs, to which an unused scheduler refers
     if types and type(value) in PLAIN - types and not unset:
         allowed = " or ".join(sorted("null" if kind is NoneType else kind.__name__ for kind in types))
-        option = origin[1] if origin else path
         raise ConfigError(f"{option}={value} is of the wrong type", f"give it a value of type {allowed}")
 
 

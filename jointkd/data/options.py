@@ -8,6 +8,7 @@ from jointkd.data.provenance import Reader, SubsetRule
 from jointkd.data.readers import extxyz
 from jointkd.data.splits import Split
 from jointkd.errors import ConfigError
+from jointkd.ranges import check_integer, check_number, check_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +38,10 @@ class DataOptions(ABC):
             )
         if self.reference not in ("data", "teacher"):
             raise ConfigError(f"data.reference={self.reference!r} is not known", "choose data or teacher")
-        if self.batch_size < 1:
-            raise ConfigError(f"data.batch_size={self.batch_size} must be a positive integer", "give at least 1")
-        if self.workers < 0:
-            raise ConfigError(f"data.workers={self.workers} must not be negative", "give 0 or more processes")
+        check_number("data.max_force", self.max_force, "eV/Å", infinite=True)
+        check_integer("data.batch_size", self.batch_size)
+        check_integer("data.workers", self.workers, least=0)
+        check_seed("data.seed", self.seed)
 
     @property
     def division(self) -> Split:

@@ -142,5 +142,5 @@ def test_atoms_on_which_an_ensemble_disagrees_have_less_weight(batch, prediction
 
 @pytest.mark.parametrize("spread", [0.0, -1.0])
 def test_a_spread_that_is_not_positive_is_refused(spread):
-    with pytest.raises(ConfigError, match=r"atomic_energy\.spread=.* must be a positive energy"):
+    with pytest.raises(ConfigError, match=r"atomic_energy\.spread=.* must be a positive number in eV"):
         AtomicEnergy(20, "mae", spread=spread)
