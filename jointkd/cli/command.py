@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -77,7 +78,8 @@ def printed(name: str, arguments: list[str]) -> str | None:
         return list_jobs(name, options)
     if flags & CONFIGURATION and flags & SWEEP:
         raise ConfigError(
-            "--cfg prints the configuration of one job, and -m is for several", f"leave out -m, or list them with {LIST}"
+            "--cfg prints the configuration of one job, and -m is for several",
+            f"leave out -m, or list them with {LIST}",
         )
     if flags <= SWEEP:
         check_overrides(name, options)
@@ -92,6 +94,8 @@ def readable_errors(leave: bool = True) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C, while this process ends
         print("\nstopped; the same command continues from the saved files", file=sys.stderr)
         raise SystemExit(130) from None
     except Exception as error:

@@ -21,8 +21,9 @@ from jointkd.errors import ConfigError, UserError, did_you_mean, find_cause, fir
 
 NOT_PASSED_ON = {"teacher.python"}  # the interpreter that builds a teacher, not a parameter of it
 TARGET = "_target_"
-FILE_OF = {"data.path": ("data", "extxyz"), "teacher.checkpoint": ("teacher", "mace")}  # whose files these options name
-PLAIN = {bool, int, float, str, NoneType}  # the types that values are checked for
+# options that name a file of one's own, with the group and the choice that they belong to
+FILE_OF = {"data.path": ("data", "extxyz"), "teacher.checkpoint": ("teacher", "mace")}
+PLAIN = {bool, int, float, str, NoneType, dict, list}  # the types that values are checked for
 
 
 def check_overrides(name: str, arguments: list[str]) -> None:
@@ -66,7 +67,7 @@ def first_of_sweep(override: Override) -> str:
 
 
 def check_owner(overrides: list[Override]) -> None:
-    """Raise ConfigError for a file of one's own that would take the place of the example's, under the example's name."""
+    """Raise ConfigError for a file of one's own that would take the place of the example's, under its name."""
     chosen = {override.key_or_group: str(override.value()) for override in overrides if is_group(override.key_or_group)}
     for override in overrides:
         group, owner = FILE_OF.get(override.key_or_group, ("", ""))
@@ -96,7 +97,10 @@ def check_exists(config: DictConfig, path: str) -> None:
         shown = [name for name in siblings if not is_private(name)]
         listing = f"{parent or 'the top level'} has {', '.join(shown)}" if shown else "see --help for the options"
         add = f" (+{path}=… adds a parameter of {known[f'{parent}._target_']})" if "_target_" in siblings else ""
-        raise ConfigError(f"there is no option {path}", did_you_mean(path, known) + listing + add)
+        raise ConfigError(
+            f"there is no option {path}",
+            did_you_mean(path, [name for name in known if not is_private(name)]) + listing + add,
+        )
 
 
 def check_values(config: DictConfig) -> None:
@@ -119,6 +123,9 @@ def check_values(config: DictConfig) -> None:
 def check_nodes(config: DictConfig) -> None:
     """Raise ConfigError for a value in the place of a whole group of options, as `optimizer=sgd`."""
     for path, node in flatten(read_yaml(CONF / "train.yaml")).items():
+        needed = isinstance(node, dict) and "." not in path and path != "hydra"
+        if needed and path not in config and "method" in config:
+            raise ConfigError(f"~{path} removes options that are needed", "leave it out of the command")
         value = OmegaConf.select(config, path, default=node)
         if isinstance(node, dict) and not isinstance(value, Mapping):
             options = ", ".join(f"{path}.{name}" for name in node)
@@ -152,9 +159,9 @@ def check_type(path: str, value: Any, written: Any, types: set[type]) -> None:
 
 
 def plain_types(annotation: Any) -> set[type]:
-    """The types that an annotation allows; empty if it has others than `int | float | str | bool | None`."""
+    """The types that an annotation allows; empty if it has others than those of YAML."""
     union = get_origin(annotation) in (Union, UnionType)
-    types = set(get_args(annotation)) if union else {annotation}
+    types = {get_origin(kind) or kind for kind in (get_args(annotation) if union else [annotation])}
     if not types <= PLAIN:
         return set()
     return types | ({int} if float in types else set())

@@ -32,7 +32,9 @@ def unused_of_data(config: DictConfig) -> Iterator[tuple[str, str]]:
     if isinstance(split, str):
         return
     if OmegaConf.select(config, "data.split.path") is not None:
-        yield from ((f"data.split.{name}", "data.split.path, which says where each structure belongs") for name in DIVIDING)
+        yield from (
+            (f"data.split.{name}", "data.split.path, which says where each structure belongs") for name in DIVIDING
+        )
     elif OmegaConf.select(config, "data.split.by") == "file":
         yield from ((f"data.split.{name}", "data.split.by=file") for name in DIVIDING[1:])
     if OmegaConf.select(config, "data.amin2025") is not None:
@@ -51,4 +53,6 @@ def unused_of_training(config: DictConfig) -> Iterator[tuple[str, str]]:
         yield from ((option, method) for option in ("hessian", "method.rows"))
     if "_target_" not in config.teacher:
         yield "label", "teacher=none"
-    yield from ((f"schedulers.{name}", f"schedule={config.schedule}") for name in config.schedulers if name != config.schedule)
+    yield from (
+        (f"schedulers.{name}", f"schedule={config.schedule}") for name in config.schedulers if name != config.schedule
+    )

@@ -19,8 +19,8 @@ from jointkd.evaluation.teacher_errors import compare_sample
 from jointkd.labelling.jobs import make_labels
 from jointkd.labelling.plan import LabelOptions, LabelPlace, LabelPlan
 from jointkd.labels.store import LabelStore
-from jointkd.reports.dataset import write_report
 from jointkd.ranges import check_seed
+from jointkd.reports.dataset import write_report
 from jointkd.structures.batch import Precomputed, Structure
 from jointkd.students.base import check_cutoff
 from jointkd.teachers.spec import TARGET, TeacherSpec
@@ -153,6 +153,13 @@ def join_labels(config: DictConfig, module: DistillationModule, data: Distillati
                 f"method={config.method.name} needs a teacher", "choose one with teacher=…, or method=none"
             )
         return None
+    if not module.needs_teacher and data.reference != "teacher":
+        log.info(
+            "method=%s learns nothing from teacher=%s: its labels serve the metrics of the test alone, and "
+            "teacher=none leaves them out",
+            config.method.name,
+            config.teacher.name,
+        )
     labelled = config.label.rows
     if isinstance(labelled, int) and labelled < module.rows:  # refused before the labels are made
         raise ConfigError(

@@ -103,7 +103,7 @@ def check_references(saved: SavedStudent, data: DistillationData) -> None:
 def make_trainer(config: DictConfig, directory: Path) -> lightning.Trainer:
     """Lightning's trainer with the callbacks and loggers of a configuration."""
     callbacks = [instantiate(callback) for callback in config.callbacks.values()]
-    loggers = [instantiate(logger) for logger in config.logger.values()]
+    loggers = [instantiate(logger) for logger in (config.get("logger") or {}).values()]
     return instantiate(
         config.trainer,
         callbacks=callbacks,

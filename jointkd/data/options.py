@@ -74,6 +74,15 @@ class FileData(DataOptions):
     split_key: str | None = None  # the entry with train, val or test
     format: str | None = None  # ASE's name of the format, for files whose name does not tell it
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        split = self.division
+        if self.split_key is not None and split.by != "file" and not split.official_test and split.path is None:
+            raise ConfigError(
+                f"data.split_key={self.split_key} is not used with data.split.by={split.by}",
+                "set data.split.by=file, so that the structures are divided as the file says, or data.split_key=null",
+            )
+
     def reader(self) -> Reader:
         return partial(
             extxyz.read,

@@ -23,7 +23,10 @@ from jointkd.ranges import check_integer, check_number, check_seed
         (lambda: check_number("a.b", 0.0, "Å"), r"a\.b=0\.0 must be a positive number in Å; give a number above 0"),
         (lambda: check_number("a.b", math.nan), r"a\.b=nan must be a positive number"),
         (lambda: check_number("a.b", math.inf), r"a\.b=inf must be a positive number"),
-        (lambda: check_number("a.b", -5, zero=True), r"a\.b=-5 must be a number of at least 0; give a number that is not"),
+        (
+            lambda: check_number("a.b", -5, zero=True),
+            r"a\.b=-5 must be a number of at least 0; give a number that is not",
+        ),
         (lambda: check_number("a.b", None), r"a\.b=None must be a positive number"),
     ],
 )

@@ -49,7 +49,15 @@ def test_a_text_with_parentheses_needs_no_quotes():
 
 
 def test_other_arguments_stay_as_they_are():
-    arguments = ["-m", "seed=0,1", "data.path=a.xyz,b.xyz", "run='a b'", "student.width=[1", "~logger", "ckpt_path=last"]
+    arguments = [
+        "-m",
+        "seed=0,1",
+        "data.path=a.xyz,b.xyz",
+        "run='a b'",
+        "student.width=[1",
+        "~logger",
+        "ckpt_path=last",
+    ]
     assert as_hydra_reads(arguments) == arguments
 
 
@@ -63,7 +71,9 @@ def test_the_home_folder_is_expanded_in_every_option_that_names_files(monkeypatc
 
 def test_only_a_tilde_at_the_beginning_is_the_home_folder():
     assert expand_home("data/~/a~1.xyz") == "data/~/a~1.xyz"
-    assert expand_home("[~/a.model,~/b.model]") == os.path.expanduser("[~/a.model,~/b.model]".replace("~", os.path.expanduser("~")))
+    assert expand_home("[~/a.model,~/b.model]") == os.path.expanduser(
+        "[~/a.model,~/b.model]".replace("~", os.path.expanduser("~"))
+    )
     assert expand_home(None) is None
 
 

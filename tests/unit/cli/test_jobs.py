@@ -15,7 +15,9 @@ def test_the_jobs_of_an_experiment_are_the_product_of_what_it_sweeps():
 
 @pytest.mark.parametrize("experiment", ["table1", "table2", "table3", "table4", "table12", "figure3", "figure4"])
 def test_an_experiment_that_is_a_sweep_is_refused_as_a_single_run(experiment):
-    with pytest.raises(ConfigError, match=rf"experiment={experiment} is a sweep of \d+ jobs.*run it with -m experiment="):
+    with pytest.raises(
+        ConfigError, match=rf"experiment={experiment} is a sweep of \d+ jobs.*run it with -m experiment="
+    ):
         printed("train", [f"experiment={experiment}"])
 
 

@@ -107,7 +107,10 @@ def test_methods_differ_in_the_terms_with_a_weight():
         (["method"], r"write options as name=value"),
         (["seed=[1"], r"seed=\[1 cannot be read .* quote it, as 'seed=\"\[1\"'"),
         (["data=null"], r"there is no data=null; choose one of bandgap5"),
-        (["data=extxyz", "data.path=[a.xyz,b.xyz]"], r"data.path=\[a.xyz,b.xyz\] must be one path; give a folder, or a"),
+        (
+            ["data=extxyz", "data.path=[a.xyz,b.xyz]"],
+            r"data.path=\[a.xyz,b.xyz\] must be one path; give a folder, or a",
+        ),
         (["data.path=mine.xyz"], r"data.path=mine.xyz is not a file of data=demo; add data=extxyz"),
         (["teacher.checkpoint=a.model"], r"teacher.checkpoint=a.model is not a file of teacher=demo; add teacher=mace"),
         (["data=extxyz"], r"data.path is not set; give data.path=…"),
@@ -150,6 +153,7 @@ def test_valid_overrides_of_hydra_are_accepted(arguments):
         (["optimizer.weight_decay=null"], "optimizer.weight_decay=None is of the wrong type"),
         (["optimizer=sgd"], "optimizer=sgd must be a group of options; set optimizer._target_, optimizer._partial_, "),
         (["callbacks.ema=null"], "callbacks.ema=null must be a group of options; ~callbacks.ema leaves it out"),
+        (["~optimizer"], "~optimizer removes options that are needed; leave it out of the command"),
         (["weights.forces=nan"], "weights.forces=nan is not a number"),
         (["data.max_force=nan"], "data.max_force=nan is not a number"),
         (["data=iodine", "data.workers=many"], "data.workers=many is of the wrong type"),
@@ -166,7 +170,10 @@ def test_a_value_of_another_type_than_its_parameter_is_refused(arguments, messag
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("student._target_=nowhere.Net", r"student._target_=nowhere.Net cannot be imported \(.*No module named 'nowhere'"),
+        (
+            "student._target_=nowhere.Net",
+            r"student._target_=nowhere.Net cannot be imported \(.*No module named 'nowhere'",
+        ),
         ("data._target_=Net", "data._target_=Net cannot be imported"),
         ("student._target_=jointkd.errors", "student._target_=jointkd.errors cannot be called"),
         ("optimizer._target_=torch.optim.AdamV", "optimizer._target_=torch.optim.AdamV cannot be imported"),

@@ -13,12 +13,21 @@ from tests.configurations import composed
         (["method=none", "weights.hessian=3"], "weights.hessian=3 is not used with method=none"),
         (["method=none", "hessian.rows=2"], "hessian.rows=2 is not used with method=none"),
         (["method=atomic_energy", "method.rows=fixed"], "method.rows=fixed is not used with method=atomic_energy"),
-        (["method=none", "teacher=none", "label.validation=true"], "label.validation=true is not used with teacher=none"),
+        (
+            ["method=none", "teacher=none", "label.validation=true"],
+            "label.validation=true is not used with teacher=none",
+        ),
         (["data.split.train=0.5"], "data.split.train=0.5 is not used with data.split.by=file"),
-        (["data.split.path=a.json", "data.split.by=frame"], "data.split.by=frame is not used with data.split.path, which"),
+        (
+            ["data.split.path=a.json", "data.split.by=frame"],
+            "data.split.by=frame is not used with data.split.path, which",
+        ),
         (["schedulers.plateau.factor=0.3"], "schedulers.plateau.factor=0.3 is not used with schedule=cosine"),
         (["data=iodine", "data.amin2025=mine"], "data.amin2025=mine is not used with these shares: set data.split="),
-        (["data.reference=teacher", "data.reference_energies=fit"], "data.reference_energies=fit is not used with data."),
+        (
+            ["data.reference=teacher", "data.reference_energies=fit"],
+            "data.reference_energies=fit is not used with data.",
+        ),
     ],
 )
 def test_an_option_without_effect_is_named_with_the_reason(given, line):
