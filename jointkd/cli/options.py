@@ -50,7 +50,7 @@ def check_overrides(name: str, arguments: list[str]) -> None:
                 if not (is_group(override.key_or_group) or override.is_add() or override.is_force_add()):
                     check_exists(chosen, override.key_or_group)
             raise ConfigError(str(error), "see --help for the options") from error
-    check_files(config)
+    check_files(config, [override.key_or_group for override in overrides if override.is_sweep_override()])
     for path, value in flatten(OmegaConf.to_container(config)).items():
         if value == MISSING:
             raise ConfigError(f"{path} is not set", f"give {path}=…")

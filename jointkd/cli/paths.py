@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,12 @@ def expand_home(value: Any) -> Any:
     return HOME.sub(lambda match: match[1] + match[2] + os.path.expanduser(match[3]), value)
 
 
-def check_files(config: DictConfig) -> None:
-    """Raise DataError for a file that is to be read and does not exist; patterns with * are left to their readers."""
-    for option in sorted(READ):
+def check_files(config: DictConfig, swept: Iterable[str] = ()) -> None:
+    """Raise DataError for a file that is to be read and does not exist; patterns with * are left to their readers.
+
+    swept: options with another value in each job of a sweep, which are checked when it begins.
+    """
+    for option in sorted(READ.difference(swept)):
         value = OmegaConf.select(config, option)
         if not isinstance(value, str) or not value or value in KEYWORDS or any(sign in value for sign in "*?["):
             continue

@@ -37,6 +37,10 @@ def test_a_missing_file_is_refused_before_torch_is_imported(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_files_of_a_sweep_are_left_to_its_jobs():
+    check_overrides("train", ["data=extxyz", "data.path=nowhere.xyz,neither.xyz"])
+
+
 def test_files_that_exist_patterns_and_keywords_are_accepted(tmp_path):
     (tmp_path / "a.xyz").touch()
     for path in (str(tmp_path / "a.xyz"), str(tmp_path), "nowhere/*.xyz", "", None):
