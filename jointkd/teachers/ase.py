@@ -14,6 +14,7 @@ from ase.data import chemical_symbols, covalent_radii
 
 from jointkd.errors import ConfigError, MissingExtra, TeacherError, first_line
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
+from jointkd.ranges import check_number
 from jointkd.structures.frame import Frame
 from jointkd.teachers.base import by_atomic_number, check_elements
 from jointkd.teachers.charges import is_charged, refuse, with_charge
@@ -171,10 +172,7 @@ def from_calculator(
     """
     if dtype != "float64":
         raise ConfigError(f"teacher.dtype={dtype} must be float64 for ASE calculators", "leave out teacher.dtype")
-    if displacement <= 0:
-        raise ConfigError(
-            f"teacher.displacement={displacement} must be a positive length in Å", "give teacher.displacement=0.002"
-        )
+    check_number("teacher.displacement", displacement, "Å")
     built = build(calculator, options or {})
     properties = set(built.implemented_properties)
     if missing := {"energy", "forces"} - properties:
