@@ -21,6 +21,7 @@ from jointkd.errors import ConfigError, UserError, did_you_mean, find_cause, fir
 
 NOT_PASSED_ON = {"teacher.python"}  # the interpreter that builds a teacher, not a parameter of it
 TARGET = "_target_"
+OPEN = {"callbacks", "logger", "method.terms", "schedulers"}  # nodes of any number of objects
 # options that name a file of one's own, with the group and the choice that they belong to
 FILE_OF = {"data.path": ("data", "extxyz"), "teacher.checkpoint": ("teacher", "mace")}
 PLAIN = {bool, int, float, str, NoneType, dict, list}  # the types that values are checked for
@@ -50,6 +51,9 @@ def check_overrides(name: str, arguments: list[str]) -> None:
                 if not (is_group(override.key_or_group) or override.is_add() or override.is_force_add()):
                     check_exists(chosen, override.key_or_group)
             raise ConfigError(str(error), "see --help for the options") from error
+    for override in overrides:
+        if override.is_add() and not override.is_sweep_override():  # as `+task=1,2`, which only counts jobs
+            check_added(config, override.key_or_group)
     check_files(config, [override.key_or_group for override in overrides if override.is_sweep_override()])
     for path, value in flatten(OmegaConf.to_container(config)).items():
         if value == MISSING:
@@ -100,6 +104,18 @@ def check_exists(config: DictConfig, path: str) -> None:
         raise ConfigError(
             f"there is no option {path}",
             did_you_mean(path, [name for name in known if not is_private(name)]) + listing + add,
+        )
+
+
+def check_added(config: DictConfig, path: str) -> None:
+    """Raise ConfigError for an option added with + that belongs to nothing that is built, so that nobody reads it."""
+    names = path.split(".")
+    around = [".".join(names[:count]) for count in range(len(names))]
+    built = any(OmegaConf.select(config, f"{node}.{TARGET}" if node else TARGET) for node in around)
+    if not (built or is_group(path) or OPEN.intersection(around)):
+        raise ConfigError(
+            f"there is no option {path}, and nothing would read it",
+            f"+NODE.NAME=… adds a parameter of what NODE.{TARGET} names, or one of {', '.join(sorted(OPEN))}",
         )
 
 

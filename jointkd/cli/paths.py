@@ -11,7 +11,6 @@ from omegaconf import DictConfig, OmegaConf
 from jointkd.errors import DataError
 
 READ = {  # must exist before a command begins
-    "checkpoint",
     "ckpt_path",
     "data.path",
     "data.split.path",
@@ -22,6 +21,7 @@ READ = {  # must exist before a command begins
     "student_weights",
 }
 FILES = READ | {
+    "checkpoint",
     "data.downloads",
     "data.prepared",
     "data.source",
@@ -34,7 +34,7 @@ FILES = READ | {
     "teacher.checkpoints",
     "teacher.python",
 }
-KEYWORDS = {"best", "last"}  # of checkpoint and ckpt_path
+KEYWORDS = {"last"}  # of ckpt_path
 HOME = re.compile(r"""(^|[,\[]\s*)(["']?)(~[^/,'"\]]*)""")  # at the beginning, also of an entry of a list or a sweep
 
 
