@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
 
 from jointkd.cli.compose import composed, show_log
 from jointkd.cli.config_tree import is_group
@@ -31,11 +30,12 @@ class Run:
 
     folder: Path
     metrics: dict[str, float]  # in the units of their names
+    trust: frozenset[str] = frozenset()  # the import path of its student, where that is a class of your own
 
     @property
     def student(self) -> LoadedStudent:
         """The student that was trained."""
-        return load(self.folder / NAME)
+        return load(self.folder / NAME, self.trust)
 
 
 def train(
@@ -60,7 +60,8 @@ def train(
                 "train on several devices with python -m jointkd.train",
             )
         metrics = train_command.run(config)
-        return Run(Path(HydraConfig.get().runtime.output_dir), without_stage(metrics))
+        folder, own = Path(HydraConfig.get().runtime.output_dir), frozenset([config.student[TARGET]])
+        return Run(folder, without_stage(metrics), own)
 
 
 def label(
@@ -76,11 +77,16 @@ def label(
         return label_command.label(config)
 
 
-def evaluate(run: str | Path, checkpoint: str = "best") -> dict[str, float]:
-    """The metrics of a finished run on its test split, by name; checkpoint: best or last. Raises UserError."""
+def evaluate(run: str | Path, checkpoint: str = "best", options: Mapping[str, Any] | None = None) -> dict[str, float]:
+    """The metrics of a finished run on its test split, by name. Raises UserError.
+
+    checkpoint: best or last; options: those of `python -m jointkd.evaluate` by their dotted names, as
+    `{"data.path": "mine.xyz", "trust": "my_module.MyStudent"}`.
+    """
     show_log()
-    metrics = evaluate_command.run(OmegaConf.create({"run": str(run), "checkpoint": checkpoint}))
-    return without_stage(metrics)
+    values = {"run": str(run), "checkpoint": checkpoint, **(options or {})}
+    with composed("evaluate", ["run=''"], {}, values) as config:
+        return without_stage(evaluate_command.run(config))
 
 
 def _configured(

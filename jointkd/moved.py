@@ -17,6 +17,7 @@ MODULES = {  # version 0.1 → now
     "jointkd.data.extxyz": "jointkd.data.readers.extxyz",
     "jointkd.data.units": "jointkd.data.readers.units",
     "jointkd.frame": "jointkd.structures.frame",
+    "jointkd.neighbors": "jointkd.structures.neighbors",
     "jointkd.objective": "jointkd.training",
     "jointkd.objective.derivatives": "jointkd.students.derivatives",
     "jointkd.objective.terms": "jointkd.training.loss",

@@ -40,3 +40,10 @@ class Progress:
 
     def _tenth(self, done: int) -> int:
         return 10 * done // self.total if self.total else 0
+
+
+def format_time(seconds: float) -> str:
+    """A time in seconds, minutes or hours."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -36,14 +36,19 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 def device_of(device: str | None, option: str = "device") -> str:
-    """The device that is named, or cuda where there is one, else cpu. Raises ConfigError if it is not here."""
+    """The device that is named, or cuda where there is one, else cpu.
+
+    Raises ConfigError if it is not here, or cannot compute (as `meta`). option: its name, for the message.
+    """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        kind = torch.device(device).type
+        kind = torch.device(device)
     except RuntimeError as error:
         raise ConfigError(f"{option}={device} is not a device", "give cpu, cuda or cuda:1, or leave it out") from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"{option}={device} is not here, or not for this torch", f"leave out {option}")
+    try:
+        torch.zeros(1, device=kind).item()
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        raise ConfigError(f"{option}={device} is not here, or not for this torch", f"leave out {option}") from error
     return device
 
 

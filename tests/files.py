@@ -10,6 +10,7 @@ from ase.io import write
 from jointkd.structures.frame import Frame
 
 FREE = {1: -13.0, 6: -1030.0, 8: -2040.0}  # eV, about what DFT gives a free atom
+STIFFNESS = 20.0  # eV/Å²
 NAMES = ("H2O", "CH3OH", "CH4")
 
 
@@ -53,3 +54,28 @@ def frames(count: int, seed: int = 0) -> list[Frame]:
         )
         for number, atoms in enumerate(molecules(count, seed))
     ]
+
+
+def springs(count: int = 12, displacement: float = 0.1, seed: int = 0) -> list[Frame]:
+    """Conformations of a bent molecule whose three distances are springs, each turned and shifted at random."""
+    rng = np.random.default_rng(seed)
+    base = np.array([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0.0]])
+    some = []
+    for _ in range(count):
+        positions = base + rng.normal(scale=displacement, size=(3, 3))
+        energy, forces = -2000.0, np.zeros((3, 3))
+        for i, j in ((0, 1), (0, 2), (1, 2)):
+            vector = positions[j] - positions[i]
+            length, rest = np.linalg.norm(vector), np.linalg.norm(base[j] - base[i])
+            energy += STIFFNESS * (length - rest) ** 2 / 2
+            pull = STIFFNESS * (length - rest) * vector / length
+            forces[i] += pull
+            forces[j] -= pull
+        turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+        turn[0] *= np.sign(np.linalg.det(turn))
+        some.append(
+            Frame(
+                np.array([8, 1, 1]), positions @ turn + rng.normal(size=3), energy=float(energy), forces=forces @ turn
+            )
+        )
+    return some

@@ -1,6 +1,7 @@
 """The entry point of all commands: Hydra's configuration, and exit status 1 with one line for a user's mistake."""
 
 import importlib
+import io
 import logging
 import os
 import re
@@ -9,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -27,6 +29,7 @@ from jointkd.cli.paths import check_files
 from jointkd.cli.sweeps import as_single_run
 from jointkd.cli.unused import describe_unused
 from jointkd.errors import ConfigError, UserError, user_error
+from jointkd.files.folders import removed_if_unused
 
 HELP, CONFIGURATION, SWEEP = {"--help", "-h"}, {"--cfg", "-c"}, {"-m", "--multirun"}
 PRINTING = HELP | CONFIGURATION | {"--hydra-help", "--info", "-i"}  # flags that only print
@@ -44,7 +47,11 @@ def command(name: str) -> Callable[[], None]:
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)
     def job(config: DictConfig) -> None:
         sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-        with readable_errors(leave=not sweep):  # Hydra runs the other jobs of a sweep, and raises then
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        with (
+            readable_errors(leave=not sweep),
+            removed_if_unused(folder),
+        ):  # Hydra runs the other jobs of a sweep, and raises then
             check_files(config)
             check_values(config)
             for line in describe_unused(config, HydraConfig.get().overrides.task):
@@ -54,6 +61,7 @@ def command(name: str) -> Callable[[], None]:
 
     def main() -> None:
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them
+        print_anything()
         if PRINTING & {word.partition("=")[0] for word in sys.argv[1:]} or LIST in sys.argv:
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as `| head` may exit early
         with readable_errors():
@@ -86,6 +94,13 @@ def printed(name: str, arguments: list[str]) -> str | None:
         if not flags:
             check_sweep(name, options)
     return None
+
+
+def print_anything() -> None:
+    """Replace letters that the encoding of the terminal lacks, such as Å, instead of failing as they are printed."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from jointkd.cli.arguments import as_hydra_reads
 from jointkd.cli.config_tree import CONF
 from jointkd.cli.options import check_exists, check_overrides, check_values
 from jointkd.cli.paths import FILES, expand_home
+from jointkd.files.folders import removed_if_unused
 
 resolvers.register()
 
@@ -47,12 +48,14 @@ def composed(
         with read_write(everything.hydra), open_dict(everything.hydra):
             everything.hydra.runtime.output_dir = str(Path(everything.hydra.run.dir).absolute())
         HydraConfig.instance().set_config(everything)
-        Path(everything.hydra.runtime.output_dir).mkdir(parents=True, exist_ok=True)
+        folder = Path(everything.hydra.runtime.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
         config = everything.copy()
         with open_dict(config):
             del config["hydra"]
-        check_values(config)
-        yield config
+        with removed_if_unused(folder):
+            check_values(config)
+            yield config
     finally:
         HydraConfig.instance().cfg = before
 

@@ -40,7 +40,6 @@ def check_overrides(name: str, arguments: list[str]) -> None:
     for override in overrides:
         if is_group(override.key_or_group):
             check_choices(override)
-    check_owner(overrides)
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             config = hydra.compose(name, [first_of_sweep(override) for override in overrides])
@@ -51,6 +50,8 @@ def check_overrides(name: str, arguments: list[str]) -> None:
                 if not (is_group(override.key_or_group) or override.is_add() or override.is_force_add()):
                     check_exists(chosen, override.key_or_group)
             raise ConfigError(str(error), "see --help for the options") from error
+    if "method" in config:
+        check_owner(overrides)
     for override in overrides:
         if override.is_add() and not override.is_sweep_override():  # as `+task=1,2`, which only counts jobs
             check_added(config, override.key_or_group)

@@ -19,6 +19,7 @@ READ = {  # must exist before a command begins
     "runs",
     "structures",
     "student_weights",
+    "teacher.run",
 }
 FILES = READ | {
     "checkpoint",

@@ -1,13 +1,12 @@
 """The functions that configuration files may call, as `${run_folder:…}`."""
 
-import os
-from datetime import datetime
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from jointkd.cli.config_tree import PACKAGE, list_groups
 from jointkd.errors import ConfigError
+from jointkd.files.folders import claim_folder
 
 
 def register() -> None:
@@ -20,17 +19,15 @@ def register() -> None:
 
 
 def run_folder(parent: str, ckpt_path: str | None) -> str:
-    """The name of a run's folder in `parent`, the same for all tasks of a step of a SLURM job.
+    """The name of a run's folder in `parent`: a new one, which no other command gets; see `claim_folder`.
 
     With ckpt_path=last it is the folder of the newest run that has a checkpoint, if there is one, else a new folder.
     """
     if ckpt_path == "last":
-        checkpoints = sorted(Path(parent).glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+        checkpoints = sorted(Path(parent).glob("*/checkpoints/last*.ckpt"), key=lambda path: path.stat().st_mtime)
         if checkpoints:
             return checkpoints[-1].parent.parent.name
-    if int(os.environ.get("SLURM_NTASKS", 1)) > 1 and "SLURM_STEP_ID" in os.environ:
-        return f"slurm-{os.environ['SLURM_JOB_ID']}.{os.environ['SLURM_STEP_ID']}"
-    return datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    return claim_folder(Path(parent))
 
 
 def refuse(problem: str, remedy: str) -> None:

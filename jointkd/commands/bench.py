@@ -54,7 +54,7 @@ def run(config: DictConfig) -> None:
         "labelling": labelling(config, data),
         "help_seconds": start_up(),
     }
-    (directory / "bench.json").write_text(json.dumps(results, indent=2) + "\n")
+    (directory / "bench.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     log.info("%s", json.dumps(results, indent=2))
     log.info("written to %s", directory / "bench.json")
 
@@ -157,7 +157,7 @@ def peak_memory(work: Callable[[], Any]) -> int | None:
     if not Path("/proc/self/clear_refs").exists():
         return None
     ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is in use now
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak starts again from what is in use now
     before = resident("VmRSS")
     work()
     return round((resident("VmHWM") - before) / 1024)
@@ -165,7 +165,7 @@ def peak_memory(work: Callable[[], Any]) -> int | None:
 
 def resident(field: str) -> int:
     """kB of this process as /proc says."""
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(next(line for line in status.splitlines() if line.startswith(field)).split()[1])
 
 

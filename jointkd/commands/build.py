@@ -24,6 +24,7 @@ from jointkd.reports.dataset import write_report
 from jointkd.structures.batch import Precomputed, Structure
 from jointkd.students.base import check_cutoff
 from jointkd.teachers.spec import TARGET, TeacherSpec
+from jointkd.training.checkpoint_files import read_checkpoint
 from jointkd.training.module import DistillationModule
 from jointkd.training.run_folder import RunDescription
 
@@ -138,7 +139,8 @@ def prepare_data(
     check_cutoff(cutoff)
     data.prepare_neighbors(cutoff, torch.float32, max_neighbors, graph_of)
     if data.options.report:
-        rank_zero_only(write_report)(data.name, data.frames, data.find_neighbors(), cutoff, directory)
+        set_aside = data.source.manifest["set_aside"]
+        rank_zero_only(write_report)(data.name, data.frames, data.find_neighbors(), cutoff, directory, set_aside)
     data.fit_references()
 
 
@@ -198,4 +200,4 @@ def check_spread(teacher: Mapping[str, Any], module: DistillationModule) -> None
 
 def load_averaged(module: DistillationModule, path: Path) -> None:
     """Load a checkpoint's averaged weights. (`ckpt_path` of a trainer that averages loads the raw ones.)"""
-    module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+    module.load_state_dict(read_checkpoint(path)["state_dict"])

@@ -206,7 +206,7 @@ def students(subject: Subject, config: DictConfig) -> Iterator[tuple[str, type["
     from jointkd.students.student_file import build
 
     options: Any = OmegaConf.to_container(config.student, resolve=True)
-    student = built(subject, lambda: build(options, torch.float64))
+    student = built(subject, lambda: build(options, torch.float64, options["_target_"]))
     missing = [name for name in ("cutoff", "elements", "max_neighbors", "conservative") if not hasattr(student, name)]
     if missing:
         raise ConfigError(f"{subject} has no {' and no '.join(missing)}", "see Student in jointkd/students/base.py")

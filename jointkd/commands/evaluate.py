@@ -1,64 +1,113 @@
-"""Test a finished run again, from its own configuration and checkpoint."""
+"""Test a finished run again, from what its folder records as plain data and from its checkpoint."""
 
 import logging
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, cast
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+import lightning
+import torch
+from omegaconf import DictConfig
 
-from jointkd.commands.build import build, join_labels, load_averaged
-from jointkd.data.splits import FILE as SPLIT
-from jointkd.errors import ConfigError, DataError
-from jointkd.evaluation.metrics import metrics_table, without_stage
-from jointkd.moved import current_name
+from jointkd.commands.build import load_averaged, plain
+from jointkd.commands.run_record import RunRecord, damaged
+from jointkd.commands.run_sources import data_of, labels_of, prepared_set
+from jointkd.errors import ConfigError, DataError, first_line
+from jointkd.evaluation.evaluated_split import EvaluatedSplit, references_of
+from jointkd.evaluation.metrics import check_finite, metrics_table, without_stage
 from jointkd.runtime import somebody_watches
-from jointkd.teachers.spec import TARGET
+from jointkd.students.base import Student
+from jointkd.students.student_file import build
+from jointkd.training.module import DistillationModule
 
 log = logging.getLogger(__name__)
+
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The options of the command. Places are null where they are as the run recorded them."""
+
+    run: str  # folder of a run
+    checkpoint: str = "best"  # or last
+    data: Mapping[str, str | None] = field(default_factory=dict)  # path, source, prepared: where the data are now
+    label: Mapping[str, str | None] = field(default_factory=dict)  # path: where the labels are now
+    trust: str | list[str] | None = None  # import paths of classes of your own that the run may name
 
 
 def run(config: DictConfig) -> dict[str, float]:
     """Log and return the metrics of a run's test split. Raises DataError, ConfigError."""
-    directory = Path(config.run)
-    original = configuration_of(directory)
-    path = directory / "checkpoints" / f"{config.checkpoint}.ckpt"
-    if not path.exists():
-        raise ConfigError(f"checkpoint={config.checkpoint} is not in {directory}", "choose best or last")
-    module, data = build(original, directory)
-    join_labels(original, module, data)
-    load_averaged(module, path)
-    trainer = instantiate(
-        original.trainer,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=somebody_watches(),
-        devices=1,
-        num_nodes=1,
-        strategy="auto",
-    )
-    (metrics,) = trainer.test(module, datamodule=data, verbose=False)
+    options = Evaluation(**plain(config))
+    record = RunRecord.read(Path(options.run))
+    module = load_module(record, options)
+    with evaluated_split(record, options, module) as split:
+        (metrics,) = make_trainer(record).test(module, dataloaders=split.loader(module.student), verbose=False)
+    check_finite(without_stage(metrics))
     log.info("%s", metrics_table(without_stage(metrics)))
     return dict(metrics)
 
 
-def with_current_names(node: Any) -> Any:
-    """Part of a configuration in which what is built is named as today; runs of version 0.1 recorded other names."""
-    if isinstance(node, dict):
-        return {
-            name: current_name(value) if name == TARGET else with_current_names(value) for name, value in node.items()
-        }
-    return [with_current_names(entry) for entry in node] if isinstance(node, list) else node
+def load_module(record: RunRecord, options: Evaluation) -> DistillationModule:
+    """The run's student with the weights of a checkpoint. Raises ConfigError, DataError."""
+    path = record.folder / "checkpoints" / f"{options.checkpoint}.ckpt"
+    if not path.exists():
+        raise ConfigError(f"checkpoint={options.checkpoint} is not in {record.folder}", "choose best or last")
+    place = f"{record.folder / 'config.yaml'}: student"
+    student = build(record.part("student"), torch.float32, options.trust or (), place)
+    module = DistillationModule(cast(Student, student), terms={}, optimizer=torch.optim.SGD)
+    try:
+        load_averaged(module, path)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path} is not a checkpoint of plain weights of this run's student ({first_line(error)})",
+            "copy the whole folder of the run again, or give the other one with checkpoint=best or last",
+        ) from error
+    return module
 
 
-def configuration_of(directory: Path) -> DictConfig:
-    """The configuration that a run was made with, with the split that it made. Raises DataError."""
-    file = directory / "config.yaml"
-    if not file.exists():
-        raise DataError(f"run={directory} holds no finished run", "give the folder of a run, as training printed it")
-    original = OmegaConf.create(with_current_names(OmegaConf.to_container(OmegaConf.load(file))))
-    assert isinstance(original, DictConfig)
-    divided = isinstance(original.data.split, DictConfig)  # else the source says which structure is in which split
-    if divided and (directory / SPLIT).exists():  # else it might be tested on what it was trained on
-        OmegaConf.update(original, "data.split.path", str(directory / SPLIT))
-    return original
+@contextmanager
+def evaluated_split(record: RunRecord, options: Evaluation, module: DistillationModule) -> Iterator[EvaluatedSplit]:
+    """The structures that the run was tested on, from a prepared set, or from their file by way of a temporary one."""
+    data = data_of(record, options.data, options.trust)
+    store = labels_of(record, data, options.label.get("path"))
+    rows = record.part("label").get("eval_rows")
+    if not isinstance(rows, int):
+        raise damaged(record.folder / "config.yaml", f"label.eval_rows={rows}")
+    with TemporaryDirectory(prefix="jointkd-") as temporary:
+        source = prepared_set(record, data, options.data, Path(temporary))
+        made = source.path.is_relative_to(temporary)
+        labels = f", labels of {store.path}" if store else ""
+        log.info("data %s: %s%s", data.name, "read anew" if made else source.path, labels)
+        yield EvaluatedSplit(
+            source=source,
+            test=record.keys["test"],
+            train=record.keys["train"],
+            references=references_of(module),
+            store=store,
+            rows=rows,
+            adopted=data.reference == "teacher",
+            batch_size=data.batch_size,
+            seed=data.seed,
+        )
+
+
+def make_trainer(record: RunRecord) -> lightning.Trainer:
+    """A trainer that tests on one device and writes nothing; on the CPU if the run was trained there."""
+    recorded: Any = record.part("trainer")
+    precision = recorded.get("precision")
+    return lightning.Trainer(
+        accelerator="cpu" if recorded.get("accelerator") == "cpu" else "auto",
+        devices=1,
+        precision=precision if precision in (16, 32, 64, "64-true", "32-true", "bf16-mixed", "16-mixed") else None,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=somebody_watches(),
+        inference_mode=False,  # forces and Hessian rows are derivatives
+        use_distributed_sampler=False,
+    )

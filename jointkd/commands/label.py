@@ -9,12 +9,13 @@ from omegaconf import DictConfig
 from jointkd.commands.build import build, data_options, label_place, label_plan, say_how_good
 from jointkd.data.datamodule import DistillationData
 from jointkd.errors import CorruptShard
-from jointkd.labelling.formats import format_rate, format_time
+from jointkd.labelling.formats import format_rate
 from jointkd.labelling.jobs import estimate, make_labels
 from jointkd.labelling.plan import LabelPlace, LabelPlan
 from jointkd.labels.checks import describe_failures
 from jointkd.labels.maintenance import damaged_shards, merge, set_aside, status, summary
 from jointkd.labels.store import LabelStore
+from jointkd.progress import format_time
 from jointkd.ranges import check_integer
 
 log = logging.getLogger(__name__)

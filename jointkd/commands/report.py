@@ -8,5 +8,5 @@ from jointkd.reports.tables import write_comparison
 
 
 def run(config: DictConfig) -> None:
-    """Write summary.json, table.md and pictures of all finished runs below `runs` into that folder."""
-    write_comparison(Path(config.runs))
+    """Write comparison.json, table.md and pictures of all finished runs below `runs` into that folder."""
+    write_comparison(Path(config.runs).expanduser())

@@ -1,5 +1,9 @@
 """Molecular dynamics with a student."""
 
+from contextlib import suppress
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -7,5 +11,7 @@ from jointkd.simulation.dynamics import simulate
 
 
 def run(config: DictConfig) -> None:
-    """Run dynamics from one structure; trajectory, log, summary and picture go to `directory`."""
-    simulate(instantiate(config))
+    """Run dynamics from one structure; trajectory, log, events, summary and plot go to `directory`."""
+    simulate(instantiate(config, _convert_="all"))
+    with suppress(OSError):  # it is in use, unless `directory` names another one
+        Path(HydraConfig.get().runtime.output_dir).rmdir()

@@ -16,7 +16,8 @@ from jointkd.contracts.properties import Contract, DoesNotApply
 from jointkd.data.options import DataOptions
 from jointkd.data.prepared import prepare
 from jointkd.data.provenance import origin_of
-from jointkd.structures.frame import Frame, elements_of
+from jointkd.structures.columns import elements_of
+from jointkd.structures.frame import Frame
 
 READ = 1000  # frames of a data set that are read; of a small one, all
 BINDING = (-20.0, 5.0)  # eV per atom, of energies relative to free atoms

@@ -1,6 +1,6 @@
 """The alignment of a teacher's energies with the energy zero of the reference data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,8 @@ from ase.data import chemical_symbols
 from jointkd.data.composition_fit import fit_compositions
 from jointkd.data.references import PRIOR_ERROR, References
 from jointkd.labels.records import TeacherLabels
-from jointkd.structures.frame import Frame, composition, elements_of
+from jointkd.structures.columns import composition, elements_of, energies_of, keys_of, numbers_of
+from jointkd.structures.frame import Frame
 
 LARGEST_BINDING = 30.0  # eV; atomic energies relative to free atoms are smaller
 
@@ -45,21 +46,28 @@ class Alignment:
         )
 
 
-def align(frames: Sequence[Frame], labels: Mapping[str, TeacherLabels], references: References) -> Alignment:
+def align(
+    frames: Sequence[Frame], labels: Callable[[str], tuple[float, np.ndarray]], references: References
+) -> Alignment:
     """Fit the shift per element by least squares per atom.
 
     It is the difference between the teacher's summed atomic energies and the frames' total energies relative to the
-    reference energies. frames: the training split, with energies; labels: by content key. What the compositions do not
-    determine comes from `prior_shifts`.
+    reference energies. frames: the training split, with energies; labels: the teacher's energy (eV) and atomic energies
+    [N] (eV) by content key. What the compositions do not determine comes from `prior_shifts`.
     """
     elements = elements_of(frames)
     counts = composition(frames, elements)
     atoms = counts.sum(1)
-    totals = np.array([float(frame.energy or 0.0) for frame in frames])
-    relative = totals - np.array([references.of(frame.numbers).sum() for frame in frames])
-    excess = np.array([labels[frame.key].atomic_energies.sum() for frame in frames]) - relative
-    before = np.array([labels[frame.key].energy for frame in frames]) - totals
-    rule, prior = prior_shifts(frames, labels, float(relative.sum() / atoms.sum()))
+    totals = energies_of(frames)
+    relative = totals - references.totals(frames)
+    teacher = [labels(key) for key in keys_of(frames)]
+    energies = np.array([energy for energy, _ in teacher])
+    atomic = np.concatenate([each for _, each in teacher]).astype(float)
+    sums = np.bincount(numbers_of(frames)[0], weights=atomic, minlength=max(elements) + 1)
+    means = dict(zip(elements, (sums[elements] / counts.sum(0)).tolist(), strict=True))
+    rule, prior = prior_shifts(means, float(relative.sum() / atoms.sum()))
+    excess = np.array([each.sum(dtype=float) for _, each in teacher]) - relative
+    before = energies - totals
     fit = fit_compositions(counts / atoms[:, None], excess / atoms, elements, prior, PRIOR_ERROR)
     shift = np.array(list(fit.energies.values()))
     named = ", ".join(chemical_symbols[z] for z in fit.from_prior)
@@ -71,17 +79,13 @@ def align(frames: Sequence[Frame], labels: Mapping[str, TeacherLabels], referenc
     )
 
 
-def prior_shifts(
-    frames: Sequence[Frame], labels: Mapping[str, TeacherLabels], mean: float
-) -> tuple[str, dict[int, float]]:
+def prior_shifts(means: Mapping[int, float], mean: float) -> tuple[str, dict[int, float]]:
     """Shifts (eV by atomic number) for what the compositions do not determine, and how they were chosen.
 
-    They are zero where the atomic energies are those of bonds, relative to free atoms; otherwise (a teacher whose
-    free-atom energies are unknown) they bring the mean of every element to `mean`, eV per atom of the reference data.
+    They are zero where the mean atomic energies of all elements, `means`, are those of bonds, relative to free atoms.
+    Otherwise (a teacher whose free-atom energies are unknown) they bring every mean to that of the reference data,
+    `mean`, eV per atom.
     """
-    numbers = np.concatenate([frame.numbers for frame in frames])
-    energies = np.concatenate([labels[frame.key].atomic_energies for frame in frames])
-    means = {z: float(energies[numbers == z].mean()) for z in elements_of(frames)}
     if all(abs(energy) <= LARGEST_BINDING for energy in means.values()):
         return "the smallest ones were taken", dict.fromkeys(means, 0.0)
     return "the mean atomic energies of all elements were made equal", {z: e - mean for z, e in means.items()}

@@ -23,10 +23,11 @@ from jointkd.data.splits import FILE, SPLITS, save, shared_groups
 from jointkd.data.stored_neighbors import NeighborsOf, neighbors_of
 from jointkd.data.subsets import compare_size
 from jointkd.errors import ConfigError, DataError, LabelMismatch
-from jointkd.labels.records import TeacherIdentity, TeacherLabels
+from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
 from jointkd.structures.batch import Precomputed, Structure, collate
-from jointkd.structures.frame import Frame, elements_of
+from jointkd.structures.columns import all_labelled, elements_of, keys_of, numbers_of, select
+from jointkd.structures.frame import Frame
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class DistillationData(lightning.LightningDataModule):
         """Find the reference energies, unless they will be the teacher's. Raises ConfigError, DataError."""
         if self.reference != "data":
             return
-        if any(frame.energy is None or frame.forces is None for part in self.frames.values() for frame in part):
+        if not all(map(all_labelled, self.frames.values())):
             raise DataError(
                 f"the structures of data={self.name} have no reference energies and forces",
                 "give data.energy_key and data.forces_key, or set data.reference=teacher",
@@ -131,12 +132,13 @@ class DistillationData(lightning.LightningDataModule):
 
     def save_split(self, directory: Path) -> None:
         """Write the split, as it was before labels were joined, to a file that `data.split.path` reads."""
-        save(self.split, self.division, directory / FILE)
+        divided = set().union(*self.division.values())
+        save(self.split, self.division, directory / FILE, [key for key in self.source.keys if key not in divided])
 
     @cached_property
     def elements(self) -> list[int]:
         """The atomic numbers that occur in any split, in ascending order."""
-        return elements_of(frame for part in self.frames.values() for frame in part)
+        return sorted(set().union(*map(elements_of, self.frames.values())))
 
     def join(self, store: LabelStore, train_rows: int, eval_rows: int, sampling: str = "fresh") -> None:
         """Add a teacher's labels. Raises LabelMismatch for missing labels, CorruptShard, and ConfigError.
@@ -152,15 +154,13 @@ class DistillationData(lightning.LightningDataModule):
             self._choose_references(store.teacher.free_atom_energies)
         train, test = self.labelled("train", store), self.labelled("test", store)
         assert self.references is not None
-        labels: dict[str, TeacherLabels] = {frame.key: store.read(frame.key, rows=False) for frame in train}
-        alignment = align(train, labels, self.references) if store.teacher.atomic_energies else None
-        if train_rows:
-            stored = min(len(labels[frame.key].row_ids) / min(train_rows, 3 * len(frame)) for frame in train)
-            if stored < 1:
-                raise LabelMismatch(
-                    f"training needs {train_rows} Hessian rows per structure, but {store.path} has fewer",
-                    "set label.rows to at least hessian.rows",
-                )
+        alignment = align(train, store.energies, self.references) if store.teacher.atomic_energies else None
+        sizes = numbers_of(train)[1].tolist()
+        if any(store.row_count(key) < min(train_rows, 3 * n) for key, n in zip(keys_of(train), sizes, strict=True)):
+            raise LabelMismatch(
+                f"training needs {train_rows} Hessian rows per structure, but {store.path} has fewer",
+                "set label.rows to at least hessian.rows",
+            )
         log.info("%s", alignment or f"{store.teacher.name} has no atomic energies, so no energies are aligned")
         if alignment and (absent := alignment.without(test)):
             log.warning(
@@ -178,7 +178,7 @@ class DistillationData(lightning.LightningDataModule):
         """The frames of a split that the teacher could label. Raises LabelMismatch where labels have not been made."""
         frames = self.frames[split]
         if store.failed:
-            frames = [frame for frame in frames if frame.key not in store.failed]
+            frames = select(frames, (key not in store.failed for key in keys_of(frames)))
         if len(frames) < len(self.frames[split]):
             log.warning("%d structures of %s have no usable labels", len(self.frames[split]) - len(frames), split)
         if not frames:
@@ -187,7 +187,7 @@ class DistillationData(lightning.LightningDataModule):
                 f"({next(iter(store.failed.values()))})",
                 "check the structures, or choose another teacher",
             )
-        missing = sum(frame.key not in store for frame in frames)
+        missing = sum(key not in store for key in keys_of(frames))
         if missing:
             raise LabelMismatch(
                 f"{missing} of {len(frames)} structures of the {split} split of data={self.name} have no labels from "

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from jointkd.structures.columns import composition, elements_of, energies_of, numbers_of
 from jointkd.structures.frame import Frame
 
 BINDING = (-15.0, 2.0)  # eV/atom; energies of atoms in molecules and solids, relative to free atoms, lie between these
@@ -39,10 +40,9 @@ def known_free_atoms(frames: Sequence[Frame]) -> tuple[str, Mapping[int, float]]
 
 def plausible(frames: Sequence[Frame], energies: Mapping[int, float]) -> bool:
     """Whether the energies of frames are those of bonds, relative to free atoms (eV by atomic number)."""
-    for frame in frames:
-        if not energies.keys() >= set(frame.numbers.tolist()):
-            return False
-        free = np.sum([energies[z] for z in frame.numbers.tolist()])
-        if not BINDING[0] <= (float(frame.energy or 0.0) - free) / len(frame) <= BINDING[1]:
-            return False
-    return True
+    elements = elements_of(frames)
+    if not energies.keys() >= set(elements):
+        return False
+    free = composition(frames, elements) @ np.array([energies[z] for z in elements])
+    binding = (energies_of(frames) - free) / numbers_of(frames)[1]
+    return bool(((binding >= BINDING[0]) & (binding <= BINDING[1])).all())

@@ -16,23 +16,31 @@ and an existing one can be used as it is.
 import hashlib
 import json
 import math
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
+from jointkd.data.energy_checks import check_energies
+from jointkd.data.force_checks import check_forces
+from jointkd.data.outliers import ABSURD, absurd_energies
 from jointkd.data.provenance import Reader, SubsetRule, check_matches, warn_of_changed_sources
-from jointkd.data.screening import Rejected, quarantine, screen
+from jointkd.data.screening import Rejected, Screening, quarantine
 from jointkd.errors import DataError
 from jointkd.files.arrays import MANIFEST, Writer, make_once, open_array, read_manifest
 from jointkd.structures.frame import Frame
 
 FORMAT = 1
 QUARANTINE = "quarantine.xyz"
+UNCHECKED = "unchecked"  # the folder, in that of a set in the making, of what has passed frame by frame
+ABSURD_ENERGY = f"the energy is more than {ABSURD:g} eV/atom from what the other structures suggest"
 BY_ATOM: dict[str, tuple[Any, tuple[int, ...]]] = {
     "numbers": ("<i8", ()),
     "positions": ("<f8", (3,)),
@@ -97,6 +105,12 @@ class PreparedSet:
     def frames(self) -> "Frames":
         return Frames(self, np.arange(len(self)))
 
+    @cached_property
+    def groups(self) -> list[str]:
+        """The molecule or material of each structure, empty where it has none."""
+        text, first = self.arrays["text"].tobytes(), self.arrays["first_character"].tolist()
+        return [json.loads(text[start:end])[0] for start, end in pairwise(first)]
+
     @property
     def free_atom_energies(self) -> dict[int, float]:
         """eV by atomic number, for the elements of which the source has one."""
@@ -113,7 +127,7 @@ class Frames(Sequence[Frame]):
     """A selection of the frames of a prepared set, each read on access."""
 
     def __init__(self, source: PreparedSet, indices: np.ndarray) -> None:
-        self.source, self.indices = source, indices
+        self.source, self.indices = source, np.asarray(indices, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -126,6 +140,30 @@ class Frames(Sequence[Frame]):
         if isinstance(index, slice):
             return Frames(self.source, self.indices[index])
         return self.source[int(self.indices[index])]
+
+    def keys(self) -> list[str]:
+        """The content keys of the frames."""
+        return [self.source.keys[index] for index in self.indices.tolist()]
+
+    def energies(self) -> np.ndarray:
+        """[frames] eV, NaN where a frame has none."""
+        return self.source.arrays["energies"][self.indices]
+
+    def with_forces(self) -> np.ndarray:
+        """[frames] whether a frame has forces."""
+        first = self.source.arrays["first_atom"][self.indices]
+        return np.isfinite(self.source.arrays["forces"][first, 0])
+
+    def groups(self) -> list[str]:
+        """The molecule or material of each frame, empty where it has none."""
+        return [self.source.groups[index] for index in self.indices.tolist()]
+
+    def numbers(self) -> tuple[np.ndarray, np.ndarray]:
+        """[N] atomic numbers of all frames one after another, and [frames] how many atoms each has."""
+        first = self.source.arrays["first_atom"]
+        begin, sizes = first[self.indices], first[self.indices + 1] - first[self.indices]
+        atoms = np.arange(sizes.sum()) + np.repeat(begin - (sizes.cumsum() - sizes), sizes)
+        return self.source.arrays["numbers"][atoms], sizes
 
     def at(self, indices: Sequence[int]) -> "Frames":
         """The frames at these positions of this selection."""
@@ -152,18 +190,20 @@ def prepare(
 
     def make(folder: Path) -> dict[str, Any]:
         frames, free_atoms = read()
-        selected = frames if subset is None else subset(frames)
-        rejected: list[Rejected] = []
-        counts = write(screen(selected, max_force, rejected), folder)
+        screening = Screening(max_force)
+        counts = write(screening(frames if subset is None else subset(frames)), folder)
+        if counts["structures"]:
+            counts = write_fit(folder, counts, screening)
+        screening.check_share(counts["structures"])
         if not counts["structures"]:
             raise DataError(f"no structure of data={name} is left", "check data.subset and the source")
-        quarantine(rejected, folder / QUARANTINE)
+        quarantine(screening.rejected, folder / QUARANTINE)
         return {
             "format": FORMAT,
             "name": name,
             **counts,
             "free_atom_energies": {str(z): energy for z, energy in free_atoms.items()},
-            "set_aside": dict(Counter(entry.reason for entry in rejected).most_common()),
+            "set_aside": dict(Counter(entry.reason for entry in screening.rejected).most_common()),
             "jointkd": version("jointkd"),
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "of": origin,
@@ -171,6 +211,35 @@ def prepare(
 
     make_once(path, make, "data.prepared")
     return PreparedSet(path)
+
+
+def write_fit(folder: Path, counts: dict[str, Any], screening: Screening) -> dict[str, Any]:
+    """Set aside what only the whole set shows to be unfit, and check its units; returns the counts of the rest.
+
+    Unfit are energies far from those of all others, and structures that a later one contradicts. If there are any,
+    which is rare, the others are written again. Raises DataError for energies in another unit, and for forces that do
+    not belong to the energies.
+    """
+    unchecked = folder / UNCHECKED
+    unchecked.mkdir()
+    for file in folder.glob("*.npy"):
+        file.rename(unchecked / file.name)
+    (unchecked / MANIFEST).write_text(json.dumps({"format": FORMAT, **counts}))
+    whole = PreparedSet(unchecked)
+    numbers, first_atom, energies = (whole.arrays[array] for array in ("numbers", "first_atom", "energies"))
+    absurd = np.flatnonzero(absurd_energies(numbers, first_atom, energies))
+    unfit = {**screening.contradicted, **{whole.keys[index]: ABSURD_ENERGY for index in absurd}}
+    sound = [index for index, key in enumerate(whole.keys) if key not in unfit]
+    check_energies(numbers, first_atom, energies)
+    check_forces(whole.frames.at(sound))
+    if unfit:
+        screening.rejected += [Rejected(whole[whole.index_of(key)], reason) for key, reason in unfit.items()]
+        counts = write(whole.frames.at(sound), folder)
+    else:
+        for file in unchecked.glob("*.npy"):
+            file.rename(folder / file.name)
+    shutil.rmtree(unchecked, ignore_errors=True)
+    return counts
 
 
 def write(frames: Iterable[Frame], folder: Path) -> dict[str, Any]:

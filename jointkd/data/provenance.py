@@ -9,10 +9,10 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from glob import glob
 from pathlib import Path
 from typing import Any
 
+from jointkd.data.readers.paths import candidates
 from jointkd.errors import ConfigError
 from jointkd.files.arrays import MANIFEST
 from jointkd.moved import first_name
@@ -20,7 +20,7 @@ from jointkd.structures.frame import Frame
 
 log = logging.getLogger(__name__)
 
-READERS = 1  # version; raise it when a reader, a subset rule or the screening yields other frames from the same files
+READERS = 2  # version; raise it when a reader, a subset rule or the screening yields other frames from the same files
 LOCATIONS = ("source", "downloads", "url", "sha256")  # arguments that say where files come from, not what they contain
 
 Reader = Callable[[], tuple[Iterable[Frame], dict[int, float]]]  # frames, free-atom energies in eV by atomic number
@@ -34,7 +34,7 @@ def origin_of(read: Reader, subset: SubsetRule | None, max_force: float) -> dict
     files that the arguments name.
     """
     functions = {"read": description(read), "subset": description(subset), "max_force": max_force}
-    files = {name: list(state) for path in named_paths(functions) for name, state in file_states(path).items()}
+    files = {str(file): list(state_of(file)) for file in named_files(functions)}
     return {"readers": READERS, **functions, "files": files}
 
 
@@ -54,27 +54,26 @@ def description(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def named_paths(functions: Any) -> Iterator[str]:
-    """The values of all arguments called `path` or `source`, which name files."""
+def named_files(functions: Any) -> Iterator[Path]:
+    """The files that all arguments called `path` or `source` name; those of a folder that is read are all its files."""
     for name, entry in functions.items():
         if isinstance(entry, dict):
-            yield from named_paths(entry)
+            yield from named_files(entry)
         elif name in ("path", "source") and isinstance(entry, str) and entry:
-            yield entry
+            yield from candidates(entry)
 
 
-def file_states(path: str) -> dict[str, tuple[int, int]]:
-    """Size (bytes) and modification time (ns) of a file, of all files in a folder, or of those that match a pattern."""
-    matches = [Path(name) for name in sorted(glob(str(Path(path).expanduser())))]
-    files = [file for match in matches for file in (sorted(match.rglob("*")) if match.is_dir() else [match])]
-    return {str(file): (file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()}
+def state_of(file: Path) -> tuple[int, int]:
+    """Size (bytes) and modification time (ns) of a file."""
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def warn_of_changed_sources(path: Path, origin: dict[str, Any]) -> None:
     """Log a warning if a set with the same options exists whose files or readers have changed since."""
     sources = {"files": None, "readers": None}
     for other in sorted(path.parent.glob(f"{path.name.rpartition('-')[0]}-*/{MANIFEST}")):
-        before = json.loads(other.read_text()).get("of", {})
+        before = json.loads(other.read_text(encoding="utf-8")).get("of", {})
         if {**before, **sources} == {**origin, **sources}:
             changed = [name for name, state in origin["files"].items() if before["files"].get(name) != state]
             if before.get("readers") != origin.get("readers"):

@@ -9,7 +9,8 @@ from ase.data import atomic_numbers, chemical_symbols
 from jointkd.data.composition_fit import fit_compositions
 from jointkd.data.free_atoms import known_free_atoms, plausible
 from jointkd.errors import ConfigError, DataError
-from jointkd.structures.frame import Frame, composition, elements_of
+from jointkd.structures.columns import composition, elements_of, energies_of, numbers_of
+from jointkd.structures.frame import Frame
 
 LARGEST_ENERGY = 100.0  # eV/atom; energies of bonds are below 10
 PRIOR_ERROR = 5.0  # eV per atom; free atoms of other levels of theory, and the differences between two zeros
@@ -36,16 +37,21 @@ class References:
             )
         return np.array([self.energies[int(z)] for z in numbers])
 
+    def totals(self, frames: Sequence[Frame]) -> np.ndarray:
+        """[M] eV: the sums of the reference energies of frames. Raises DataError for an element without one."""
+        elements = elements_of(frames)
+        return composition(frames, elements) @ self.of(np.array(elements))
+
     def check(self, frames: Sequence[Frame]) -> None:
         """Raises DataError where relative to these references the energy of a frame is none of bonds."""
-        for frame in frames:
-            relative = (float(frame.energy or 0.0) - self.of(frame.numbers).sum()) / len(frame)
-            if abs(relative) > LARGEST_ENERGY:
-                raise DataError(
-                    f"relative to the reference energies ({self.origin}) the energy of {frame.source or frame.key} is "
-                    f"{relative:.0f} eV per atom",
-                    "check data.units.energy, and give data.reference_energies of the same level of theory, or fit",
-                )
+        relative = (energies_of(frames) - self.totals(frames)) / numbers_of(frames)[1]
+        worst = int(np.abs(relative).argmax())
+        if abs(relative[worst]) > LARGEST_ENERGY:
+            raise DataError(
+                f"relative to the reference energies ({self.origin}) the energy of "
+                f"{frames[worst].source or frames[worst].key} is {relative[worst]:.0f} eV per atom",
+                "check data.units.energy, and give data.reference_energies of the same level of theory, or fit",
+            )
 
     def __str__(self) -> str:
         """The energies by element, with the standard errors of those that were fitted."""
@@ -94,10 +100,9 @@ def least_squares(
     else from the `teacher`'s, whichever first have all elements and fit the energies; else all elements of such a
     composition have the same energy.
     """
-    frames = list(frames)
     elements = elements_of(frames)
     counts = composition(frames, elements)
-    totals = np.array([frame.energy for frame in frames], dtype=float)
+    totals = energies_of(frames)
     prior, energies = prior_references(frames, isolated or {}, teacher or {})
     per_atom = float(np.median(totals / counts.sum(1)))
     prior_error = PRIOR_ERROR if energies else max(PRIOR_ERROR, abs(per_atom))

@@ -9,12 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from jointkd.errors import ConfigError, DataError
+from jointkd.structures.columns import groups_of, keys_of
 from jointkd.structures.frame import Frame
 
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 FILE = "split.json"
+LEFT_OUT = "left out"
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,11 @@ class Split:
     """How structures are divided.
 
     by: `file` (the data file assigns each structure to a split), `frame` (structures are assigned one by one), or
-    `group` (structures of a group stay together). train, val, test: shares that sum to one, for `frame` and `group`;
+    `group` (structures of a group stay together). train, val, test, for `frame` and `group`: shares that sum to one.
+    Above one they are numbers of structures, while others stay shares of the whole, and structures may be left over;
+    validation and test do not depend on the number of training structures, and fewer of these are some of the same.
     seed: another seed gives another division. official_test: the test split is the one that the source defines, and
-    `train` and `val` are shares of the rest. path: a `split.json` of an earlier run, which overrides all other options.
+    `train` and `val` are parts of the rest. path: a `split.json` of an earlier run, which overrides all other options.
     """
 
     by: str = "frame"
@@ -65,55 +69,78 @@ class Split:
 
     def _by_hash(self, frames: Sequence[Frame]) -> list[str]:
         """The split of each frame; groups, or single frames, are ordered by a seeded hash and divided by the shares."""
-        self._check_shares()
         assigned = ["test"] * len(frames)
         groups: dict[str, list[int]] = defaultdict(list)
-        for index, frame in enumerate(frames):
-            if self.official_test and frame.split == "test":
+        names = groups_of(frames) if self.by == "group" else keys_of(frames)
+        for index, name in enumerate(names):
+            if self.official_test and frames[index].split == "test":
                 continue
-            if self.by == "group" and not frame.group:
+            if not name:
                 raise DataError(
-                    f"data.split.by=group, but {frame.source} has no group", "set data.group_key, or by=frame"
+                    f"data.split.by=group, but {frames[index].source} has no group", "set data.group_key, or by=frame"
                 )
-            groups[frame.group if self.by == "group" else frame.key].append(index)
-        order = sorted(groups, key=lambda name: hashlib.sha256(f"{self.seed}:{name}".encode()).digest())
+            groups[name].append(index)
         divided = sum(map(len, groups.values()))
         if self.official_test and divided == len(frames):
             raise DataError(
                 "data.split.official_test=true, but the source has no test split",
                 "set it to false and give three shares",
             )
-        train_end, val_end = self.train * divided, (self.train + self.val) * divided
+        order = sorted(groups, key=lambda name: hashlib.sha256(f"{self.seed}:{name}".encode()).digest())
+        train_end, val_start, test_start = self._bounds(divided)
         count = 0
         for group in order:
             middle = count + len(groups[group]) / 2
+            split = "train" if middle < train_end else "test" if middle >= test_start else "val"
             for index in groups[group]:
-                assigned[index] = "train" if middle < train_end else "val" if middle < val_end else "test"
+                assigned[index] = LEFT_OUT if train_end <= middle < val_start else split
             count += len(groups[group])
+        if left := assigned.count(LEFT_OUT):
+            log.info("left out %d structures, as data.split.train, val and test say", left)
         return assigned
+
+    def _bounds(self, structures: int) -> tuple[float, float, float]:
+        """Where training ends, validation and test begin, in the order of the hashes. Raises ConfigError."""
+        sizes = (self.train, self.val, self.test)
+        if max(sizes) <= 1 or any(size > 1 and not float(size).is_integer() for size in sizes):
+            self._check_shares()
+            return self.train * structures, self.train * structures, (self.train + self.val) * structures
+        train, val, test = (size if size > 1 else size * structures for size in sizes)
+        fits = train > 0 and val > 0 and (test > 0) != self.official_test and train + val + test <= structures + 1e-6
+        if not fits:
+            raise ConfigError(
+                f"data.split.train, val and test are {sizes}, and there are {structures} structures to divide",
+                "give smaller positive numbers of structures, or shares up to 1"
+                + (", and test=0 with data.split.official_test=true" if self.official_test else ""),
+            )
+        return train, structures - test - val, structures - test
 
     def _check_shares(self) -> None:
         shares = (self.train, self.val, self.test)
-        if abs(sum(shares) - 1) > 1e-6 or min(shares[:2]) <= 0 or (self.test <= 0) != self.official_test:
+        if not abs(sum(shares) - 1) <= 1e-6 or min(shares[:2]) <= 0 or (self.test <= 0) != self.official_test:
             raise ConfigError(
                 f"data.split.train, val and test must be shares of the whole, not {shares}",
                 "with data.split.official_test=true, train and val sum to 1 and test is 0"
                 if self.official_test
-                else "give three positive shares that sum to 1",
+                else "give three positive shares that sum to 1, or numbers of structures",
             )
 
     def _by_saved_split(self, frames: Sequence[Frame], path: Path) -> list[str]:
         """The split of each frame as an earlier run saved it."""
         try:
-            stored = json.loads(path.read_text())["keys"]
-            splits = {key: split for split in SPLITS for key in stored[split]}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            if not path.is_file():
+                raise OSError("it is not a file")
+            stored = json.loads(path.read_text(encoding="utf-8"))["keys"]
+            stored = {LEFT_OUT: [], **stored}
+            splits = {key: split for split in (*SPLITS, LEFT_OUT) for key in stored[split]}
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(
                 f"data.split.path={path} must be a saved split ({error})", f"give the {FILE} of a run"
             ) from error
-        if sum(len(stored[split]) for split in SPLITS) != len(splits):
+        if sum(map(len, stored.values())) != len(splits):
             raise DataError(f"data.split.path={path} names a structure twice", f"give the {FILE} of a run")
-        present = {frame.key for frame in frames}
+        names = keys_of(frames)
+        present = set(names)
         for keys, problem in (
             (present - splits.keys(), f"structures of the data are not in data.split.path={path}"),
             (splits.keys() - present, f"structures of data.split.path={path} are not in the data"),
@@ -123,13 +150,16 @@ class Split:
                     f"{len(keys)} of {len(present | splits.keys())} {problem} (such as {min(keys)})",
                     "give the data for which it was saved, or leave data.split.path out to divide the data anew",
                 )
-        return [splits[frame.key] for frame in frames]
+        return [splits[name] for name in names]
 
 
-def save(split: Split, keys: Mapping[str, Sequence[str]], path: Path) -> None:
+def save(split: Split, keys: Mapping[str, Sequence[str]], path: Path, left_out: Sequence[str] = ()) -> None:
     """Write the content keys of each split, the options of the division, and a hash of each split."""
-    content = {**asdict(split), "sha256": hashes(keys), "keys": {name: list(part) for name, part in keys.items()}}
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    stored = {name: list(part) for name, part in keys.items()}
+    if left_out:
+        stored[LEFT_OUT] = list(left_out)
+    content = {**asdict(split), "sha256": hashes(keys), "keys": stored}
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def hashes(keys: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -139,5 +169,5 @@ def hashes(keys: Mapping[str, Sequence[str]]) -> dict[str, str]:
 
 def shared_groups(parts: Mapping[str, Sequence[Frame]]) -> dict[str, float]:
     """The share of the groups (molecules, materials) of validation and test that also occur in training."""
-    groups = {split: {frame.group for frame in part} - {""} for split, part in parts.items()}
+    groups = {split: {*groups_of(part)} - {""} for split, part in parts.items()}
     return {split: len(groups[split] & groups["train"]) / len(groups[split]) for split in SPLITS[1:] if groups[split]}

@@ -1,11 +1,15 @@
 """The metrics of the paper's tables: the definition of each error, and the table of test results."""
 
+import math
 from collections.abc import Mapping
 from typing import TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
+from torchmetrics import Metric
 
+from jointkd.errors import DivergedError
 from jointkd.structures.batch import Prediction, Structure
 
 METRICS = {
@@ -16,6 +20,41 @@ METRICS = {
 }
 
 Values = TypeVar("Values", Tensor, np.ndarray)
+
+
+class MeanOfAll(Metric):
+    """The mean of all values, over batches and ranks; not finite as soon as one value is not.
+
+    (`torchmetrics.MeanMetric` leaves out values that are not numbers.) Sums are in double precision.
+    """
+
+    full_state_update = False
+    sum: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("sum", "count"):
+            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, values: Tensor) -> None:
+        """Add values of any shape."""
+        self.sum = self.sum + values.detach().sum(dtype=torch.float64)
+        self.count = self.count + values.numel()
+
+    def compute(self) -> Tensor:
+        """The mean, a scalar; not a number before any value was added."""
+        return self.sum / self.count
+
+
+def check_finite(metrics: Mapping[str, float]) -> None:
+    """Raise DivergedError where a test metric is not finite."""
+    bad = [f"{name}={value}" for name, value in metrics.items() if not math.isfinite(value)]
+    if bad:
+        raise DivergedError(
+            f"the test failed: {', '.join(bad)}: the student predicts energies or forces that are not finite",
+            "train again with a lower optimizer.lr, and check the structures and labels of the test split",
+        )
 
 
 def energy_error(predicted: Values, reference: Values, atoms: Values) -> Values:

@@ -12,6 +12,7 @@ from jointkd.data.references import References
 from jointkd.errors import DataError
 from jointkd.evaluation.metrics import energy_error, force_error
 from jointkd.labels.store import LabelStore
+from jointkd.structures.columns import keys_of, select
 from jointkd.structures.frame import Frame
 
 SAMPLE = 1000  # structures that are compared before training
@@ -90,7 +91,7 @@ def compare_sample(data: DistillationData, store: LabelStore) -> Comparison | No
     """
     if data.reference == "teacher":
         return None
-    frames = [frame for frame in data.frames["train"] if frame.key in store]
+    frames = select(data.frames["train"], (key in store for key in keys_of(data.frames["train"])))
     if not frames:
         return None
     teacher = data.teacher["train"]

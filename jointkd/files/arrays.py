@@ -89,7 +89,7 @@ def fill(folder: Path, make: Callable[[Path], dict[str, Any]]) -> None:
     temporary.mkdir()
     try:
         manifest = make(temporary)
-        with (temporary / MANIFEST).open("w") as file:
+        with (temporary / MANIFEST).open("w", encoding="utf-8") as file:
             file.write(json.dumps(manifest, indent=2) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -109,14 +109,14 @@ def read_manifest(folder: Path, format: int) -> dict[str, Any]:
     """The manifest of a folder. Raises DataError if it is damaged or was written by another version of jointkd."""
     file = folder / MANIFEST
     try:
-        manifest = json.loads(file.read_text())
+        manifest = json.loads(file.read_text(encoding="utf-8"))
         written = manifest["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise damaged(file, str(error)) from error
     if written != format:
         raise DataError(
             f"{folder} is of format {written}, and this version reads {format}",
-            "delete that folder; it is made again by the next run",
+            "move that folder away; the next run makes it again",
         )
     return manifest
 
@@ -139,5 +139,5 @@ def open_array(folder: Path, name: str, rows: int) -> np.ndarray:
 def damaged(file: Path, reason: str) -> DataError:
     """The error for a damaged file of a folder of arrays."""
     return DataError(
-        f"{file} is damaged ({reason})", f"delete the folder {file.parent}; it is made again by the next run"
+        f"{file} is damaged ({reason})", f"move the folder {file.parent} away; the next run makes it again"
     )

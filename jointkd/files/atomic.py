@@ -12,14 +12,19 @@ from jointkd.errors import StorageError
 ABANDONED = 3600  # s; a temporary file or folder that has not changed for so long belongs to no living process
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file atomically: after a crash or a power cut it is either complete or absent."""
+def write_whole(path: Path, content: bytes, keep: Path | None = None) -> None:
+    """Write a file atomically: after a crash or a power cut it is either complete or absent.
+
+    keep: where an existing file is moved before the new one takes its name; None: it is replaced.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            path.replace(keep)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -83,12 +83,12 @@ class LabelChecker:
             if (np.min(list(errors.values()), axis=0) <= bounds).all():
                 return True
         for number, (derivative, of, remedy) in enumerate(DERIVATIVES):
-            step = min(errors, key=lambda step: errors[step][number])
-            if not errors[step][number] <= bounds[number]:
+            error, step = min((both[number], step) for step, both in errors.items())
+            if not error <= bounds[number]:
                 raise TeacherError(
                     f"the {derivative} of teacher {self.teacher.identity.name} are not the derivatives of its {of}: "
-                    f"for {frame.source or frame.key} they differ from finite differences by {errors[step][number]:.1e} "
-                    f"of the largest at a step of {step:.0e} Å (bound {bounds[number]:.0e}), and by more at others",
+                    f"for {frame.source or frame.key} they differ from finite differences by {error:.1e} of the largest"
+                    f" at a step of {step:.0e} Å (bound {bounds[number]:.0e}), and by more at others",
                     remedy,
                 )
         return True

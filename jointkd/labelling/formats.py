@@ -1,16 +1,9 @@
-"""Times, rates and sizes as text, in readable units."""
+"""Rates and sizes as text, in readable units."""
 
 
 def format_rate(per_second: float) -> str:
     """A rate in structures per second, or per hour if it is low."""
     return f"{per_second:.1f} structures/s" if per_second >= 0.1 else f"{3600 * per_second:.0f} structures/h"
-
-
-def format_time(seconds: float) -> str:
-    """A time in seconds, minutes or hours."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def format_bytes(size: int) -> str:

@@ -15,12 +15,13 @@ import torch
 
 from jointkd.errors import ConfigError, UserError
 from jointkd.labelling.costs import compare_precisions, label_bytes, labelling_time
-from jointkd.labelling.formats import format_bytes, format_time
+from jointkd.labelling.formats import format_bytes
 from jointkd.labelling.loop import label
 from jointkd.labelling.plan import LabelPlan
 from jointkd.labelling.remote import load_teacher, run_remote
 from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
+from jointkd.progress import format_time
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,12 +14,12 @@ import torch
 from jointkd.errors import TeacherError
 from jointkd.labelling.batching import Batching
 from jointkd.labelling.checker import LabelChecker
-from jointkd.labelling.formats import format_rate, format_time
+from jointkd.labelling.formats import format_rate
 from jointkd.labelling.plan import RowIds
 from jointkd.labels.checks import describe_failures
 from jointkd.labels.records import TeacherLabels
 from jointkd.labels.store import LabelStore
-from jointkd.progress import Progress
+from jointkd.progress import Progress, format_time
 from jointkd.runtime import keep_freed_memory
 from jointkd.structures.frame import Frame
 from jointkd.teachers.base import Teacher, check_elements
@@ -27,6 +27,7 @@ from jointkd.teachers.charges import check_charges
 
 log = logging.getLogger(__name__)
 
+PAUSE = 0.5  # s
 HOPELESS = 4  # if so many structures fail and none is labelled, the teacher is at fault
 
 
@@ -56,18 +57,22 @@ def label(
         while waiting := [chunk for chunk in chunks if not all(store.is_done(frame.key) for frame in chunk)]:
             claimed = 0
             for chunk in waiting:
-                with store.claim(chunk_name(chunk)) as mine:
+                name = chunk_name(chunk)
+                perhaps_done = store.was_claimed(name)
+                with store.claim(name) as mine:
                     if not mine:
                         continue
                     claimed += 1
-                    store.refresh()
+                    if perhaps_done:
+                        progress.count(store.refresh())
                     missing = [frame for frame in chunk if not store.is_done(frame.key)]
                     if missing:
                         commit(missing, row_ids, batching, store, checker)
-                        progress.show()
+                        progress.count(frame.key for frame in missing)
             if not claimed:
-                wait_for_others(store)
-                progress.show()
+                time.sleep(PAUSE)  # while other processes label all remaining chunks
+                progress.count(store.refresh())
+    store.save_index()
 
 
 @contextmanager
@@ -93,11 +98,18 @@ class LabelProgress:
     """The progress of all processes that label into a store."""
 
     def __init__(self, frames: list[Frame], row_ids: RowIds, store: LabelStore, silent: bool = False) -> None:
-        self.frames, self.row_ids, self.store, self.silent = frames, row_ids, store, silent
+        self.silent, self.total = silent, len(frames)
         self.task = f"labels of {store.teacher.name}"
-        self.first_done, self.first_cost = self._state()
+        self.left = {frame.key: cost(frame, row_ids) for frame in frames if not store.is_done(frame.key)}
+        self.cost_left = self.first_cost = sum(self.left.values())
+        self.first_done = self.done
         self.started = time.monotonic()
-        self.progress = Progress(self.task, self.first_done, len(frames), silent=silent)
+        self.progress = Progress(self.task, self.done, self.total, silent=silent)
+
+    @property
+    def done(self) -> int:
+        """Number of structures that are labelled or failed."""
+        return self.total - len(self.left)
 
     def __enter__(self) -> "LabelProgress":
         self.progress.__enter__()
@@ -106,25 +118,19 @@ class LabelProgress:
     def __exit__(self, *error: object) -> None:
         self.progress.__exit__(*error)
 
-    def show(self) -> None:
-        """Update the bar, or log a line if one is due."""
-        if self.silent:
-            return
-        done, cost_left = self._state()
-        self.progress.show(done, lambda: self._line(done, cost_left))
+    def count(self, keys: Iterable[str]) -> None:
+        """Count structures that this or another process has done, and update the bar, or log a line if one is due."""
+        self.cost_left -= sum(self.left.pop(key, 0.0) for key in keys)
+        if not self.silent:
+            self.progress.show(self.done, self._line)
 
-    def _state(self) -> tuple[int, float]:
-        """The number of structures that are done, and the cost of the others."""
-        left = [frame for frame in self.frames if not self.store.is_done(frame.key)]
-        return len(self.frames) - len(left), sum(cost(frame, self.row_ids) for frame in left)
-
-    def _line(self, done: int, cost_left: float) -> str:
+    def _line(self) -> str:
         """The number of structures, the rate since this process started, and the time left at that rate."""
         seconds = max(time.monotonic() - self.started, 1e-9)
-        speed = (self.first_cost - cost_left) / seconds
-        time_left = f", {format_time(cost_left / speed)} left" if cost_left and speed else ""
-        rate = format_rate((done - self.first_done) / seconds)
-        return f"{self.task}: {done} of {len(self.frames)} structures, {rate}{time_left}"
+        speed = (self.first_cost - self.cost_left) / seconds
+        time_left = f", {format_time(self.cost_left / speed)} left" if self.left and speed else ""
+        rate = format_rate((self.done - self.first_done) / seconds)
+        return f"{self.task}: {self.done} of {self.total} structures, {rate}{time_left}"
 
 
 def cost(frame: Frame, row_ids: RowIds) -> float:
@@ -155,9 +161,3 @@ def commit(frames: list[Frame], row_ids: RowIds, batching: Batching, store: Labe
 def chunk_name(chunk: list[Frame]) -> str:
     """A name for a chunk of structures that all processes agree on."""
     return hashlib.sha256("".join(frame.key for frame in chunk).encode()).hexdigest()[:16]
-
-
-def wait_for_others(store: LabelStore, seconds: float = 0.5) -> None:
-    """Wait while other processes label all remaining chunks, then read the shards that they have committed."""
-    time.sleep(seconds)
-    store.refresh()

@@ -1,6 +1,6 @@
 """Which labels are to be made, by which teacher, and where they are stored."""
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count, takewhile
 from pathlib import Path
@@ -73,16 +73,19 @@ class LabelPlace:
         """All candidates that exist; the first one if none does."""
         return list(takewhile(has_labels, self.candidates())) or [next(self.candidates())]
 
-    def directory_of(self, keys: Set[str]) -> Path:
-        """The first candidate that has labels of some of the structures, or has no labels yet; `label.path` if given.
+    def directory_of(self, row_ids: RowIds) -> Path:
+        """The directory for the labels of structures, with their Hessian rows; `label.path` if it is given.
 
-        So the labels of different data sets of the same name, as from files in two folders, are stored separately.
+        It is the first candidate that has labels of some of the structures, none of them with fewer rows, or that has
+        no labels yet. So labels of different data sets of the same name, as from files in two folders, are stored
+        separately, and so are those of two divisions of a data set, where structures of one's training split belong to
+        the other's test split.
         """
         for path in self.candidates():
             if self.options.path is not None or not has_labels(path):
                 break
             store = LabelStore.open(path)
-            if not len(store) or keys & store.keys():
+            if not len(store) or (row_ids.keys() & store.keys() and not with_fewer_rows(store, row_ids)):
                 break
         return path
 
@@ -122,7 +125,7 @@ class LabelPlan:
             for split, rows in rows_of.items()
             for frame in splits[split]
         }
-        return cls(place, place.directory_of(frames.keys()), frames, row_ids)
+        return cls(place, place.directory_of(row_ids), frames, row_ids)
 
     def open_store(self) -> LabelStore | None:
         """The label store; None if it does not exist yet. Raises LabelMismatch if it holds other labels."""
@@ -133,7 +136,7 @@ class LabelPlan:
         if len(store) and not self.frames.keys() & store.keys():
             raise LabelMismatch(
                 f"the labels in {self.path} are of other structures than data={self.place.data}",
-                "name another directory with label.path=…, or delete that one",
+                "name another directory with label.path=…",
             )
         check_rows(store, self.row_ids)
         return store
@@ -144,11 +147,15 @@ def has_labels(path: Path) -> bool:
     return (path / "manifest.json").exists()
 
 
+def with_fewer_rows(store: LabelStore, row_ids: RowIds) -> int:
+    """The number of structures that a store has with fewer Hessian rows than are wanted now."""
+    return sum(key in store and store.row_count(key) < len(ids) for key, ids in row_ids.items())
+
+
 def check_rows(store: LabelStore, row_ids: RowIds) -> None:
     """Raise LabelMismatch if structures were labelled with fewer rows, as may happen when they change the split."""
-    short = [key for key, ids in row_ids.items() if key in store and store.row_count(key) < len(ids)]
-    if short:
+    if short := with_fewer_rows(store, row_ids):
         raise LabelMismatch(
-            f"{len(short)} structures have fewer Hessian rows in {store.path} than the options require now",
-            "name another directory with label.path=…, or delete that one",
+            f"{short} structures have fewer Hessian rows in {store.path} than the options require now",
+            "name another directory with label.path=…",
         )

@@ -111,7 +111,7 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
 def read_error(folder: Path, python: Path, status: int) -> UserError:
     """The error that the other interpreter reported; else a TeacherError with its exit status."""
     if (folder / ERROR).exists():
-        reported = json.loads((folder / ERROR).read_text())
+        reported = json.loads((folder / ERROR).read_text(encoding="utf-8"))
         return getattr(errors, reported["kind"])(reported["problem"], reported["remedy"])
     end = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
     return TeacherError(f"labelling by {python} {end}", "see its last output above; committed labels are kept")
@@ -135,4 +135,4 @@ def read_job(folder: Path) -> Any:
 def report_error(folder: Path, error: UserError) -> None:
     """Worker side: write the error for `read_error`."""
     reported = {"kind": type(error).__name__, "problem": error.problem, "remedy": error.remedy}
-    (folder / ERROR).write_text(json.dumps(reported))
+    (folder / ERROR).write_text(json.dumps(reported), encoding="utf-8")

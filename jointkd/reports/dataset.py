@@ -19,12 +19,20 @@ MAX_PAIRS = 8  # pairs of elements whose distances are listed
 
 
 def write_report(
-    name: str, frames: Mapping[str, Sequence[Frame]], neighbors: NeighborsOf, cutoff: float, directory: Path
+    name: str,
+    frames: Mapping[str, Sequence[Frame]],
+    neighbors: NeighborsOf,
+    cutoff: float,
+    directory: Path,
+    set_aside: Mapping[str, int] | None = None,
 ) -> None:
-    """Write report.txt and report.png to the directory, and log the text. frames: by split; cutoff: Å."""
-    findings = analyse(name, frames, neighbors, cutoff)
+    """Write report.txt and report.png to the directory, and log the text.
+
+    frames: by split; cutoff: Å; set_aside: number of quarantined structures by reason.
+    """
+    findings = analyse(name, frames, neighbors, cutoff, set_aside)
     text = "\n".join(lines(findings))
-    (directory / "report.txt").write_text(text + "\n")
+    (directory / "report.txt").write_text(text + "\n", encoding="utf-8")
     plot_findings(findings, directory / "report.png")
     log.info("%s\nwritten to %s and report.png", text, directory / "report.txt")
 
@@ -57,6 +65,9 @@ def lines(findings: Findings) -> Iterator[str]:
     )
     if findings.sample_size < len(findings.sizes):
         yield f"    (neighbours and nearest atoms are those of a sample of {findings.sample_size} structures)"
+    yield "  set aside" + (":" if findings.set_aside else "         nothing")
+    for reason, count in findings.set_aside.items():
+        yield f"    - {count} structures: {reason}"
     yield "  suspicious" + (":" if findings.suspicious else "        nothing")
     for line in findings.suspicious:
         yield f"    - {line}"

@@ -7,17 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 from ase.data import chemical_symbols
 
+from jointkd.data.energy_checks import FREE_ATOMS
+from jointkd.data.outliers import least_absolute_deviations
 from jointkd.data.readers.units import ENERGY
 from jointkd.data.splits import shared_groups
 from jointkd.data.stored_neighbors import NeighborsOf
-from jointkd.structures.frame import Frame, composition
+from jointkd.structures.columns import composition
+from jointkd.structures.frame import Frame
 
-FIT_ITERATIONS = 20
 SAMPLE_SIZE = 2000  # structures whose neighbours are analysed
 MAX_NAMED = 3  # suspicious structures that are named in a line
-FREE_ATOMS = {6: -1030, 7: -1486, 8: -2043, 9: -2715, 15: -9287, 16: -10834, 17: -12522}  # eV, all electrons
 ZERO_FORCE = 1e-6  # eV/Å; smaller components count as zero
 SAME_ENERGY = 1e-5  # eV; energies of different structures with the same formula rarely agree this closely
+SAME_FORCE = 0.01  # eV/Å; forces on corresponding atoms of copies agree more closely
+DEVIATIONS = 4.0  # standard deviations by which equal energies must exceed those that chance explains
+QUARTILES = 1.349  # distance between the quartiles of a normal distribution, in standard deviations
 NET_FORCE = 0.01  # eV/Å per atom; the forces of an isolated or periodic system sum to zero
 ENERGY_OUTLIER = 12.0  # times the median absolute deviation
 LARGE_FORCE = 20.0  # times the median over structures of the largest component
@@ -42,9 +46,16 @@ class Findings:
     groups: int
     shared: dict[str, float]  # see `splits.shared_groups`
     suspicious: list[str]
+    set_aside: Mapping[str, int]  # number of quarantined structures by reason
 
 
-def analyse(name: str, frames: Mapping[str, Sequence[Frame]], neighbors: NeighborsOf, cutoff: float) -> Findings:
+def analyse(
+    name: str,
+    frames: Mapping[str, Sequence[Frame]],
+    neighbors: NeighborsOf,
+    cutoff: float,
+    set_aside: Mapping[str, int] | None = None,
+) -> Findings:
     """The statistics of all structures, and of the neighbours in a sample of them."""
     everything = [frame for part in frames.values() for frame in part]
     splits = np.array([split for split, part in frames.items() for _ in part])
@@ -83,20 +94,10 @@ def analyse(name: str, frames: Mapping[str, Sequence[Frame]], neighbors: Neighbo
             *suspicious_energies(everything, splits, energies, fitted),
             *suspicious_forces(everything, largest),
             *isolated_atoms(coordination),
+            *charged_structures(everything),
         ],
+        set_aside=set_aside or {},
     )
-
-
-def least_absolute_deviations(shares: np.ndarray, energies: np.ndarray) -> np.ndarray:
-    """[elements] eV: fitted energies of the elements, which a few wrong energies shift less than in least squares.
-
-    shares: [structures, elements] fraction of the atoms; energies: [structures] eV/atom.
-    """
-    weights = np.ones(len(energies))
-    for _ in range(FIT_ITERATIONS):
-        solution = np.linalg.lstsq(shares * weights[:, None], energies * weights, rcond=None)[0]
-        weights = 1 / np.sqrt(np.maximum(np.abs(energies - shares @ solution), 1e-4))
-    return solution
 
 
 def analyse_neighbors(frames: Sequence[Frame], neighbors: NeighborsOf) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -177,13 +178,24 @@ def find_outliers(values: np.ndarray, factor: float) -> np.ndarray:
 
 
 def likely_copies(frames: Sequence[Frame], splits: np.ndarray) -> Iterator[str]:
-    """A line if structures have the same formula and energy: they are probably rotated or renumbered copies."""
-    alike = defaultdict(list)
+    """A line if structures have the same formula, energy and forces, up to their order and direction.
+
+    They are probably rotated or renumbered copies. Without forces, more must agree than chance explains.
+    """
+    formulas = defaultdict(list)
     for index, frame in enumerate(frames):
-        formula = tuple(sorted(Counter(frame.numbers.tolist()).items()))
-        alike[formula, round((frame.energy or 0.0) / SAME_ENERGY)].append(index)
-    copies = [indices for indices in alike.values() if len(indices) > 1]
-    if copies:
+        formulas[tuple(sorted(Counter(frame.numbers.tolist()).items()))].append(index)
+    copies, expected = [], 0.0
+    for indices in formulas.values():
+        energies = np.array([frames[index].energy for index in indices], dtype=float)
+        if any(frames[index].forces is None for index in indices):
+            expected += coincidences(energies)
+        alike = defaultdict(list)
+        for index, energy in zip(indices, energies, strict=True):
+            alike[round(energy / SAME_ENERGY)].append(index)
+        with_forces = [[i for i in same if have_same_forces(frames[i], frames[same[0]])] for same in alike.values()]
+        copies += [same for same in with_forces if len(same) > 1]
+    if len(copies) > expected + DEVIATIONS * np.sqrt(expected):
         across = sum(len(set(splits[indices])) > 1 for indices in copies)
         first, second = copies[0][:2]
         yield (
@@ -191,3 +203,25 @@ def likely_copies(frames: Sequence[Frame], splits: np.ndarray) -> Iterator[str]:
             f"split: rotated, shifted or renumbered copies? (such as {frames[first].source} and "
             f"{frames[second].source})"
         )
+
+
+def coincidences(energies: np.ndarray) -> float:
+    """The expected number of pairs of energies that agree to SAME_ENERGY by chance, if their distribution is normal."""
+    low, high = np.percentile(energies, [25, 75])
+    deviation = max(float(high - low) / QUARTILES, SAME_ENERGY)
+    return len(energies) * (len(energies) - 1) / 2 * SAME_ENERGY / (2 * np.sqrt(np.pi) * deviation)
+
+
+def have_same_forces(frame: Frame, other: Frame) -> bool:
+    """Whether the forces have the same lengths in ascending order; also if they are unknown."""
+    if frame.forces is None or other.forces is None:
+        return True
+    lengths, others = (np.sort(np.linalg.norm(forces, axis=1)) for forces in (frame.forces, other.forces))
+    return bool(np.abs(lengths - others).max() < SAME_FORCE)
+
+
+def charged_structures(frames: Sequence[Frame]) -> Iterator[str]:
+    """A line if the file states charges, which neither students nor most teachers take."""
+    charged = np.array([bool(frame.charge) for frame in frames])
+    if charged.any():
+        yield f"a charge is stated, which neither a student nor most teachers take, in {listed(frames, charged)}"

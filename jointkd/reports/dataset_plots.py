@@ -61,6 +61,8 @@ def plot_by_split(
     if values is None:
         panel.text(0.5, 0.5, "none in the data", ha="center", va="center", transform=panel.transAxes)
         return
+    if said_as_text(panel, values):
+        return
     if bins is None:
         low, high = np.percentile(values, [1, 99])
         low, high = max(values.min(), low - (high - low)), min(values.max(), high + (high - low))
@@ -71,6 +73,15 @@ def plot_by_split(
     panel.hist(parts, bins=bins, stacked=True, color=list(COLORS.values()))
     panel.set_ylabel("structures")
     panel.yaxis.get_major_locator().set_params(integer=True)
+
+
+def said_as_text(panel: Any, values: np.ndarray) -> bool:
+    """Whether all values are the same, which is then written instead of drawn as a histogram of one bar."""
+    same = bool(np.allclose(values, values[0], rtol=1e-6, atol=1e-12))
+    if same:
+        panel.text(0.5, 0.5, f"all are {values[0]:.4g}", ha="center", va="center", transform=panel.transAxes)
+        panel.set_yticks([])
+    return same
 
 
 def whole_bins(values: np.ndarray, step: int) -> np.ndarray:
@@ -86,12 +97,14 @@ def plot_nearest(panel: Any, findings: Findings) -> None:
     if shown:
         colors = PAIR_COLORS[: len(shown)]
         panel.hist(list(shown.values()), bins=60, stacked=True, color=colors, label=list(shown))
-        panel.legend(frameon=False, fontsize=8)
+        panel.legend(loc="upper right", frameon=False, fontsize=8)
 
 
 def plot_neighbors(panel: Any, findings: Findings) -> None:
     """The numbers of neighbours within the cutoff."""
+    panel.set_xlabel(f"neighbours of an atom within {findings.cutoff:g} Å")
+    if said_as_text(panel, findings.neighbors):
+        return
     step = max(1, round(float(np.ptp(findings.neighbors)) / BINS))
     panel.hist(findings.neighbors, bins=whole_bins(findings.neighbors, step), color="#7f7f7f")
-    panel.set_xlabel(f"neighbours of an atom within {findings.cutoff:g} Å")
     panel.set_ylabel("atoms")

@@ -1,8 +1,10 @@
 """Plots of many runs: bars by method, grids by data and student, sweeps of one option, epochs to match."""
 
 import csv
+import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,7 @@ def bars(axis: Any, metric: str, values: Mapping[Any, dict[str, Any]], names: Na
     container = axis.bar(
         [names[setting].replace(" ", "\n") for setting in shown],
         [value["mean"] for value in shown.values()],
-        yerr=[value["std"] for value in shown.values()],
+        yerr=error_bars(shown.values()),
         color=[COLORS.get(setting.method, OTHER) for setting in shown],
         capsize=3,
     )
@@ -76,12 +78,11 @@ def curves(axis: Any, metric: str, runs: Runs, names: Names) -> None:
 
 def grid(runs: Runs, names: Names, summary: dict[str, Any], path: Path) -> None:
     """Test errors by data set (columns) and student, with a bar for each method, as in the paper's figure 2."""
-    columns = list(dict.fromkeys((setting.data, setting.teacher) for setting in runs))
+    columns = panels(runs)
     size = (1.5 + 3.2 * len(columns), 5.5)
     figure, axes = pyplot.subplots(len(MAIN), len(columns), figsize=size, squeeze=False, layout="constrained")
     shown = list(dict.fromkeys(setting.method for setting in runs))
-    for column, (data, teacher) in enumerate(columns):
-        settings = [setting for setting in runs if (setting.data, setting.teacher) == (data, teacher)]
+    for column, ((data, teacher), settings) in enumerate(columns.items()):
         students = list(dict.fromkeys(setting.student for setting in settings))
         for row, metric in enumerate(MAIN):
             axis = axes[row, column]
@@ -91,7 +92,7 @@ def grid(runs: Runs, names: Names, summary: dict[str, Any], path: Path) -> None:
                     width = 0.8 / len(shown)
                     x = students.index(setting.student) + width * (shown.index(setting.method) - (len(shown) - 1) / 2)
                     color = COLORS.get(setting.method, OTHER)
-                    axis.bar(x, value["mean"], width, yerr=value["std"] or None, color=color, capsize=2)
+                    axis.bar(x, value["mean"], width, yerr=error_bars([value]), color=color, capsize=2)
             axis.set_xticks(range(len(students)), students)
             axis.spines[["top", "right"]].set_visible(False)
             if row == 0:
@@ -101,6 +102,25 @@ def grid(runs: Runs, names: Names, summary: dict[str, Any], path: Path) -> None:
     handles = [pyplot.Rectangle((0, 0), 1, 1, color=COLORS.get(method, OTHER)) for method in shown]
     figure.legend(handles, shown, loc="outside upper center", ncols=len(shown), frameon=False)
     save(figure, path)
+
+
+def panels(runs: Runs) -> dict[tuple[str, str], list[Any]]:
+    """The settings to be drawn together, by data and teacher.
+
+    Those without a teacher are drawn with every teacher of their data, with which they are to be compared, unless it
+    has such a run of its own.
+    """
+    columns: dict[tuple[str, str], list[Any]] = {}
+    alone = [setting for setting in runs if setting.teacher == "none"]
+    for setting in runs:
+        if setting.teacher != "none":
+            columns.setdefault((setting.data, setting.teacher), []).append(setting)
+    for setting in alone:
+        own = [settings for (data, _), settings in columns.items() if data == setting.data]
+        for settings in own or [columns.setdefault((setting.data, "none"), [])]:
+            if all((other.student, other.method) != (setting.student, setting.method) for other in settings):
+                settings.insert(0, setting)
+    return columns
 
 
 def sweep(runs: Runs, names: Names, summary: dict[str, Any], option: str, symbol: str, path: Path) -> None:
@@ -116,7 +136,7 @@ def sweep(runs: Runs, names: Names, summary: dict[str, Any], option: str, symbol
             axis.errorbar(
                 [abscissa(setting, option, runs) for setting in settings],
                 [value["mean"] for value in values],
-                yerr=[value["std"] for value in values] if len(summary["seeds"]) > 1 else None,
+                yerr=error_bars(values),
                 fmt="o-",
                 capsize=3,
                 color=COLORS.get(line[2], OTHER) if differing == [2] else None,
@@ -132,6 +152,12 @@ def sweep(runs: Runs, names: Names, summary: dict[str, Any], option: str, symbol
         axis.legend(frameon=False, fontsize=8)
         axis.spines[["top", "right"]].set_visible(False)
     save(figure, path)
+
+
+def error_bars(values: Iterable[dict[str, Any]]) -> list[float] | None:
+    """The standard deviations of metrics, not a number, which is not drawn, for one of a single seed; None for none."""
+    deviations = [math.nan if value["std"] is None else value["std"] for value in values]
+    return None if all(map(math.isnan, deviations)) else deviations
 
 
 def abscissa(setting: Any, option: str, runs: Runs) -> float:
@@ -166,6 +192,9 @@ def history(folder: Path, name: str, over: str) -> tuple[list[int], list[float]]
     values: dict[int, float] = {}
     parts = (folder / "metrics").glob("metrics*.csv")  # metrics-1.csv, …, and then metrics.csv
     for file in sorted(parts, key=lambda part: int(part.stem.partition("-")[2] or sys.maxsize)):
-        with file.open() as opened:
-            values |= {int(row[over]): float(row[name]) for row in csv.DictReader(opened) if row.get(name)}
+        with file.open(encoding="utf-8") as opened:
+            for row in csv.DictReader(opened):
+                with suppress(ValueError, TypeError):  # the last line of a run that was killed may be incomplete
+                    if row.get(name):
+                        values[int(row[over])] = float(row[name])
     return list(values), list(values.values())

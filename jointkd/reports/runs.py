@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from jointkd.cli.config_tree import flatten, is_private
-from jointkd.errors import DataError
+from jointkd.errors import DataError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +63,10 @@ class Setting(NamedTuple):
 
 Runs = dict[Setting, list[dict[str, Any]]]
 
+NEEDED = ("seed", "test", "teacher_test", "parameters", "started", "ended")  # besides what makes a `Setting`
+
 IGNORED = {  # seeds, folders, and the weights, because a `Setting` has those of the terms
-    *("seed", "data.seed", "weights", "name", "logger", "ckpt_path", "label.path", "teacher.python"),
+    *("seed", "data.seed", "weights", "name", "logger", "ckpt_path", "overwrite", "label.path", "teacher.python"),
     *("data.prepared", "data.source", "data.downloads"),
 }
 
@@ -73,9 +75,13 @@ def read_runs(root: Path) -> Runs:
     """The summaries of the finished runs below `root`, grouped by their settings. Raises DataError if none is found."""
     groups: Runs = defaultdict(list)
     for file in sorted(root.rglob("summary.json")):
-        run = json.loads(file.read_text())
-        if "method" in run:
-            groups[Setting.of(run)].append({**run, "folder": file.parent, "options": options_of(file.parent)})
+        try:
+            run = read_run(file)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
+            log.warning("%s is left out: its files cannot be read (%s)", file.parent, first_line(error))
+            continue
+        if run is not None:
+            groups[Setting.of(run)].append(run)
     if not groups:
         raise DataError(f"runs={root} holds no finished runs", "give a folder that training wrote")
     differing: dict[Any, set[str]] = defaultdict(set)  # over all methods, because they are compared with each other
@@ -92,6 +98,20 @@ def read_runs(root: Path) -> Runs:
             folders = ", ".join(str(run["folder"]) for run in group)
             log.warning("runs with the same seed and the same options are averaged: %s", folders)
     return dict(sorted(runs.items(), key=lambda item: item[0].sort_key()))
+
+
+def read_run(summary: Path) -> dict[str, Any] | None:
+    """The summary of a run with its folder and its options, None for a file of another command.
+
+    Raises an error of one of several kinds where the files of the run are damaged.
+    """
+    run = json.loads(summary.read_text(encoding="utf-8"))
+    if "methods" in run or "ensemble" in run:  # a comparison or a simulation of version 0.1
+        return None
+    Setting.of(run)
+    for name in NEEDED:
+        run[name]
+    return {**run, "folder": summary.parent, "options": options_of(summary.parent)}
 
 
 def options_of(run: Path) -> dict[str, str]:

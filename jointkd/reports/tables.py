@@ -15,13 +15,13 @@ log = logging.getLogger(__name__)
 
 
 def write_comparison(root: Path) -> None:
-    """Write summary.json, table.md and plots of all finished runs below a folder into it. Raises DataError."""
+    """Write comparison.json, table.md and plots of all finished runs below a folder into it. Raises DataError."""
     runs = read_runs(root)
     summary = summarise(runs)
-    (root / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    text = "\n\n".join(filter(None, [table(runs, summary), epochs_table(summary)]))
-    (root / "table.md").write_text(text + "\n")
-    written = ["summary.json", "table.md", "comparison.png"]
+    (root / "comparison.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    text = "\n\n".join(filter(None, [table(runs, summary), caption(runs), epochs_table(summary)]))
+    (root / "table.md").write_text(text + "\n", encoding="utf-8")
+    written = ["comparison.json", "table.md", "comparison.png"]
     swept = [name for name in (*SYMBOLS, "options") if name in varying(runs)]
     if len(swept) == 1 and swept[0] in SYMBOLS:
         plots.sweep(runs, names(runs), summary, swept[0], SYMBOLS[swept[0]], root / "comparison.png")
@@ -81,9 +81,9 @@ def summarise(runs: Runs) -> dict[str, Any]:
     }
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    """Mean and sample standard deviation; the latter is 0 for a single value."""
-    return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else 0.0}
+def spread(values: list[float]) -> dict[str, float | None]:
+    """Mean and sample standard deviation; a single value has no standard deviation (None)."""
+    return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
 
 
 def baseline(setting: Setting, runs: Runs) -> Setting | None:
@@ -115,9 +115,22 @@ def table(runs: Runs, summary: dict[str, Any]) -> str:
         values = summary["methods"][short_names[setting]]
         base = summary["methods"][short_names[other]] if other else {}
         cells = [value(setting, name, group[0]["parameters"]) for name in fields]
-        cells += [cell(values.get(name), base.get(name), len(summary["seeds"])) for name in metrics]
+        cells += [cell(values.get(name), base.get(name)) for name in metrics]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def caption(runs: Runs) -> str:
+    """What the percentages and the numbers behind ± in the table are; empty where there are none."""
+    lines = []
+    if any(len(group) > 1 for group in runs.values()):
+        lines.append("a ± b: mean and sample standard deviation over seeds.")
+    if any(baseline(setting, runs) for setting in runs):
+        lines.append(
+            "Percentages: the change of a joint run's error from that of the Hessian-only run (method=hessian) with "
+            "the same data, teacher, student and options; negative is better."
+        )
+    return " ".join(lines)
 
 
 def value(setting: Setting, name: str, parameters: int) -> str:
@@ -127,11 +140,11 @@ def value(setting: Setting, name: str, parameters: int) -> str:
     return f"{getattr(setting, name):g}" if name in SYMBOLS else getattr(setting, name) or "–"
 
 
-def cell(value: dict[str, float] | None, base: dict[str, float] | None, seeds: int) -> str:
+def cell(value: dict[str, Any] | None, base: dict[str, Any] | None) -> str:
     """A metric as text, with its standard deviation over several seeds and its change against `base`."""
     if value is None:
         return "–"
-    text = f"{value['mean']:.3g}" + (f" ± {value['std']:.2g}" if seeds > 1 else "")
+    text = f"{value['mean']:.3g}" + ("" if value["std"] is None else f" ± {value['std']:.2g}")
     return text + (f" ({100 * (value['mean'] / base['mean'] - 1):+.1f}%)" if base and base["mean"] else "")
 
 

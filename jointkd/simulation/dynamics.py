@@ -1,183 +1,173 @@
 """Molecular dynamics with a student: trajectory, log, plot, and the time for which the structure was stable."""
 
-import csv
-import json
 import logging
 import time
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
-import matplotlib
 import numpy as np
 from ase import Atoms, units
-from ase.constraints import FixCom
-from ase.io import read, write
 from ase.md.langevin import Langevin
 from ase.md.md import MolecularDynamics
-from ase.md.velocitydistribution import Stationary
 from ase.md.verlet import VelocityVerlet
-from tqdm import tqdm
 
 from jointkd.deploy.ase import JointKD
-from jointkd.errors import ConfigError, DataError
-from jointkd.runtime import somebody_watches
-from jointkd.simulation.stability import LONGEST_DEVIATION, Bonds
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
+from jointkd.errors import DataError
+from jointkd.progress import Progress, format_time
+from jointkd.simulation.options import SimulationOptions
+from jointkd.simulation.outputs import Line, SimulationFolder
+from jointkd.simulation.stability import NOT_FINITE, STOPS, Event, Stability
+from jointkd.simulation.start import read_start, thermalize
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("time_ps", "energy_eV", "total_energy_eV", "temperature_K", "bond_deviation_A")
-
-Line = tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class SimulationOptions:
-    """Options of a simulation of one structure with a student. Raises ConfigError."""
-
-    run: str  # the folder of a finished run, or a student's file
-    structures: str  # a file that ASE reads
-    directory: str  # folder of the results
-    index: int = 0  # of the structure in the file, counted from 0
-    ensemble: str = "nvt"  # nvt: Langevin; nve: velocity Verlet
-    temperature: float = 300.0  # K; for nve, of the initial velocities
-    timestep: float = 1.0  # fs
-    friction: float = 0.01  # 1/fs, for nvt
-    steps: int = 10000
-    interval: int = 50  # steps between frames of the trajectory and between lines of the log
-    seed: int = 0
-    device: str | None = None  # None: cuda if available, else cpu
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "interval"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)} must be a positive integer", "give at least 1")
+MOST_EVENTS = 100  # in the summary; events.csv has all
 
 
 def simulate(options: SimulationOptions) -> dict[str, Any]:
     """Simulate the dynamics of one structure of a file, and return the summary.
 
-    Writes trajectory.xyz, log.csv, summary.json and simulation.png to `directory`. Ends early if the length of a bond
-    changes by more than LONGEST_DEVIATION. Source: the paper, A.9.
+    Writes trajectory.xyz, log.csv, events.csv, simulation.json and simulation.png to `directory`, which must not hold a
+    run or another simulation. Ends early as `stop_when` says. Raises ConfigError, DataError. Source: the paper, A.9.
     """
-    atoms = read_structure(options.structures, options.index)
-    atoms.calc = JointKD(options.run, options.device, options.dtype)
+    atoms = read_start(options.structures, options.index)
+    calculator = JointKD(options.run, options.device, options.dtype, options.trust)
+    atoms.calc = calculator
+    atoms.get_forces()  # refuses elements that the student does not know before anything is written
     rng = np.random.default_rng(options.seed)
     thermalize(atoms, options.temperature, rng)
-    Stationary(atoms)
-    dynamics = integrator(atoms, options, rng)
-    folder = Path(options.directory)
-    bonds = Bonds(atoms)
-    started = time.monotonic()
-    lines = run_until_broken(dynamics, atoms, bonds, options.steps, options.interval, folder)
-    steps, seconds = dynamics.nsteps, time.monotonic() - started
-    stable = lines[-1][-1] <= LONGEST_DEVIATION
-    summary = {
-        "run": options.run,
-        "structures": options.structures,
-        "index": options.index,
-        "atoms": len(atoms),
-        "bonds": len(bonds.pairs),
-        "ensemble": options.ensemble,
-        "temperature_K": options.temperature,
-        "mean_temperature_K": float(np.mean([line[3] for line in lines])),
-        "timestep_fs": options.timestep,
-        "steps": steps,
-        "stable": stable,
-        "stable_ps": lines[-1 if stable else -2][0],
-        "steps_per_second": steps / seconds,
-        "ns_per_day": steps * options.timestep * 1e-6 / (seconds / 86400),
-    }
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    plot(lines, folder / "simulation.png")
-    speed = f"{steps} steps, {summary['ns_per_day']:.2f} ns/day, mean temperature {summary['mean_temperature_K']:.0f} K"
-    log.info("%s; written to %s: trajectory.xyz, log.csv, summary.json, simulation.png", speed, folder)
+    stability = Stability(atoms, options.bond_tolerance, options.contact, known_lengths(options.run, calculator.origin))
+    bonds = {"bonds": len(stability.equilibrium), "bonds_from_training": stability.from_training}
+    with SimulationFolder(options.directory) as folder:
+        simulation = Simulation(integrator(atoms, options, rng), atoms, stability, folder, options)
+        simulation.run()
+        summary = {"options": asdict(options), "atoms": len(atoms), **bonds, **simulation.summary()}
+        folder.write_summary(summary)
+        folder.write_plot(simulation.lines, options.bond_tolerance)
+    log.info(
+        "%d steps, %.3g ns/day, mean temperature %.0f K; written to %s",
+        *(summary[name] for name in ("steps", "ns_per_day", "mean_temperature_K")),
+        folder.path,
+    )
     return summary
 
 
-def read_structure(structures: str, index: int) -> Atoms:
-    """A structure of a file, without its labels and velocities. Raises DataError for a missing file or structure."""
-    try:
-        structure: Any = read(structures, index=index)
-    except FileNotFoundError as error:
-        raise DataError(f"structures={structures} does not exist", "give a file that ASE reads") from error
-    except (IndexError, StopIteration) as error:
-        raise DataError(f"index={index}: {structures} has fewer structures", "count them from 0") from error
-    except Exception as error:
-        raise DataError(f"structures={structures} cannot be read ({error})", "give a file that ASE reads") from error
-    return Atoms(structure.numbers, structure.positions, cell=structure.cell, pbc=structure.pbc)
-
-
-def thermalize(atoms: Atoms, temperature: float, rng: np.random.Generator) -> None:
-    """Give the atoms random momenta at a temperature (K). (The name of ASE's own function depends on its version.)"""
-    momenta = rng.standard_normal((len(atoms), 3))
-    atoms.set_momenta(momenta * np.sqrt(atoms.get_masses() * (units.kB * temperature))[:, None])
+def known_lengths(run: str, origin: dict[str, Any]) -> dict[str, float]:
+    """The equilibrium lengths (Å) by the kind of a bond in a student's file; none in older ones. Raises DataError."""
+    lengths = origin.get("bond_lengths", {})
+    if not isinstance(lengths, dict) or not all(isinstance(each, float) and each > 0 for each in lengths.values()):
+        raise DataError(f"run={run} has lengths of bonds that are not positive numbers", "train the student again")
+    return lengths
 
 
 def integrator(atoms: Atoms, options: SimulationOptions, rng: np.random.Generator) -> MolecularDynamics:
-    """The integrator of an ensemble. Raises ConfigError for an unknown ensemble."""
+    """The integrator of an ensemble."""
     timestep = options.timestep * units.fs
     if options.ensemble == "nvt":
-        atoms.set_constraint(FixCom())
         friction = options.friction / units.fs
         return Langevin(atoms, timestep, temperature_K=options.temperature, friction=friction, fixcm=False, rng=rng)
-    if options.ensemble == "nve":
-        if not atoms.calc.student.conservative:
-            log.warning("the student's forces are not the gradient of its energy: the total energy will drift")
-        return VelocityVerlet(atoms, timestep)
-    raise ConfigError(f"ensemble={options.ensemble} is not known", "choose nvt or nve")
+    if not atoms.calc.student.conservative:
+        log.warning("the student's forces are not the gradient of its energy: the total energy will drift")
+    return VelocityVerlet(atoms, timestep)
 
 
-def run_until_broken(
-    dynamics: MolecularDynamics, atoms: Atoms, bonds: Bonds, steps: int, interval: int, folder: Path
-) -> list[Line]:
-    """Integrate until the last step or until a bond breaks, and return the lines of the log, with one value per COLUMN.
+class Simulation:
+    """A simulation as it runs: after every `interval` steps it writes a frame and a line, and looks for events."""
 
-    After every `interval` steps a frame and a line of the log are written.
-    """
-    lines: list[Line] = []
-    with (
-        (folder / "log.csv").open("w", newline="") as opened,
-        tqdm(total=steps, unit="step", disable=not somebody_watches()) as bar,
-    ):
-        table = csv.writer(opened)
-        table.writerow(COLUMNS)
-        while True:
-            deviation = bonds.deviation(atoms)
-            finite = np.isfinite(deviation)
-            energies = (atoms.get_potential_energy(), atoms.get_total_energy()) if finite else (np.nan, np.nan)
-            kelvin = atoms.get_temperature() if finite else np.nan
-            lines.append((dynamics.get_time() / (1000 * units.fs), *energies, kelvin, deviation))
-            table.writerow(f"{value:.6f}" for value in lines[-1])
-            opened.flush()
-            if finite:
-                write(folder / "trajectory.xyz", atoms, format="extxyz", append=dynamics.nsteps > 0)
-            if deviation > LONGEST_DEVIATION:
-                reason = bonds.describe_worst(atoms) if finite else "positions are not finite"
-                log.warning("unstable after %.3f ps: %s", lines[-1][0], reason)
-                return lines
-            remaining = steps - dynamics.nsteps
-            if remaining <= 0:
-                return lines
-            dynamics.run(min(interval, remaining))
-            bar.update(dynamics.nsteps - bar.n)
+    def __init__(
+        self,
+        dynamics: MolecularDynamics,
+        atoms: Atoms,
+        stability: Stability,
+        folder: SimulationFolder,
+        options: SimulationOptions,
+    ) -> None:
+        self.dynamics, self.atoms, self.stability = dynamics, atoms, stability
+        self.folder, self.options = folder, options
+        self.lines: list[Line] = []
+        self.events: dict[Event, float] = {}  # ps, when each was first seen
+        self.seconds = 0.0
+
+    @property
+    def time(self) -> float:
+        """The simulated time, ps."""
+        return self.dynamics.get_time() / (1000 * units.fs)
+
+    def run(self) -> None:
+        """Integrate until the last step, or until an event that `stop_when` names."""
+        started, steps = time.monotonic(), self.options.steps
+        with Progress("simulation", 0, steps, "step") as progress:
+            while not self._record() and self.dynamics.nsteps < steps:
+                self._integrate(min(self.options.interval, steps - self.dynamics.nsteps))
+                self.seconds = time.monotonic() - started
+                progress.show(self.dynamics.nsteps, self.describe_progress)
+
+    def _integrate(self, steps: int) -> None:
+        """Make so many steps, or fewer if the positions cease to be finite."""
+        try:
+            self.dynamics.run(steps)
+        except DataError:
+            if np.isfinite(self.atoms.positions).all():
+                raise
+
+    def _record(self) -> bool:
+        """Write a frame, a line of the log and new events; return whether one of these ends the simulation."""
+        atoms, deviation = self.atoms, self.stability.deviation(self.atoms)
+        finite = np.isfinite(deviation)
+        if finite:
+            energies = atoms.get_potential_energy(), atoms.get_total_energy(), atoms.get_temperature()
+            self.folder.write_frame(atoms)
+        else:
+            energies = np.nan, np.nan, np.nan
+        self.lines.append(Line(self.time, *energies, deviation))
+        self.folder.write_line(self.lines[-1])
+        new = [event for event in self.stability.events(atoms) if event not in self.events]
+        ends = [event for event in new if event.kind in STOPS[self.options.stop_when]]
+        for event in new:
+            self._report(event, ends=event in ends)
+        return bool(ends)
+
+    def _report(self, event: Event, ends: bool) -> None:
+        """Write an event, and log it if it ends the simulation or is the first of its kind."""
+        first = all(event.kind != earlier.kind for earlier in self.events)
+        self.events[event] = self.time
+        self.folder.write_event(self.time, event)
+        if ends:
+            go_on = "" if event.kind == NOT_FINITE else "; stop_when=never goes on"
+            log.warning("unstable after %.3f ps: %s: %s%s", self.time, event.kind, event.description, go_on)
+        elif first:
+            log.warning("%s after %.3f ps: %s", event.kind, self.time, event.description)
+
+    def describe_progress(self) -> str:
+        """How far the simulation is, its speed and the time left."""
+        steps, done, rate = self.options.steps, self.dynamics.nsteps, self.dynamics.nsteps / max(self.seconds, 1e-9)
+        speed = ns_per_day(done, self.options.timestep, self.seconds)
+        left = format_time((steps - done) / rate)
+        return f"{done} of {steps} steps ({self.time:.3g} ps), {speed:.3g} ns/day, {left} left"
+
+    def summary(self) -> dict[str, Any]:
+        """How long the structure was stable, what happened to it, the mean temperature and the speed."""
+        stop_when, steps = self.options.stop_when, self.dynamics.nsteps
+        unstable = STOPS["broken" if stop_when == "never" else stop_when]
+        ends = [moment for event, moment in self.events.items() if event.kind in unstable]
+        off = [line.time_ps for line in self.lines if not line.bond_deviation_A <= self.options.bond_tolerance]
+        return {
+            "steps": steps,
+            "stable": not ends,
+            "stable_ps": self._last_before(ends),
+            "bonds_kept_ps": self._last_before(off),
+            "events": [{"time_ps": moment, **asdict(event)} for event, moment in self.events.items()][:MOST_EVENTS],
+            "mean_temperature_K": float(np.nanmean([line.temperature_K for line in self.lines])),
+            "steps_per_second": steps / self.seconds if steps else 0.0,
+            "ns_per_day": ns_per_day(steps, self.options.timestep, self.seconds),
+        }
+
+    def _last_before(self, moments: list[float]) -> float:
+        """The time (ps) of the last line of the log before the first of some moments, of the last one without any."""
+        times = [line.time_ps for line in self.lines]
+        return max((each for each in times if each < min(moments)), default=0.0) if moments else times[-1]
 
 
-def plot(lines: list[Line], path: Path) -> None:
-    """Plot the total energy, the temperature and the largest change of a bond length over time."""
-    values = np.array(lines)
-    titles = ("Change of the total\nenergy, eV", "Temperature, K", "Largest change of\na bond length, Å")
-    columns = (values[:, 2] - values[0, 2], values[:, 3], values[:, 4])
-    figure, axes = pyplot.subplots(3, sharex=True, figsize=(7, 6), layout="constrained")
-    for axis, title, column in zip(axes, titles, columns, strict=True):
-        axis.plot(values[:, 0], column, color="#c03a2b", linewidth=1)
-        axis.set_ylabel(title)
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[2].axhline(LONGEST_DEVIATION, color="#9aa0a6", linestyle="--", linewidth=1)
-    axes[2].set_xlabel("Time, ps")
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+def ns_per_day(steps: int, timestep: float, seconds: float) -> float:
+    """The simulated time per day of computing, in ns. timestep: fs; seconds: that the steps took."""
+    return steps * timestep * 1e-6 / (seconds / 86400) if steps else 0.0

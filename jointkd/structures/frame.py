@@ -1,7 +1,7 @@
 """A structure as it is read and labelled: numpy arrays in float64, no neighbours, no batch."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+CHARGES = ("charge", "total_charge", "net_charge")  # names of a structure's charge in `Frame.info`
 RESOLUTION = 1e-6  # Å; positions closer than that are the same structure to the content key
 
 
@@ -26,6 +27,7 @@ class Frame:
     split: str | None = None  # where the file itself says it belongs
     source: str = ""  # where it was read, for messages
     info: Mapping[str, Any] = field(default_factory=dict)  # what else the file says of it, for subsets and reports
+    fault: str = ""  # why its reader finds it unfit to learn from, if it does
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -40,6 +42,12 @@ class Frame:
         digest.update(np.asarray(self.pbc, dtype="u1").tobytes())
         return digest.hexdigest()[:32]
 
+    @property
+    def charge(self) -> float:
+        """The charge (e) that the file states, 0 where it states none."""
+        stated = (self.info[name] for name in CHARGES if isinstance(self.info.get(name), int | float))
+        return next((float(charge) for charge in stated), 0.0)
+
     def with_key(self, key: str) -> "Frame":
         """This frame, with its key as it was stored instead of computed; a changed copy computes its own."""
         vars(self)["key"] = key
@@ -48,13 +56,3 @@ class Frame:
     def to_ase(self) -> Atoms:
         """Elements, positions, cell and periodicity as a new `ase.Atoms`, without labels."""
         return Atoms(self.numbers, self.positions, cell=self.cell, pbc=self.pbc)
-
-
-def composition(frames: Iterable[Frame], elements: list[int]) -> np.ndarray:
-    """[frames, elements] how many atoms of each element each frame has."""
-    return np.array([np.bincount(frame.numbers, minlength=119)[elements] for frame in frames], dtype=float)
-
-
-def elements_of(frames: Iterable[Frame]) -> list[int]:
-    """The atomic numbers that occur, ascending."""
-    return sorted(set().union(*(frame.numbers.tolist() for frame in frames)))

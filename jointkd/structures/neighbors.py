@@ -7,6 +7,9 @@ import torch
 from torch import Tensor
 from vesin import NeighborList
 
+from jointkd.errors import DataError
+from jointkd.structures.cells import cell_fault
+
 
 class Neighbors(NamedTuple):
     """All pairs within a cutoff as edges in both directions, sorted by target, then source."""
@@ -37,7 +40,9 @@ def neighbors(
 def find_pairs(
     positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float, max_neighbors: int | None = None
 ) -> Pairs:
-    """The pairs that are at most `cutoff` (Å) apart; see `neighbors`."""
+    """The pairs that are at most `cutoff` (Å) apart; see `neighbors`. Raises DataError for a cell that is not sound."""
+    if fault := cell_fault(positions, cell, pbc, cutoff):
+        raise DataError(f"the neighbours of a structure cannot be found: {fault}", "correct its cell and positions")
     box = np.where(np.asarray(pbc)[:, None], cell, 0.0)
     search = NeighborList(cutoff=cutoff, full_list=False)
     first, second, images = search.compute(

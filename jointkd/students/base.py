@@ -36,7 +36,9 @@ def check_sizes(cutoff: float, elements: int, max_neighbors: int | None, least_w
 class Student(Protocol):
     """A `torch.nn.Module` that takes positions [N, 3] Å and a batch to a `Prediction`.
 
-    Positions are an argument of their own because derivatives are taken by them; those of the batch are not used.
+    Positions are an argument of their own because derivatives are taken by them; those of the batch are not used. They
+    count only through the vectors of edges, positions[source] + shift - positions[target]: a program that knows these
+    more precisely may give them as shifts, between atoms that all lie at the origin.
     A conservative student leaves `forces` None, and they are its energy's negative gradient.
     """
 

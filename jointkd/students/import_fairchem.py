@@ -3,6 +3,7 @@
 import logging
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 
-from jointkd.errors import ConfigError, DataError
+from jointkd.errors import ConfigError, DataError, first_line
 from jointkd.files.atomic import file_sha256
-from jointkd.files.fairchem_v1 import element_references, named_weights, normaliser, read_checkpoint
+from jointkd.files.fairchem_v1 import element_references, named_weights, normaliser, not_a_checkpoint, read_checkpoint
 from jointkd.students.fairchem_names import HEADS, convert, model_notes, student_config
 from jointkd.students.student_file import SavedStudent, build, check_weights, save_student
 
@@ -29,14 +30,33 @@ def import_checkpoint(checkpoint: str, output: str, ema: bool = True, scale: str
     """
     path, target = Path(checkpoint), Path(output)
     if target.exists():
-        raise ConfigError(f"output={output} exists already", "name another file, or delete that one")
+        raise ConfigError(f"output={output} exists already", "name another file")
     if scale not in (None, "energy", "forces"):
         raise ConfigError(f"scale={scale} must be energy, forces or null", "choose one of them")
     if not isinstance(ema, bool):
         raise ConfigError(f"ema={ema} must be true or false", "choose one of them")
     saved = read_checkpoint(path)
+    try:
+        imported, size = student_of(saved, path, ema, scale)
+    except (TypeError, AttributeError, KeyError, IndexError, ValueError, RuntimeError) as error:
+        raise not_a_checkpoint(path, f"its entries are not those of a model ({first_line(error)})") from error
+    save_student(target, imported)
+    config, notes = imported.config, imported.origin["notes"]
+    arguments = ", ".join(f"{argument}={value}" for argument, value in config.items() if argument != "_target_")
+    log.info("%s: %s(%s), %s parameters", path, config["_target_"], arguments, f"{size:,}")
+    log.info("%s", "\n".join(f"  - {note}" for note in notes))
+    log.info("written to %s", target)
+    return imported
+
+
+def student_of(saved: dict[str, Any], path: Path, ema: bool, scale: str | None) -> tuple[SavedStudent, int]:
+    """The student that predicts what a checkpoint's model does, and its number of parameters. Raises DataError.
+
+    Entries of other types than fairchem-core writes raise errors of any class.
+    """
     name, settings = model_of(saved, path)
     state, source = select_weights(saved, ema, path)
+    check_finite(state, path)
     weights, original_names = convert(state, name)
     config = student_config(name, settings, weights, path)
     factors, factor_notes = head_factors(saved, config["conservative"], scale, path)
@@ -45,19 +65,29 @@ def import_checkpoint(checkpoint: str, output: str, ema: bool = True, scale: str
             if re.fullmatch(pattern, weight):
                 weights[weight] = weights[weight] * factors[head]
     remedy = "only an unchanged model of fairchem-core 1.x, with the config of its training, can be imported"
-    student = build(config, torch.float32)
+    student = build(config, torch.float32, place=f"checkpoint={path}")
     check_weights(student, weights, f"checkpoint={path}", remedy, displayed_names=original_names)
     references, reference_note = reference_energies(saved)
+    check_finite({"a reference energy": torch.tensor(list(references.values()))}, path)
     notes = [source, *model_notes(name, settings, config), *factor_notes, reference_note]
     origin = {"format": "fairchem-core 1.x", "file": path.name, "sha256": file_sha256(path), "notes": notes}
-    imported = SavedStudent(config, weights, references, origin)
-    save_student(target, imported)
-    size = sum(parameter.numel() for parameter in student.parameters())
-    arguments = ", ".join(f"{argument}={value}" for argument, value in config.items() if argument != "_target_")
-    log.info("%s: %s(%s), %s parameters", path, config["_target_"], arguments, f"{size:,}")
-    log.info("%s", "\n".join(f"  - {note}" for note in notes))
-    log.info("written to %s", target)
-    return imported
+    return SavedStudent(config, weights, references, origin), sum(p.numel() for p in student.parameters())
+
+
+def check_finite(weights: Mapping[str, Any], path: Path) -> None:
+    """Raise DataError for weights that are not tensors of finite numbers in single or double precision."""
+    for name, weight in weights.items():
+        if not isinstance(weight, Tensor) or weight.dtype not in (torch.float32, torch.float64):
+            kind = weight.dtype if isinstance(weight, Tensor) else type(weight).__name__
+            raise DataError(
+                f"checkpoint={path}: {name} must be a tensor in single or double precision, but it is {kind}",
+                "give the checkpoint as fairchem-core wrote it",
+            )
+        if weight.layout != torch.strided or not torch.isfinite(weight).all():
+            raise DataError(
+                f"checkpoint={path}: {name} has values that are not finite",
+                "give an earlier checkpoint: training diverged, or the file is damaged",
+            )
 
 
 def model_of(saved: dict[str, Any], path: Path) -> tuple[str, dict[str, Any]]:
@@ -105,6 +135,7 @@ def head_factors(
     factors = {"energy": 1.0, "forces": 1.0}
     for target in factors:  # other normalisers belong to losses
         mean, deviation = normaliser(saved, target)
+        check_finite({f"the normaliser of {target}": torch.stack([mean.double(), deviation.double()])}, path)
         if mean.any() or deviation.numel() != 1:
             raise DataError(
                 f"checkpoint={path}: its normaliser of {target} has mean {mean.tolist()}, std {deviation.tolist()}, "

@@ -139,6 +139,8 @@ class PaiNN(nn.Module):
             widths = (width, width // 2, 1)
             self.force_head = nn.ModuleList(GatedBlock(*pair, softening) for pair in itertools.pairwise(widths))
         self.reset_parameters()
+        if smooth:  # it cancels with that of isolated atoms: its gradient is rounding error, with which it would wander
+            cast(nn.Linear, self.energy_head[-1]).bias.requires_grad_(False)
 
     def reset_parameters(self) -> None:
         """Uniform embedding of unit variance, Glorot weights, zero biases."""

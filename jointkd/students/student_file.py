@@ -1,8 +1,11 @@
 """Student files: the class, the arguments and the weights of a student in one safetensors file, without code."""
 
-import importlib
 import json
 import logging
+import re
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +18,14 @@ from jointkd.errors import ConfigError, DataError
 from jointkd.files.atomic import write_whole
 from jointkd.runtime import default_dtype
 from jointkd.students.base import Student
+from jointkd.trust import Trust, build_named, trusted_names
 
 log = logging.getLogger(__name__)
 
 NAME = "student.safetensors"  # in the folder of a finished run
+GROUP = "jointkd.students"  # the entry points by which installed packages register their students
+METADATA = ("student", "reference_energies", "origin")
+OWN = re.compile(r"jointkd\.students\.\w+\.\w+")
 
 
 def target_of(kind: type) -> str:
@@ -33,6 +40,9 @@ class SavedStudent(NamedTuple):
     weights: dict[str, Tensor]  # parameters and buffers
     reference_energies: dict[int, float]  # eV by atomic number; predictions are relative to them
     origin: dict[str, Any]  # the run or the checkpoint that the weights come from
+    # Combinations of elements (coefficients by atomic number) whose energy the training structures did not determine:
+    # total energies of compositions that contain one are estimates.
+    undetermined: tuple[dict[int, float], ...] = ()
 
 
 def save_student(path: Path, saved: SavedStudent) -> None:
@@ -41,9 +51,13 @@ def save_student(path: Path, saved: SavedStudent) -> None:
         "student": json.dumps(saved.config),
         "reference_energies": json.dumps(saved.reference_energies),
         "origin": json.dumps(saved.origin),
+        "undetermined": json.dumps(saved.undetermined),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, save({name: weight.contiguous() for name, weight in saved.weights.items()}, metadata))
+    weights = {
+        name: weight.detach().clone().contiguous() for name, weight in saved.weights.items()
+    }  # some may be shared
+    write_whole(path, save(weights, metadata))
 
 
 def locate_student(path: Path) -> Path:
@@ -61,25 +75,29 @@ def read_student(path: Path) -> SavedStudent:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dictionary)
-        energies = json.loads(metadata["reference_energies"])
-        return SavedStudent(
-            json.loads(metadata["student"]),
-            weights,
-            {int(number): energy for number, energy in energies.items()},
-            json.loads(metadata["origin"]),
-        )
-    except (SafetensorError, KeyError, ValueError) as error:
+        config, energies, origin = (json.loads(metadata[entry]) for entry in METADATA)
+        if not (isinstance(config, dict) and isinstance(origin, dict)):
+            raise ValueError("its metadata are not those of a student")
+        undetermined = json.loads(metadata.get("undetermined", "[]"))  # files of version 0.1 have none
+        return SavedStudent(config, weights, by_number(energies), origin, tuple(map(by_number, undetermined)))
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is not a student file ({type(error).__name__}: {error})", remedy) from error
 
 
-def load_student(path: Path) -> tuple[nn.Module, SavedStudent]:
+def by_number(values: dict[str, Any]) -> dict[int, float]:
+    """Numbers by atomic number, of which JSON makes text."""
+    return {int(z): float(value) for z, value in values.items()}
+
+
+def load_student(path: Path, trust: str | Iterable[str] = ()) -> tuple[nn.Module, SavedStudent]:
     """The student of a file or of the folder of a run, in the precision of its weights, and the contents of the file.
 
-    Raises DataError if the file is not a student file, or the class of the student is not installed.
+    trust: import paths of classes that the file may name beside jointkd's students and those of entry points. Raises
+    DataError if the file is not a student file, or its class is not trusted or not installed.
     """
     saved = read_student(path)
-    dtype = next(weight.dtype for weight in saved.weights.values() if weight.is_floating_point())
-    student = build(saved.config, dtype)
+    dtypes = [weight.dtype for weight in saved.weights.values() if weight.is_floating_point()]
+    student = build(saved.config, dtypes[0] if dtypes else torch.float32, trust, str(path))
     check_weights(student, saved.weights, str(path), "the file is damaged or of another version: write it again")
     student.load_state_dict(saved.weights)
     return student, saved
@@ -94,9 +112,10 @@ def load_weights(student: nn.Module | Student, path: Path) -> SavedStudent:
     saved = read_student(path)
     arguments = {name: value for name, value in saved.config.items() if name != "_target_"}
     remedy = "set " + as_options(arguments)
-    if saved.config["_target_"] != target_of(type(student)):
+    theirs, ours = saved.config.get("_target_"), target_of(type(student))
+    if theirs != ours:
         raise ConfigError(
-            f"student_weights={path} are of {saved.config['_target_']}, but the student is {target_of(type(student))}",
+            f"student_weights={path} are of {theirs}, but the student is {ours}",
             f"choose that student with student=…, and {remedy}",
         )
     for name, value in arguments.items():
@@ -114,23 +133,27 @@ def load_weights(student: nn.Module | Student, path: Path) -> SavedStudent:
     return saved
 
 
-def build(config: dict[str, Any], dtype: torch.dtype) -> nn.Module:
-    """An untrained student whose weights and constants are computed in `dtype`."""
+def build(
+    config: dict[str, Any], dtype: torch.dtype, trust: str | Iterable[str] = (), place: str = "student"
+) -> nn.Module:
+    """An untrained student whose weights and constants are computed in `dtype`.
+
+    trust: import paths of classes that `config` may name beside those of `is_known`; place: for messages. Raises
+    DataError for other classes, and for arguments that the class does not take.
+    """
     with default_dtype(dtype):
-        kind = student_class(config["_target_"])
-        return kind(**{name: value for name, value in config.items() if name != "_target_"})
+        return build_named(config, nn.Module, Trust(is_known, trusted_names(trust)), place)
 
 
-def student_class(target: str) -> type[nn.Module]:
-    """The class that `_target_` names. Raises DataError if it is not installed or not a torch module."""
-    module, _, name = target.rpartition(".")
-    try:
-        kind = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise DataError(f"the student {target} cannot be imported ({error})", "put its module on PYTHONPATH") from error
-    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        raise DataError(f"{target} is not a student", "give a subclass of torch.nn.Module")
-    return kind
+def is_known(target: str) -> bool:
+    """Whether an import path is that of a student of jointkd, or of one that an installed package registers."""
+    return OWN.fullmatch(target) is not None or target in registered_students()
+
+
+@cache
+def registered_students() -> frozenset[str]:
+    """The import paths of the entry points `jointkd.students` of installed packages."""
+    return frozenset(entry.value.replace(":", ".") for entry in entry_points(group=GROUP))
 
 
 def check_weights(

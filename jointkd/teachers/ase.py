@@ -13,6 +13,7 @@ from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedErr
 from ase.data import chemical_symbols, covalent_radii
 
 from jointkd.errors import ConfigError, MissingExtra, TeacherError, first_line
+from jointkd.files.foreign_loads import foreign_loads
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.ranges import check_number
 from jointkd.structures.frame import Frame
@@ -45,7 +46,8 @@ class AseTeacher:
         Raises TeacherError if the calculator has never succeeded and fails on pairs of atoms as well.
         """
         check_elements(frames, self.identity)
-        return [self._label(frame, ids) for frame, ids in zip(frames, row_ids, strict=True)]
+        with foreign_loads():
+            return [self._label(frame, ids) for frame, ids in zip(frames, row_ids, strict=True)]
 
     def _label(self, frame: Frame, row_ids: np.ndarray) -> TeacherLabels:
         atoms = with_charge(frame)
@@ -173,7 +175,8 @@ def from_calculator(
     if dtype != "float64":
         raise ConfigError(f"teacher.dtype={dtype} must be float64 for ASE calculators", "leave out teacher.dtype")
     check_number("teacher.displacement", displacement, "Å")
-    built = build(calculator, options or {})
+    with foreign_loads():
+        built = build(calculator, options or {})
     properties = set(built.implemented_properties)
     if missing := {"energy", "forces"} - properties:
         raise TeacherError(

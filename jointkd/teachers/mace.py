@@ -14,6 +14,7 @@ from jointkd.files.atomic import combined_sha256
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.runtime import default_dtype, device_of
 from jointkd.structures.frame import Frame
+from jointkd.structures.neighbors import neighbors
 from jointkd.teachers import mace_model
 from jointkd.teachers.base import check_elements, labels_of_batch
 from jointkd.teachers.mace_files import fetch_known, fetch_url, import_mace
@@ -76,12 +77,22 @@ class MaceTeacher:
         for frame in frames:
             atoms = frame.to_ase()
             atoms.positions -= atoms.positions.mean(0)  # far from the origin, neighbour lists need much memory
+            partly_periodic = atoms.pbc.any() and not atoms.pbc.all()
+            if partly_periodic:
+                atoms.pbc = False  # mace-torch 0.3.16 finds wrong neighbours if the other axes are not x, y or z
             configuration = config_from_atoms(atoms, head_name=self.identity.head or heads[0])
             with default_dtype(self.dtype):
-                graphs.append(
-                    AtomicData.from_config(configuration, table, cutoff=float(self.module.r_max), heads=heads)
-                )
+                graph = AtomicData.from_config(configuration, table, cutoff=float(self.module.r_max), heads=heads)
+            if partly_periodic:
+                self._set_neighbors(graph, frame)
+            graphs.append(graph)
         return Batch.from_data_list(graphs).to(self.device).to_dict()
+
+    def _set_neighbors(self, graph: Any, frame: Frame) -> None:
+        """Give a graph of mace-torch the neighbours of a structure. Its edges have `shifts` of the opposite sign."""
+        near = neighbors(frame.positions, frame.cell, frame.pbc, float(self.module.r_max))
+        graph.edge_index, graph.shifts = near.edge_index, -near.edge_shift.to(self.dtype)
+        graph.unit_shifts = torch.zeros_like(graph.shifts)  # only for derivatives by strain
 
 
 def from_checkpoint(
@@ -204,9 +215,25 @@ def load_pickle(path: Path) -> Any:
     """The module of a `.model` file. Raises TeacherError for other files."""
     try:
         module = torch.load(path, map_location="cpu", weights_only=False)
+        check_is_model(module, path)
         module.atomic_numbers, module.r_max, module.atomic_energies_fn  # noqa: B018
+    except TeacherError:
+        raise
     except Exception as error:
         raise TeacherError(
             f"{path} cannot be loaded as a MACE model ({first_line(error)})", "download the file again"
         ) from error
     return module
+
+
+def check_is_model(loaded: Any, path: Path) -> None:
+    """Raise TeacherError for the files that MACE writes beside a model: checkpoints of a training, and exports."""
+    if isinstance(loaded, dict):
+        kind = "a checkpoint of a training, which holds weights but no model"
+    elif isinstance(loaded, torch.jit.ScriptModule):
+        kind = "a TorchScript export, such as that for LAMMPS"
+    else:
+        return
+    beside = sorted(file.name for folder in (path.parent, path.parent.parent) for file in folder.glob("*.model"))
+    found = f", such as {beside[0]}" if beside else ""
+    raise TeacherError(f"{path} is {kind}", f"give the .model file that was written beside it{found}")

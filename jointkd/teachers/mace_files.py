@@ -4,13 +4,13 @@ import contextlib
 import hashlib
 import io
 import logging
-import os
 import warnings
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from jointkd.errors import MissingExtra, TeacherError
 from jointkd.files.downloads import fetch
+from jointkd.files.foreign_loads import foreign_loads
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ def import_mace() -> None:
     """
     warnings.filterwarnings("ignore", message=".*TorchScript.*|.*weights_only.*", category=UserWarning)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with foreign_loads(), contextlib.redirect_stdout(io.StringIO()):
             import mace.calculators  # noqa: F401
     except ImportError as error:
         raise MissingExtra(
@@ -30,7 +30,6 @@ def import_mace() -> None:
             "pip install 'jointkd[mace]', or give teacher.python=INTERPRETER of an environment that has it",
             extra="mace",
         ) from error
-    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # mace-torch sets it: torch.load would trust all files
 
 
 def fetch_known(family: str, size: str) -> Path:

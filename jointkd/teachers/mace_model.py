@@ -11,14 +11,17 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from jointkd.files.foreign_loads import foreign_loads
+
 BLOCK = "RealAgnosticResidualInteractionBlock"
 
 
 def build(card: dict[str, Any]) -> torch.nn.Module:
     """A ScaleShiftMACE with random weights, in the default dtype, from the contents of `model.json`."""
-    import mace  # noqa: F401  (before e3nn, which otherwise cannot load its constants)
-    from e3nn.o3 import Irreps
-    from mace.modules import ScaleShiftMACE, interaction_classes
+    with foreign_loads():
+        import mace  # noqa: F401  (before e3nn, which otherwise cannot load its constants)
+        from e3nn.o3 import Irreps
+        from mace.modules import ScaleShiftMACE, interaction_classes
 
     shape = card["architecture"]
     energies = card["free_atom_energies"]
@@ -49,12 +52,12 @@ def save(model: torch.nn.Module, card: dict[str, Any], directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().float().contiguous() for name, value in model.named_parameters()}
     save_file(weights, directory / "weights.safetensors")
-    (directory / "model.json").write_text(json.dumps(card, indent=2) + "\n")
+    (directory / "model.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
 
 def load(directory: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
     """The model of a directory, in the default dtype, and the contents of its `model.json`."""
-    card = json.loads((directory / "model.json").read_text())
+    card = json.loads((directory / "model.json").read_text(encoding="utf-8"))
     weights = load_file(directory / "weights.safetensors")
     with torch.random.fork_rng(devices=[]):  # labelling must not change the random numbers of a run
         model = build(card)

@@ -9,6 +9,8 @@ from typing import Any
 
 from jointkd.errors import ConfigError
 from jointkd.files.atomic import combined_sha256
+from jointkd.files.foreign_loads import foreign_loads
+from jointkd.students.student_file import locate_student
 from jointkd.teachers import ase
 from jointkd.teachers.base import Teacher
 from jointkd.teachers.ensemble import joint_checksum
@@ -49,7 +51,8 @@ class TeacherSpec:
 
     def build(self) -> Teacher:
         """Build the teacher. Raises UserErrors; among them MissingExtra if its package is not installed."""
-        teacher: Teacher = instantiate(self.target, self.options)
+        with foreign_loads():
+            teacher: Teacher = instantiate(self.target, self.options)
         return teacher
 
     def in_dtype(self, dtype: str) -> "TeacherSpec":
@@ -68,6 +71,8 @@ class TeacherSpec:
         known = {"name": self.name, "dtype": self.dtype, "head": options.get("head")}
         if options.get("checkpoint") and (file := Path(options["checkpoint"]).expanduser()).exists():
             known["checkpoint"] = combined_sha256(file)
+        if options.get("run") and (student := locate_student(Path(options["run"]).expanduser())).exists():
+            known["checkpoint"] = combined_sha256(student)
         if "checkpoints" in options:
             files = [Path(member).expanduser() for member in options["checkpoints"]]
             if all(file.exists() for file in files):

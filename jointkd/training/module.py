@@ -7,10 +7,9 @@ from typing import Any
 import lightning
 import torch
 from torch import Tensor
-from torchmetrics import MeanMetric
 
 from jointkd.errors import ConfigError, DivergedError, first_line
-from jointkd.evaluation.metrics import METRICS, prediction_errors
+from jointkd.evaluation.metrics import METRICS, MeanOfAll, prediction_errors
 from jointkd.structures.batch import Prediction, Structure
 from jointkd.students.base import Student
 from jointkd.students.derivatives import predict
@@ -45,10 +44,12 @@ class DistillationModule(lightning.LightningModule):
         self.rows = max((term.rows for term in self.terms.values()), default=0)
         self.make_optimizer: Callable[..., torch.optim.Optimizer] = optimizer
         self.make_scheduler = scheduler
+        self.record: dict[str, Any] | None = None  # of the run, for its checkpoints
+        self._rate_changed = False
         self._means: dict[str, Tensor] = {}  # of each term, summed over the micro-batches of the step so far
         self.register_buffer("reference_energies", torch.zeros(HEAVIEST_ELEMENT + 1, dtype=torch.float64))
         self.metrics = torch.nn.ModuleDict(
-            {stage: torch.nn.ModuleDict({name: MeanMetric() for name in METRICS}) for stage in ("val", "test")}
+            {stage: torch.nn.ModuleDict({name: MeanOfAll() for name in METRICS}) for stage in ("val", "test")}
         )
 
     @property
@@ -83,15 +84,34 @@ class DistillationModule(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         metrics: Any = self.metrics["val"]
-        error = metrics["force_mae_meV_per_A"].compute()
-        if not torch.isfinite(error):
-            raise DivergedError(
-                f"training diverged: the validation force error is {error:.0f} after step {self.global_step}",
-                "lower optimizer.lr or weights.hessian, and check the energies and forces of the data",
-            )
+        for name, metric in metrics.items():
+            if metric.update_called and not torch.isfinite(error := metric.compute()):
+                raise DivergedError(
+                    f"training diverged: val/{name} is {error:.0f} after step {self.global_step}",
+                    "lower optimizer.lr or weights.hessian, and check the energies and forces of the data",
+                )
         scheduler: Any = self.lr_schedulers()
         if is_plateau(scheduler):
-            scheduler.step(error)
+            scheduler.step(metrics["force_mae_meV_per_A"].compute())
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.record is not None:
+            checkpoint["run"] = self.record
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let the scheduler go on with the options of the configuration; PyTorch restores those of the checkpoint."""
+        options = getattr(self.make_scheduler, "keywords", {})
+        for state in checkpoint.get("lr_schedulers", []):
+            changed = {name: value for name, value in options.items() if name in state and state[name] != value}
+            state.update(changed)
+            self._rate_changed |= bool(changed)
+
+    def on_train_start(self) -> None:
+        scheduler: Any = self.lr_schedulers()
+        if self._rate_changed and hasattr(scheduler, "_get_closed_form_lr"):
+            scheduler._last_lr = scheduler._get_closed_form_lr()  # else the next rate would follow from the old one
+            for group, rate in zip(scheduler.optimizer.param_groups, scheduler._last_lr, strict=True):
+                group["lr"] = rate
 
     def test_step(self, batch: Structure, batch_idx: int) -> None:
         self._measure("test", batch, predict(self.student, batch, batch.row_ids))

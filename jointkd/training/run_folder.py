@@ -1,28 +1,37 @@
 """The files of a run: its provenance, its metrics, and its student."""
 
+import itertools
 import json
 import logging
+import os
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ase.data import chemical_symbols
-from lightning.pytorch.utilities import rank_zero_only
 
 from jointkd.data.datamodule import DistillationData
 from jointkd.data.splits import hashes
+from jointkd.errors import ConfigError
 from jointkd.evaluation.metrics import metrics_table
-from jointkd.evaluation.teacher_errors import teacher_errors
+from jointkd.evaluation.teacher_errors import compare_sample, teacher_errors
+from jointkd.files.atomic import write_whole
 from jointkd.labels.checks import count_failures
 from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
+from jointkd.structures.bonds import equilibrium_lengths
 from jointkd.students.student_file import NAME, SavedStudent, save_student
+from jointkd.training.checkpoint_files import exists
 from jointkd.training.module import DistillationModule
 
 log = logging.getLogger(__name__)
+
+SUMMARY = "summary.json"  # only in the folder of a finished run; `report` reads it
+REPLACED = (SUMMARY, "config.yaml", NAME, "metrics/metrics.csv")  # by a run that goes on
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,7 @@ def write_results(
     started: float,
 ) -> None:
     """Write summary.json and the student's file, and log the test metrics. started: time stamp of the start, s."""
+    own, compared = (teacher_errors(data, "test"), compare_sample(data, store)) if store else ({}, None)
     result = {
         "method": run.method,
         "student": run.student,
@@ -64,7 +74,8 @@ def write_results(
         "weights": run.weights,
         "width": run.student_options.get("width"),
         "parameters": sum(p.numel() for p in module.student.parameters()),
-        "teacher_test": teacher_errors(data, "test") if store else {},
+        "teacher_test": own,
+        "teacher_train": compared.metrics if compared else {},
         "started": started,
         "ended": time.time(),
     }
@@ -72,25 +83,44 @@ def write_results(
         config=run.student_options,
         weights=module.student.state_dict(),
         reference_energies=data.references.energies if data.references else {},
-        origin={"format": "jointkd", "revision": git_revision(), **result},
+        origin={
+            "format": "jointkd",
+            "revision": git_revision(),
+            **result,
+            "bond_lengths": equilibrium_lengths(data.frames["train"]),
+        },
+        undetermined=data.references.undetermined if data.references else (),
     )
     save_student(directory / NAME, saved)
-    (directory / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     log.info("%s", metrics_table(metrics))
+    warn_of_teacher(own, metrics)
+    write_whole(directory / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())  # last: the run is finished
     log.info("written to %s", directory)
+
+
+def warn_of_teacher(teacher: Mapping[str, float], student: Mapping[str, float]) -> None:
+    """Log a warning where the student's forces are closer to the reference data than the teacher's."""
+    name = "force_mae_meV_per_A"
+    if student.get(name, 0.0) < teacher.get(name, 0.0):
+        log.warning(
+            "the student's forces (%.0f meV/Å) are better than its teacher's (%.0f meV/Å) on the test split: such a "
+            "teacher may have made it worse than the data alone would; compare with method=none",
+            student[name],
+            teacher[name],
+        )
 
 
 def write_provenance(run: RunDescription, directory: Path, data: DistillationData, store: LabelStore | None) -> None:
     """Write the configuration, the split, versions, the git revision, and hashes of the data to the run's folder."""
     data.save_split(directory)
-    (directory / "config.yaml").write_text(run.configuration)
+    write_whole(directory / "config.yaml", run.configuration.encode())
     provenance: dict[str, Any] = {
         "git": git_revision(),
         "versions": {package: version(package) for package in ("jointkd", "torch", "lightning")},
         "data": hashes(data.division),
         "teacher": store.teacher.to_json() if store else None,
     }
-    (directory / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
+    write_whole(directory / "provenance.json", (json.dumps(provenance, indent=2) + "\n").encode())
 
 
 def card(teacher: TeacherIdentity) -> dict[str, Any]:
@@ -106,16 +136,36 @@ def card(teacher: TeacherIdentity) -> dict[str, Any]:
 def git_revision() -> str | None:
     """The revision of the source, with `+` for uncommitted changes; None outside a git checkout."""
     folder = Path(__file__).parent
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # a process that is killed here leaves no lock behind
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 
 
-@rank_zero_only
-def keep_metrics(directory: Path) -> None:
-    """Rename the metrics of a run that is resumed to metrics-1.csv, -2, …, because the logger starts a new file."""
-    file = directory / "metrics" / "metrics.csv"
-    if file.exists():
-        file.rename(file.with_name(f"metrics-{len(list(file.parent.glob('metrics*.csv')))}.csv"))
+def check_unused(directory: Path, remedy: str) -> None:
+    """Raise ConfigError for a folder that holds a run, finished or not. remedy: how to choose another folder."""
+    if (directory / SUMMARY).exists():
+        raise ConfigError(f"{directory} holds a finished run", f"{remedy}, or replace the run with overwrite=true")
+    if exists(directory / "checkpoints" / "last.ckpt"):
+        raise ConfigError(
+            f"{directory} holds a run that was stopped",
+            f"resume it with ckpt_path=last, or {remedy}, or replace the run with overwrite=true",
+        )
+
+
+def clear(directory: Path) -> None:
+    """Remove the results of a run, with those that it had before it went on."""
+    kept = [f"{Path(name).with_suffix('')}-[0-9]*{Path(name).suffix}" for name in REPLACED]
+    for pattern in (*REPLACED, *kept, "checkpoints/*.ckpt"):
+        for file in directory.glob(pattern):
+            file.unlink()
+
+
+def keep_earlier(directory: Path) -> None:
+    """Rename what a run that goes on would replace: metrics.csv to metrics-1.csv, -2, …, and likewise the others."""
+    for file in (directory / name for name in REPLACED):
+        free = (file.with_name(f"{file.stem}-{number}{file.suffix}") for number in itertools.count(1))
+        if file.exists():
+            file.rename(next(path for path in free if not path.exists()))

@@ -137,7 +137,9 @@ def test_the_version_of_the_readers_is_raised_where_they_give_other_frames(tmp_p
         said = f"{frame.key} {frame.energy:.6f} {frame.group} {frame.split} {frame.source} {sorted(frame.info)}"
         digest.update(said.encode() + (np.round(frame.forces, 6) + 0.0).tobytes())
     digest.update(repr(sorted((z, round(energy, 6)) for z, energy in free.items())).encode())
-    assert (READERS_VERSION, digest.hexdigest()[:10]) == (1, GIVEN[name]), "raise data.origin.READERS, and change both"
+    assert (READERS_VERSION, digest.hexdigest()[:10]) == (2, GIVEN[name]), (
+        "raise data.provenance.READERS, and change both"
+    )
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from jointkd.contracts.teachers import TeacherContract
+from jointkd.students.painn import PaiNN
+from jointkd.students.student_file import SavedStudent, save_student
 from jointkd.teachers.spec import TeacherSpec
 from tests.configurations import composed
 from tests.conftest import TINY_MACE
@@ -51,6 +53,17 @@ def ensemble(folder: Path) -> TeacherSpec:
     return configured("teacher=ensemble", f"teacher.checkpoints=[{','.join(files)}]")
 
 
+def student(folder: Path) -> TeacherSpec:
+    """A conservative student with random weights."""
+    torch.manual_seed(0)
+    options = {"width": 8, "layers": 2, "radial": 6, "cutoff": 4.0, "conservative": True}
+    module = PaiNN(**options).double()
+    config = {"_target_": "jointkd.students.painn.PaiNN", **options}
+    references = {1: -13.6, 6: -1030.5, 7: -1486.4, 8: -2043.9}
+    save_student(folder / "student.safetensors", SavedStudent(config, module.state_dict(), references, {}))
+    return configured("teacher=student", f"teacher.run={folder}", "teacher.device=cpu")
+
+
 def lennard_jones(_: Path) -> TeacherSpec:
     options = {"sigma": 1.1, "epsilon": 0.3, "rc": 5.0, "smooth": True}
     return TeacherSpec(
@@ -69,7 +82,7 @@ def xtb(_: Path) -> TeacherSpec:
     return configured("teacher=xtb")
 
 
-TEACHERS: list[Callable[[Path], TeacherSpec]] = [demo, tiny_mace_in_float32, ensemble, lennard_jones, emt, xtb]
+TEACHERS: list[Callable[[Path], TeacherSpec]] = [demo, tiny_mace_in_float32, ensemble, student, lennard_jones, emt, xtb]
 
 
 @pytest.fixture(scope="module", params=TEACHERS, ids=lambda teacher: teacher.__name__)

@@ -49,7 +49,7 @@ def test_the_three_methods_run_end_to_end_and_are_compared(command, tmp_path):
     assert sweep.status == 0, sweep.err
     reported = command("report", "runs=outputs/demo")
     assert reported.status == 0, reported.err
-    summary = json.loads((tmp_path / "outputs" / "demo" / "summary.json").read_text())
+    summary = json.loads((tmp_path / "outputs" / "demo" / "comparison.json").read_text())
     assert list(summary["methods"]) == ["none", "hessian", "joint"]
     assert summary["seeds"] == [0]
     assert summary["seconds"] > 0

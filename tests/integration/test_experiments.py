@@ -141,6 +141,7 @@ def test_a_resumed_sweep_keeps_finished_runs_and_starts_the_missing_ones(command
     assert command("train", "-m", *arguments).status == 0
     (before,) = finished(tmp_path)
     logged = (before / "metrics" / "metrics.csv").read_text()
+    summary = (before / "summary.json").read_text()
     written = (before / "checkpoints" / "last.ckpt").stat().st_mtime_ns
     arguments = tiny(tmp_path, "table1", "painn", "weights.atomic_energy=0,20", tiny_mace)
     assert command("train", "-m", *arguments, "ckpt_path=last").status == 0
@@ -148,7 +149,8 @@ def test_a_resumed_sweep_keeps_finished_runs_and_starts_the_missing_ones(command
     assert after == before
     assert new.name == "weights.atomic_energy=0"
     assert (after / "checkpoints" / "last.ckpt").stat().st_mtime_ns == written  # no step remained
-    assert (after / "metrics" / "metrics-1.csv").read_text() == logged
+    assert (after / "metrics" / "metrics.csv").read_text() == logged
+    assert (after / "summary.json").read_text() == summary
     assert [json.loads((run / "summary.json").read_text())["steps"] for run in (new, after)] == [2, 2]
 
 

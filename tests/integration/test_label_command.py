@@ -150,6 +150,19 @@ def test_labels_of_files_with_the_same_name_are_stored_side_by_side(command, opt
     assert "are of other structures than data=mine" in refused.err
 
 
+def test_labels_of_another_division_of_the_data_get_a_place_of_their_own(command, options, tmp_path):
+    options = [option for option in options if not option.startswith("label.path")]
+    arguments = [*options, "label.rows=3", "label.eval_rows=1"]
+    for seed in range(2):
+        labelled = command("label", *arguments, f"data.split.seed={seed}")
+        assert labelled.status == 0, labelled.err
+    names = sorted(folder.name for folder in (tmp_path / "outputs" / "labels" / "mace").iterdir())
+    assert names == ["mine-float64-3-1", "mine-float64-3-1-2"]
+    refused = command("label", *arguments, "data.split.seed=1", f"label.path=outputs/labels/mace/{names[0]}")
+    assert refused.status == 1
+    assert "have fewer Hessian rows" in refused.err
+
+
 def two_workers(folder: Path, count: int) -> LabelPlan:
     """A plan for a teacher that labels only when two processes have built it."""
     (folder / "calls").mkdir()

@@ -36,7 +36,7 @@ def test_training_uses_the_prepared_set_and_a_saved_split(command, tmp_path, min
     assert command("prepare", *OWN, *SMALL).status == 0
     (prepared,) = (tmp_path / "outputs" / "data").glob("mine-*")
     assert (prepared / "neighbors-3").is_dir()
-    monkeypatch.setattr("jointkd.data.readers.paths.read_text", lambda *arguments: pytest.fail("read again"))
+    monkeypatch.setattr("jointkd.data.readers.xyz_blocks.read", lambda *arguments: pytest.fail("read again"))
     result = command("train", *TRAIN)
     assert result.status == 0, result.err
     (first,) = (tmp_path / "outputs").glob("mine_painn_none_seed0/*")
@@ -63,7 +63,7 @@ def test_a_damaged_set_gives_a_one_line_error_with_the_folder_to_delete(command,
     (prepared / "positions.npy").write_bytes((prepared / "positions.npy").read_bytes()[:-8])
     result = command("train", *TRAIN)
     assert result.status == 1
-    assert f"delete the folder {prepared.relative_to(tmp_path)}" in result.err
+    assert f"move the folder {prepared.relative_to(tmp_path)} away" in result.err
     assert result.err.count("\n") == 1
 
 

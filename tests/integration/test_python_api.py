@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from ase.io import read, write
 
-from jointkd.api import as_node, label, load, train
+from jointkd.api import as_node, evaluate, label, load, train
 from jointkd.data.options import FileData, ReaderData
 from jointkd.data.splits import Split
-from jointkd.errors import ConfigError
+from jointkd.errors import ConfigError, DataError
+from jointkd.students.painn import PaiNN
 from jointkd.teachers.spec import TeacherSpec
 from tests.files import molecules, saved
 
@@ -55,6 +56,21 @@ def test_a_function_trains_what_the_command_trains(mine, command, tmp_path):
     assert typed.reference_energies == run.student.reference_energies
     assert run.student.options["width"] == 8
     assert (run.folder / "config.yaml").exists()
+
+
+class OwnPaiNN(PaiNN):
+    """A student of the user's own class."""
+
+
+def test_a_student_of_ones_own_is_trained_used_and_evaluated_with_trust(mine):
+    own = f"{__name__}.OwnPaiNN"
+    small = {"_target_": own, "width": 8, "layers": 1, "radial": 6, "cutoff": 4.0}
+    run = train(data=mine, teacher="none", method="none", student=small, options={"trainer.max_epochs": 1})
+    assert isinstance(run.student.ase().student, OwnPaiNN)
+    with pytest.raises(DataError, match=f"add trust={own} "):
+        evaluate(run.folder)
+    assert evaluate(run.folder, options={"trust": own}) == run.metrics
+    assert isinstance(load(run.folder, trust=[own]).ase().student, OwnPaiNN)
 
 
 def test_a_misspelt_option_or_name_is_refused_as_on_the_command_line(mine):

@@ -76,7 +76,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return fit(tmp_path_factory.mktemp("uninterrupted"))
 
 
-STOPS = [(0, signal.SIGINT), (3, signal.SIGTERM), (4, signal.SIGINT), (7, signal.SIGINT), (13, signal.SIGTERM)]
+STOPS = [(0, signal.SIGINT), (3, signal.SIGTERM), (4, signal.SIGINT), (7, signal.SIGHUP), (13, signal.SIGTERM)]
 
 
 @pytest.mark.parametrize(("step", "number"), STOPS)
@@ -106,6 +106,15 @@ def test_worker_processes_change_nothing(tmp_path, uninterrupted):
         fit(tmp_path, workers=1, extra=Interrupt(6, signal.SIGINT))
     resumed = fit(tmp_path, workers=1, ckpt=tmp_path / "checkpoints" / "last.ckpt")
     assert all(torch.equal(resumed[name], uninterrupted[name]) for name in uninterrupted)
+
+
+def test_a_run_that_was_told_to_outlive_its_terminal_does(tmp_path, uninterrupted):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does
+    try:
+        weights = fit(tmp_path, extra=Interrupt(6, signal.SIGHUP))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert all(torch.equal(weights[name], uninterrupted[name]) for name in uninterrupted)
 
 
 def test_signal_handlers_are_restored_after_training(tmp_path, uninterrupted):

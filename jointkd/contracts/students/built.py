@@ -38,7 +38,7 @@ class BuiltStudent(Contract):
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            module = build(dict(self.config), torch.float64).double()
+            module = build(dict(self.config), torch.float64, self.config["_target_"]).double()
             for parameter in module.parameters():
                 if parameter.ndim == 1:
                     nn.init.normal_(parameter, std=0.3)

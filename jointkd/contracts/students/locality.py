@@ -90,6 +90,19 @@ class Locality(BuiltStudent):
             cotangent = torch.zeros_like(batch.positions).flatten().index_fill(0, 3 * batch.ptr[:-1] + column, -1)
             self.same(found, pullback(cotangent.view(-1, 3))[0], 1e-12, "Hessian rows of a few atoms", floor=0.1)
 
+    def test_positions_count_only_through_the_vectors_of_edges(self) -> None:
+        """Atoms at the origin, with the vectors of edges as their shifts, have the same energies and forces."""
+        student = self.student()
+        batch = self.batch(student, [ETHANOL, SALT])
+        source, target = batch.edge_index
+        vectors = batch.positions[source] + batch.edge_shift - batch.positions[target]
+        moved = replace(batch, positions=torch.zeros_like(batch.positions), edge_shift=vectors)
+        found, expected = predict(student, moved), predict(student, batch)
+        self.same(found.atomic_energies, expected.atomic_energies, 1e-10, "atomic energies from vectors of edges")
+        assert found.forces is not None
+        assert expected.forces is not None
+        self.same(found.forces, expected.forces, 1e-10, "forces from vectors of edges", floor=0.1)
+
     def test_positions_are_those_of_the_argument_and_the_batch_is_not_changed(self) -> None:
         """A prediction is for the positions that are passed to the student, and leaves its batch unchanged."""
         student = self.student()

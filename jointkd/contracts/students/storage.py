@@ -52,7 +52,7 @@ class Storage(BuiltStudent):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "student.safetensors"
             save_student(path, SavedStudent(dict(self.config), student.state_dict(), {1: -13.6}, {}))
-            module, saved = load_student(path)
+            module, saved = load_student(path, self.config["_target_"])
         loaded = cast(Module, module.requires_grad_(False))
         assert (saved.config, saved.reference_energies) == (dict(self.config), {1: -13.6}), (
             "the file holds other values"

@@ -11,6 +11,7 @@ from typing import Any
 import lmdb
 import numpy as np
 
+from jointkd.data.readers import lmdb_files
 from jointkd.data.readers.spice import FREE_ATOMS
 from jointkd.data.splits import SPLITS
 from jointkd.errors import ConfigError, DataError
@@ -83,6 +84,7 @@ def frames(folder: Path, energy: str) -> Iterator[Frame]:
 def entries(file: Path) -> Iterator[tuple[int, bytes]]:
     """The number and content of each entry, in ascending order. Raises DataError for a file that is not LMDB."""
     try:
+        lmdb_files.check_whole(file / "data.mdb" if file.is_dir() else file)
         with (
             lmdb.open(str(file), subdir=file.is_dir(), readonly=True, lock=False, readahead=False) as environment,
             environment.begin() as transaction,
@@ -90,7 +92,7 @@ def entries(file: Path) -> Iterator[tuple[int, bytes]]:
             names = [bytes(name) for name in transaction.cursor().iternext(values=False) if bytes(name).isdigit()]
             for name in sorted(names, key=int):
                 yield int(name), transaction.get(name) or b""
-    except lmdb.Error as error:
+    except (lmdb.Error, ValueError) as error:
         raise DataError(f"{file} cannot be read ({error})", f"download it again from doi:{DOI}") from error
 
 

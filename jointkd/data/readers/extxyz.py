@@ -1,17 +1,27 @@
 """Files in extended XYZ and all other formats that ASE reads, with explicit keys and units."""
 
+import logging
+import math
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 
-from jointkd.data.readers.paths import files, structures
+from jointkd.data.readers import stated_units
+from jointkd.data.readers.formats import structures
+from jointkd.data.readers.paths import files
 from jointkd.data.readers.units import ENERGY, LENGTH, factor
 from jointkd.errors import DataError
 from jointkd.structures.frame import Frame
 
+log = logging.getLogger(__name__)
+
 ISOLATED = "IsolatedAtom"
+SAME_ATOM = 1e-4  # eV; energies of an isolated atom that differ by less agree
 FILE = "file"  # the entry that holds the name of a frame's file, beside the entries of the file itself
 
 
@@ -29,9 +39,11 @@ def read(
 
     Keys name entries of a frame's properties; None means that the file has no such label. `group_key=file` groups by
     file. Forces are in energy / length of `units`. Isolated atoms are frames of one atom with
-    `config_type=IsolatedAtom`. `Frame.info` has the other strings and single numbers of a frame.
-    Raises DataError for a missing or unreadable file and for frames without the labels that the keys name; ConfigError
-    for an unknown unit; MissingExtra for a database format that needs another package.
+    `config_type=IsolatedAtom`. `Frame.info` has the other strings and single numbers of a frame; results and arrays
+    that are not used are counted in the log.
+    Raises DataError for a missing or unreadable file, for frames without the labels that the keys name, for units that
+    a file states otherwise, and for two energies of an isolated atom; ConfigError for an unknown unit; MissingExtra for
+    a database format that needs another package.
     """
     if path is None:
         raise DataError("data.path is not set", "give the file with your structures: data.path=FILE")
@@ -45,21 +57,53 @@ def read(
 
     def frames() -> Iterator[Frame]:
         count = 0
+        unused: Counter[str] = Counter()
         for file, name in sources:
-            for index, atoms in enumerate(structures(file, format)):
+            for index, (atoms, fault) in enumerate(structures(file, format)):
                 source = f"{name} frame {index}"
+                stated_units.check(atoms.info, names, (energy_key, forces_key), source)
                 energy = value(atoms, energy_key, "energy", (), source)
                 if energy is not None and len(atoms) == 1 and atoms.info.get("config_type") == ISOLATED:
-                    isolated[int(atoms.numbers[0])] = float(energy) * scale[0]
+                    add_isolated(isolated, int(atoms.numbers[0]), float(energy) * scale[0], source)
                     continue
                 forces = value(atoms, forces_key, "forces", (len(atoms), 3), source)
+                unused.update(unused_entries(atoms, energy_key, forces_key))
                 atoms.info.setdefault(FILE, name)
-                yield frame_of(atoms, energy, forces, scale, group_key, split_key, source)
+                yield replace(frame_of(atoms, energy, forces, scale, group_key, split_key, source), fault=fault)
                 count += 1
         if not count:
             raise DataError(f"data.path={path} contains no structures", "give a file with at least three structures")
+        log_unused(path, unused)
 
     return frames(), isolated
+
+
+def add_isolated(isolated: dict[int, float], element: int, energy: float, source: str) -> None:
+    """Add the energy (eV) of an isolated atom. Raises DataError if it is not finite or differs from an earlier one."""
+    if not math.isfinite(energy):
+        raise DataError(
+            f"the isolated atom in {source} has the energy {energy}, which must be finite", "remove that frame"
+        )
+    if abs(isolated.setdefault(element, energy) - energy) > SAME_ATOM:
+        raise DataError(
+            f"the isolated atom {chemical_symbols[element]} has two energies, {isolated[element]:.6g} and {energy:.6g} "
+            f"eV ({source})",
+            "leave one frame of it in the file",
+        )
+
+
+def log_unused(path: str, unused: Counter[str]) -> None:
+    """Log what the structures have that is not used, with the number of structures that have it."""
+    if unused:
+        listing = ", ".join(f"{name} ({number:,})" for name, number in unused.most_common())
+        log.info("data.path=%s: not used, with the number of structures that have them: %s", path, listing)
+
+
+def unused_entries(atoms: Atoms, energy_key: str | None, forces_key: str | None) -> set[str]:
+    """The results, arrays and constraints of a structure that become no part of a frame."""
+    results = atoms.calc.results if atoms.calc is not None else {}
+    constraints = {"constraints"} if atoms.constraints else set()
+    return {*atoms.arrays, *results, *constraints} - {"numbers", "positions", energy_key, forces_key}
 
 
 def frame_of(
@@ -103,6 +147,8 @@ def value(atoms: Atoms, key: str | None, label: str, shape: tuple[int, ...], sou
         present = ", ".join(sorted(entries.keys() - {"numbers", "positions"})) or "nothing"
         raise DataError(f"{source} has no {label} under data.{label}_key={key} (it has {present})", remedy)
     try:
+        if np.iscomplexobj(entries[key]):
+            raise TypeError("it is complex")
         return np.asarray(entries[key], dtype=float).reshape(shape)
     except (TypeError, ValueError) as error:
         raise DataError(

@@ -73,12 +73,12 @@ def open_text(path: Path) -> Iterator[Iterable[str]]:
             content = archive.extractfile(member) if member else None
             if content is None:
                 raise ValueError("there is no .xyz file in it")
-            yield io.TextIOWrapper(content)
+            yield io.TextIOWrapper(content, encoding="utf-8")
     elif path.suffix == ".gz":
-        with gzip.open(path, "rt") as lines:
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
             yield lines
     else:
-        with path.open() as lines:
+        with path.open(encoding="utf-8") as lines:
             yield lines
 
 

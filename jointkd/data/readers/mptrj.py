@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import ijson
 import numpy as np
@@ -14,6 +14,25 @@ from jointkd.structures.frame import Frame
 ENERGIES = {"uncorrected": "uncorrected_total_energy", "corrected": "corrected_total_energy"}
 INFO = ("bandgap", "ef_per_atom")  # eV; fields that are kept in Frame.info
 BUFFER = 1 << 20  # bytes
+DEEPEST = 1000  # nested brackets; the parser takes time quadratic in their number
+NESTING = np.zeros(256, dtype=np.int8)  # by byte
+NESTING[list(b"[{")], NESTING[list(b"]}")] = 1, -1
+
+
+class Shallow:
+    """A stream of JSON that ends with ValueError where brackets, also those in texts, are nested too deeply."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream, self.depth = stream, 0
+
+    def read(self, size: int) -> bytes:
+        content = self.stream.read(size)
+        depths = self.depth + np.cumsum(NESTING[np.frombuffer(content, dtype=np.uint8)], dtype=np.int64)
+        if len(depths):
+            if depths.max() > DEEPEST:
+                raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+            self.depth = int(depths[-1])
+        return content
 
 
 def read(path: Path, energy: str = "uncorrected") -> tuple[Iterator[Frame], dict[int, float]]:
@@ -33,11 +52,11 @@ def frames(path: Path, energy_key: str) -> Iterator[Frame]:
     count = 0
     try:
         with path.open("rb") as file:
-            for mp_id, entries in ijson.kvitems(file, "", use_float=True, buf_size=BUFFER):
+            for mp_id, entries in ijson.kvitems(Shallow(file), "", use_float=True, buf_size=BUFFER):
                 for frame_id, entry in entries.items():
                     yield parse(mp_id, frame_id, entry, energy_key)
                     count += 1
-    except (OSError, ijson.JSONError, AttributeError) as error:
+    except (OSError, ijson.JSONError, AttributeError, ValueError) as error:
         raise DataError(
             f"{path} cannot be read after {count} frames ({error})", "remove it and download it again"
         ) from error
@@ -72,6 +91,8 @@ def parse(mp_id: str, frame_id: str, entry: dict[str, Any], energy_key: str) -> 
 
 
 def element(site: dict[str, Any]) -> int:
-    """The atomic number at a site of a pymatgen structure. Raises ValueError for a site of mixed occupation."""
+    """The atomic number at a site of a pymatgen structure. Raises ValueError for mixed or partial occupation."""
     (species,) = site["species"]
+    if species.get("occu", 1) != 1:
+        raise ValueError(f"a site is occupied to {species['occu']}")
     return atomic_numbers[species["element"].rstrip("+-0123456789.")]

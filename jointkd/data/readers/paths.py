@@ -1,42 +1,57 @@
-"""The files that `data.path` stands for, and the structures that ASE reads from each."""
+"""The files that `data.path` stands for, which are read and whose changes are noticed."""
 
-import gzip
-import io
 import logging
-from collections.abc import Iterator
+import os
 from glob import glob
 from pathlib import Path
-from typing import Any
 
-from ase import Atoms
-from ase.db import connect
-from ase.io import iread
-from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+from ase.io.formats import UnknownFileTypeError, ioformats
 
-from jointkd.data.readers import spice
-from jointkd.errors import DataError, MissingExtra, first_line
+from jointkd.data.readers.formats import DATABASES, HDF5, format_of
+from jointkd.errors import DataError
 
 log = logging.getLogger(__name__)
 
-DATABASES = (".db", ".aselmdb")  # of ASE, with SQLite and with LMDB
-HDF5 = (".hdf5", ".h5")  # with SPICE's layout
 VASP_OUTPUTS = ("vasprun.xml", "OUTCAR")  # of one calculation, in order of preference
 VASP_OTHERS = {"POSCAR", "CONTCAR", "XDATCAR", "CHGCAR", "CHG", "LOCPOT", "INCAR", "KPOINTS", "POTCAR", "OSZICAR"}
 
 
-def files(path: str, format: str | None) -> list[tuple[Path, str]]:
-    """The files that `path` stands for, each with a name for messages.
+def candidates(path: str) -> list[Path]:
+    """The file that `path` names, all files of a folder and its subfolders, or those that match a pattern with `*`.
 
-    `path` is a file, a folder (all files in it and its subfolders that ASE reads), or a pattern with `*`. For a VASP
-    calculation only vasprun.xml is read, or OUTCAR if there is none. Raises DataError if there are no such files, and
-    for the working directory and its parents, because they contain the outputs of jointkd.
+    A path that exists is taken as it is written, whatever characters it has. Hidden files of folders, and what is no
+    regular file, are left out. Raises DataError for a folder that cannot be read.
+    """
+    start = Path(path).expanduser()
+    if start.is_dir():
+        return folder_files(start)
+    matches = [start] if start.exists() else [Path(name) for name in sorted(glob(str(start), recursive=True))]
+    return [file for file in matches if file.is_file()]
+
+
+def folder_files(folder: Path) -> list[Path]:
+    """The files in a folder and its subfolders. Raises DataError for one that cannot be read."""
+
+    def refuse(error: OSError) -> None:
+        raise DataError(
+            f"the folder {error.filename} cannot be read ({error.strerror})", "check its permissions, or move it away"
+        ) from error
+
+    everything = (Path(parent) / name for parent, _, names in os.walk(folder, onerror=refuse) for name in names)
+    return sorted(file for file in everything if file.is_file() and not file.name.startswith("."))
+
+
+def files(path: str, format: str | None) -> list[tuple[Path, str]]:
+    """The files of `candidates` that ASE reads, each with a name for messages.
+
+    For a VASP calculation only vasprun.xml is read, or OUTCAR if there is none. Raises DataError if there are no such
+    files, and for the working directory and its parents, because they contain the outputs of jointkd.
     """
     start = Path(path).expanduser()
     if start.is_file():
         return [(start, start.name)]
     if not start.is_dir():
-        matches = [Path(name) for name in sorted(glob(str(start), recursive=True)) if Path(name).is_file()]
-        if not matches:
+        if not (matches := candidates(path)):
             problem = "is neither a file nor a folder" if start.exists() else "does not exist"
             raise DataError(
                 f"data.path={path} {problem}", "check the path (a relative path starts at the working directory)"
@@ -47,7 +62,7 @@ def files(path: str, format: str | None) -> list[tuple[Path, str]]:
             f"data.path={path} must not contain the working directory, whose outputs would be read as structures",
             "give a folder that contains structures only, or a pattern such as 'data.path=*.xyz'",
         )
-    everything = sorted(file for file in start.rglob("*") if file.is_file() and not file.name.startswith("."))
+    everything = candidates(path)
     selected = [file for file in everything if not superseded(file) and (format or readable(file))]
     if not selected:
         raise DataError(
@@ -71,58 +86,8 @@ def readable(file: Path) -> bool:
     """Whether ASE has a reader for the file, judged by its name and its first bytes."""
     if file.suffix in (*DATABASES, *HDF5):
         return True
-    name = file.with_suffix("").name if file.suffix == ".gz" else str(file)
     try:
-        known = ioformats.get(filetype(name, read=file.suffix != ".gz"))  # ASE may guess a format that it cannot read
+        known = ioformats.get(format_of(file))  # ASE may guess a format that it cannot read
     except (UnknownFileTypeError, OSError, UnicodeDecodeError):
         return False
     return known is not None and bool(known.can_read)
-
-
-def structures(file: Path, format: str | None) -> Iterator[Atoms]:
-    """The structures of one file, one by one. Raises DataError where ASE fails to read it, and MissingExtra."""
-    count = 0
-    try:
-        for atoms in open_structures(file, format):
-            yield atoms
-            count += 1
-    except MissingExtra:
-        raise
-    except Exception as error:
-        by_system = isinstance(error, OSError) and error.errno  # not an error of a parser
-        remedy = "check its permissions, or copy it again" if by_system else "repair it or set data.format"
-        raise DataError(f"{file} cannot be read after {count} frames ({first_line(error)})", remedy) from error
-
-
-def open_structures(file: Path, format: str | None) -> Iterator[Atoms]:
-    """The structures of one file, by the reader that its name or format asks for."""
-    if format is None and file.suffix in DATABASES:
-        return read_database(file)
-    if format is None and file.suffix in HDF5:
-        return spice.structures(file)
-    return read_text(file, format)
-
-
-def read_text(file: Path, format: str | None) -> Iterator[Atoms]:
-    """The structures of a file in one of ASE's formats, plain or compressed by gzip."""
-    source: Any = file
-    if file.suffix == ".gz":  # ASE seeks back and forth, which takes quadratic time in a gzip file
-        source = io.StringIO(gzip.decompress(file.read_bytes()).decode())
-        format = format or filetype(file.with_suffix("").name, read=False)
-    yield from iread(source, index=":", format=format)
-
-
-def read_database(file: Path) -> Iterator[Atoms]:
-    """The structures of an ASE database, with the keys and values of their rows in `Atoms.info`."""
-    try:
-        database = connect(file, type=file.suffix[1:], **({"readonly": True} if file.suffix == ".aselmdb" else {}))
-    except ImportError as error:
-        raise MissingExtra(
-            f"{file} needs the package ase-db-backends", "install it with pip install 'jointkd[aselmdb]'"
-        ) from error
-    with database:
-        for row in database.select():
-            atoms = row.toatoms()
-            atoms.info.update(row.key_value_pairs)
-            atoms.info.update(row.data)
-            yield atoms

@@ -50,7 +50,7 @@ def matmul(x: Tensor, y: Tensor) -> Tensor:
 def is_faster() -> bool:
     """Whether this is an AMD processor with AVX-512, and torch has oneDNN."""
     about = Path("/proc/cpuinfo")
-    text = about.read_text() if about.exists() else ""
+    text = about.read_text(encoding="utf-8") if about.exists() else ""
     return "AuthenticAMD" in text and " avx512f " in text and torch.backends.mkldnn.is_available()
 
 

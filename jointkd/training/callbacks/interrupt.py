@@ -1,14 +1,20 @@
-"""A callback that ends training after the current step on Ctrl-C or SIGTERM, with a checkpoint to resume from."""
+"""A callback that ends training after the current step on a signal, with a checkpoint to resume from."""
 
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import lightning
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, the batch system, and the end of a remote session
+
 
 class StopOnSignal(lightning.Callback):
-    """Saves `last.ckpt` in `directory` and exits with status 130 (SIGINT) or 143 (SIGTERM)."""
+    """Saves `last.ckpt` in `directory` and exits with status 130 (SIGINT), 143 (SIGTERM) or 129 (SIGHUP).
+
+    A signal that the process was told to ignore, as SIGHUP by `nohup`, is ignored.
+    """
 
     def __init__(self, directory: str) -> None:
         self.path = Path(directory) / "last.ckpt"
@@ -16,8 +22,9 @@ class StopOnSignal(lightning.Callback):
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, *_: Any) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._receive)
+        for number in SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._receive)
 
     def _receive(self, number: int, _: Any) -> None:
         self.received = number
@@ -37,7 +44,10 @@ class StopOnSignal(lightning.Callback):
         if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
             trainer.save_checkpoint(self.path)
             if trainer.is_global_zero:
-                print(f"\nstopped after step {trainer.global_step}; resume with the same command and ckpt_path=last")
+                with suppress(OSError):  # the terminal may be gone
+                    print(
+                        f"\nstopped after step {trainer.global_step}; resume with the same command and ckpt_path=last"
+                    )
             raise SystemExit(128 + (self.received or signal.SIGTERM))
 
     def on_train_end(self, *_: Any) -> None:

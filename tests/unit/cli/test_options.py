@@ -28,6 +28,7 @@ REQUIRED = {
         "checkpoint": "a.model",
         "checkpoints": "[a.model,b.model]",
         "task": "omol",
+        "run": "outputs/mine",
         "calculator": "ase.calculators.emt.EMT",
     },
 }

@@ -16,6 +16,11 @@ def sums(energies: dict[int, float], frame: Frame) -> float:
     return sum(energies[int(z)] for z in frame.numbers)
 
 
+def energies_in(labels: dict[str, TeacherLabels]):
+    """What a label store gives of each structure."""
+    return lambda key: (labels[key].energy, labels[key].atomic_energies)
+
+
 def labels_of(some: list[Frame], free: dict[int, float], shift: dict[int, float]) -> dict[str, TeacherLabels]:
     """A teacher whose totals are the references plus a shift per element, divided randomly among the atoms."""
     rng = np.random.default_rng(0)
@@ -34,7 +39,7 @@ def test_aligned_targets_sum_to_the_reference_totals_for_any_energy_zero_of_the_
     some = frames(12)
     labels = labels_of(some, free, shift)
     references = References(FREE, "test")
-    alignment = align(some, labels, references)
+    alignment = align(some, energies_in(labels), references)
     assert alignment.residual_after == pytest.approx(0, abs=1e-9)
     assert alignment.shift == pytest.approx({z: shift[z] + FREE[z] - free[z] for z in FREE}, abs=1e-6)
     for frame in some:
@@ -52,14 +57,14 @@ def test_the_free_atoms_of_the_teacher_do_not_change_the_targets():
             for frame in some
             for key, label in [(frame.key, labels[frame.key])]
         }
-        alignment = align(some, moved, References(FREE, "test"))
+        alignment = align(some, energies_in(moved), References(FREE, "test"))
         targets.append(np.concatenate([alignment.targets(frame, moved[frame.key]) for frame in some]))
     np.testing.assert_allclose(targets[0], targets[1], atol=1e-9)
 
 
 def test_the_shift_of_one_composition_is_the_smallest_that_fits():
     waters = [frame for frame in frames(12) if len(frame) == 3]
-    alignment = align(waters, labels_of(waters, FREE, {1: 0.0, 8: 3.0}), References(FREE, "test"))
+    alignment = align(waters, energies_in(labels_of(waters, FREE, {1: 0.0, 8: 3.0})), References(FREE, "test"))
     assert alignment.shift == pytest.approx({1: 3.0 * 2 / 5, 8: 3.0 / 5})
     assert "do not determine the shifts of H, O, so the smallest ones were taken" in str(alignment)
 
@@ -70,7 +75,7 @@ def test_atomic_energies_that_contain_those_of_unknown_free_atoms_become_targets
     for key, label in labels.items():  # -13 eV on hydrogen, -2040 eV on oxygen
         own = np.array([FREE[int(z)] for z in next(frame for frame in waters if frame.key == key).numbers])
         labels[key] = replace(label, atomic_energies=own + (label.energy - own.sum()) / 3)
-    alignment = align(waters, labels, References(FREE, "test"))
+    alignment = align(waters, energies_in(labels), References(FREE, "test"))
     targets = np.concatenate([alignment.targets(frame, labels[frame.key]) for frame in waters])
     assert np.abs(targets).max() < 30.0
     assert alignment.residual_after < 1e-9

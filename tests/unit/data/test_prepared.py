@@ -5,6 +5,7 @@ import os
 import pickle
 import signal
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
+from ase.io import read
 
 from jointkd.data import prepared, stored_neighbors
 from jointkd.data.prepared import PreparedSet, prepare
@@ -21,7 +23,7 @@ from jointkd.errors import DataError, StorageError
 from jointkd.files import arrays, atomic
 from jointkd.structures.frame import Frame
 from jointkd.structures.neighbors import neighbors
-from tests.files import FREE, frames
+from tests.files import FREE, frames, springs
 from tests.structures import rattled
 
 FORK = multiprocessing.get_context("fork")
@@ -145,14 +147,14 @@ def test_a_damaged_file_is_named_with_a_remedy(tmp_path, name, how):
         file.write_bytes(content[: len(content) // 2])
     else:
         file.write_bytes(b"\x93NUMPY nonsense")
-    with pytest.raises(DataError, match=rf"{name} is damaged .*; delete the folder {data_set.path}; it is made again"):
+    with pytest.raises(DataError, match=rf"{name} is damaged .*; move the folder {data_set.path} away;"):
         PreparedSet(data_set.path)
 
 
 def test_a_set_of_another_version_is_not_misread(tmp_path, monkeypatch):
     data_set = prepared_set(tmp_path, frames(5))
     monkeypatch.setattr(prepared, "FORMAT", 2)
-    with pytest.raises(DataError, match=r"is of format 1, and this version reads 2; delete that folder"):
+    with pytest.raises(DataError, match=r"is of format 1, and this version reads 2; move that folder away"):
         PreparedSet(data_set.path)
 
 
@@ -191,7 +193,7 @@ def test_a_folder_without_its_manifest_is_named_with_a_remedy(tmp_path):
     data_set = prepared_set(tmp_path, frames(5))
     (data_set.path / "manifest.json").unlink()
     with pytest.raises(
-        DataError, match=rf"manifest.json is damaged \(it is missing\); delete the folder {data_set.path}"
+        DataError, match=rf"manifest.json is damaged \(it is missing\); move the folder {data_set.path}"
     ):
         prepared_set(tmp_path, frames(5))
 
@@ -300,5 +302,71 @@ def test_damaged_neighbours_are_named_with_a_remedy(tmp_path):
     data_set = prepared_set(tmp_path, frames(4))
     path = neighbors_of(data_set, 3.0).path
     (path / "atoms.npy").write_bytes(b"")
-    with pytest.raises(DataError, match=rf"atoms.npy is damaged .*; delete the folder {path}; it is made again"):
+    with pytest.raises(DataError, match=rf"atoms.npy is damaged .*; move the folder {path} away;"):
         neighbors_of(data_set, 3.0)
+
+
+def test_an_absurd_energy_is_set_aside_counted_and_kept_visible(tmp_path):
+    some = frames(60)
+    some[17] = replace(some[17], energy=1e6)
+    data_set = prepared_set(tmp_path, some)
+    assert [frame.key for frame in data_set.frames] == [frame.key for frame in some if frame is not some[17]]
+    assert data_set.manifest["set_aside"] == {prepared.ABSURD_ENERGY: 1}
+    assert data_set.manifest["structures"] == len(data_set) == 59
+    (written,) = read(data_set.path / prepared.QUARANTINE, index=":")
+    assert (written.info["source"], written.info["rejected_energy"]) == ("frame 17", 1e6)
+    assert not (data_set.path / prepared.UNCHECKED).exists()
+    np.testing.assert_array_equal(data_set.frames[20].forces, some[21].forces)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [({"energy": -2000.0}, "another energy"), ({"info": {"total_charge": -1}}, "another charge")],
+)
+def test_structures_that_contradict_each_other_are_all_set_aside(tmp_path, change, reason):
+    some = frames(12)
+    data_set = prepared_set(tmp_path, [*some, replace(some[3], **change, source="the other")])
+    assert some[3].key not in data_set.keys
+    assert data_set.manifest["set_aside"] == {f"the same structure occurs with {reason}": 2}
+
+
+def test_a_repeat_with_the_same_labels_up_to_noise_is_kept_once(tmp_path):
+    some = frames(12)
+    again = replace(some[3], energy=some[3].energy + 1e-4, info={"charge": 0})
+    data_set = prepared_set(tmp_path, [*some, again])
+    assert data_set.keys == [frame.key for frame in some]
+    assert data_set.manifest["set_aside"] == {"the same structure occurs twice": 1}
+
+
+def test_a_set_whose_forces_are_gradients_is_not_made(tmp_path):
+    wrong = [replace(frame, forces=-frame.forces) for frame in springs()]
+    with pytest.raises(DataError, match=r"as for gradients given as forces"):
+        prepared_set(tmp_path, wrong)
+    assert not list(tmp_path.glob("some-*"))
+
+
+def test_one_bad_structure_does_not_end_the_preparation(tmp_path):
+    good = crystal(3)
+    bad = [
+        replace(good, cell=cell, source=name)
+        for name, cell in {
+            "not finite": np.full((3, 3), np.nan),
+            "huge": np.eye(3) * 1e200,
+            "singular": np.ones((3, 3)),
+            "tiny": np.eye(3) * 1e-3,
+            "sliver": np.array([[10.0, 0, 0], [10.0, 1e-5, 0], [0, 0, 10]]),
+            "none": np.zeros((3, 3)),
+        }.items()
+    ]
+    data_set = prepared_set(tmp_path, [*(crystal(seed) for seed in range(10, 20)), *bad])
+    assert len(data_set) == 10
+    assert [atoms.info["source"] for atoms in read(data_set.path / prepared.QUARANTINE, index=":")] == [
+        frame.source for frame in bad
+    ]
+
+
+def test_a_set_whose_energies_are_in_another_unit_is_not_made(tmp_path):
+    wrong = [replace(frame, energy=frame.energy / 27.2114, forces=frame.forces / 27.2114) for frame in frames(30)]
+    with pytest.raises(DataError, match=r"free atoms in hartree that are read as eV; set data.units.energy"):
+        prepared_set(tmp_path, wrong)
+    assert not list(tmp_path.glob("some-*"))

@@ -9,6 +9,7 @@ from jointkd.data import provenance
 from jointkd.data.prepared import PreparedSet, prepare
 from jointkd.data.provenance import origin_of
 from jointkd.data.readers.extxyz import read as read_file
+from jointkd.data.readers.paths import files
 from jointkd.data.subsets import Subset
 from jointkd.errors import ConfigError
 from tests.files import isolated, molecules, saved
@@ -127,3 +128,18 @@ def test_a_set_of_other_readers_is_used_if_it_is_named_with_a_warning(tmp_path, 
     with caplog.at_level("WARNING"):
         assert mine(file, data_set.path).path == data_set.path
     assert "was made by another version of jointkd's readers" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["run[1]/a.xyz", "run[1]", "deep/**/*.xyz", "dash-*.xyz"])
+def test_the_files_of_the_record_are_those_that_are_read(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    names = ["run[1]/a.xyz", "run1/a.xyz", "deep/x/y/a.xyz", "deep/a.xyz", "dash-1.xyz"]
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        saved(Path(name), molecules(2))
+    reader = partial(read_file, path, "REF_energy", "REF_forces")
+    recorded = origin_of(reader, None, 50.0)["files"]
+    assert recorded
+    assert [str(file) for file, _ in files(path, None)] == list(recorded)
+    saved(Path(next(iter(recorded))), molecules(3))
+    assert origin_of(reader, None, 50.0)["files"] != recorded

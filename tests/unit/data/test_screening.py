@@ -4,18 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from ase.build import bulk
 from ase.io import read
 
-from jointkd.data.screening import Rejected, quarantine, screen
+from jointkd.data.screening import Rejected, Screening, quarantine
 from jointkd.errors import DataError
 from jointkd.structures.frame import Frame
 from tests.files import frames
 
 
 def screened(some: list[Frame]) -> tuple[list[Frame], list[Rejected]]:
-    rejected: list[Rejected] = []
-    return list(screen(iter(some), 50, rejected)), rejected
+    screening = Screening(50)
+    passed = list(screening(iter(some)))
+    screening.check_share(len(passed))
+    return passed, screening.rejected
 
 
 def spoilt(**changes) -> Frame:
@@ -39,10 +40,24 @@ def water(x: float) -> np.ndarray:
         (spoilt(energy=float("nan")), "the energy is not finite"),
         (spoilt(forces=forces(np.inf)), "forces are not finite"),
         (spoilt(forces=forces(-51.0)), "a force is larger than data.max_force=50 eV/Å"),
-        (spoilt(positions=water(np.nan)), "positions are not finite"),
+        (spoilt(positions=water(np.nan)), "positions or lattice vectors are not finite"),
+        (spoilt(numbers=np.array([8, 1, 0])), "an atom is of no element (a dummy atom, X)"),
+        (spoilt(fault="its reader says so"), "its reader says so"),
+        (
+            spoilt(cell=np.diag([3.0, 3.0, 1e-3]), pbc=np.ones(3, bool), positions=water(0.9)),
+            "its cell is so small that an atom would have more than 5000 neighbours within 6 Å",
+        ),
+        (spoilt(cell=np.eye(3) * 1e200, pbc=np.ones(3, bool)), "a coordinate or lattice vector exceeds 10000 Å"),
+        (spoilt(pbc=np.array([False, True, False])), "it is periodic along b and has no lattice vector there"),
+        (
+            spoilt(cell=np.ones((3, 3)) * 5, pbc=np.ones(3, bool)),
+            "its lattice vectors are linearly dependent",
+        ),
+        (replace(frames(1)[0], energy=-1.0), "the same structure occurs with another energy"),
+        (replace(frames(1)[0], info={"charge": 1}), "the same structure occurs with another charge"),
         (spoilt(positions=water(0.1)), "two atoms are closer than 0.3 Å"),
         (spoilt(positions=water(9.9), cell=10 * np.eye(3), pbc=np.ones(3, bool)), "two atoms are closer than 0.3 Å"),
-        (replace(frames(1)[0], energy=-1.0), "the same structure occurs twice"),
+        (replace(frames(1)[0], source="again"), "the same structure occurs twice"),
         (replace(frames(1)[0], split="test"), "the same structure occurs twice, as no split and as test"),
     ],
 )
@@ -73,29 +88,6 @@ def test_a_file_is_refused_if_half_of_its_structures_are_unusable():
         screened([*good, *bad])
 
 
-@pytest.mark.parametrize("scale", [0.1, 1 / 0.529177, 0.529177])
-def test_molecules_in_a_wrong_unit_of_length_are_refused(scale):
-    wrong = [replace(frame, positions=frame.positions * scale) for frame in frames(9)]
-    with pytest.raises(DataError, match=r"frame 0 and others are .* set data.units.length"):
-        screened(wrong)
-
-
-@pytest.mark.parametrize("scale", [0.1, 1.0, 1 / 0.529177])
-def test_crystals_in_a_wrong_unit_of_length_are_refused(scale):
-    crystals = [bulk("Cu"), bulk("Si"), bulk("NaCl", "rocksalt", a=5.64), bulk("Fe")]
-    wrong = [
-        Frame(atoms.numbers.astype(int), atoms.positions * scale, atoms.cell.array * scale, atoms.pbc, source="frame 0")
-        for atoms in crystals
-    ]
-    if scale == 1.0:
-        assert len(screened(wrong)[0]) == 4
-    else:
-        with pytest.raises(DataError, match=r"set data.units.length"):
-            screened(wrong)
-
-
-def test_noble_gases_and_isolated_atoms_pass():
-    argon = bulk("Ar", "fcc", a=5.26)
-    crystal = Frame(argon.numbers.astype(int), argon.positions, argon.cell.array, argon.pbc)
-    alone = Frame(np.array([1]), np.zeros((1, 3)))
-    assert len(screened([crystal, alone])[0]) == 2
+def test_a_structure_without_atoms_is_quarantined():
+    nothing = Frame(np.zeros(0, dtype=np.int64), np.zeros((0, 3)), forces=np.zeros((0, 3)))
+    assert [entry.reason for entry in screened([*frames(3), nothing])[1]] == ["it has no atoms"]

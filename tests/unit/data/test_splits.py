@@ -1,6 +1,7 @@
 """A split depends on content alone, respects the shares, and never divides a group."""
 
 import json
+import os
 import random
 from collections import Counter
 from dataclasses import replace
@@ -121,6 +122,39 @@ def test_bad_shares_are_refused(shares):
         Split("frame", *shares).indices(points(10))
 
 
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [((20, 10, 5), (20, 10, 5)), ((20, 0.1, 0.1), (20, 4, 4)), ((0.5, 3, 0.25), (20, 3, 10)), ((30, 6, 4), (30, 6, 4))],
+)
+def test_numbers_of_structures_may_be_given_instead_of_shares(sizes, expected):
+    parts = divided(Split("frame", *sizes), points(40))
+    assert tuple(len(parts[split]) for split in SPLITS) == expected
+
+
+def test_fewer_training_structures_are_some_of_the_same_and_the_other_splits_stay():
+    many, few = (by_key(divided(Split("frame", count, 5, 6), points(40))) for count in (20, 8))
+    kept = {key for key, split in few.items() if split == "train"}
+    assert kept < {key for key, split in many.items() if split == "train"}
+    others = [{key: split for key, split in each.items() if split != "train"} for each in (many, few)]
+    assert others[0] == others[1]
+
+
+@pytest.mark.parametrize("sizes", [(30, 8, 4), (0.0, 5, 5), (20, -1, 5), (float("nan"), 5, 5), (20, 5, 0.0)])
+def test_numbers_that_do_not_fit_are_refused(sizes):
+    with pytest.raises(ConfigError, match=r"and there are 40 structures to divide; give smaller positive numbers"):
+        Split("frame", *sizes).indices(points(40))
+
+
+def test_structures_that_were_left_out_stay_so_when_a_split_is_restored(tmp_path):
+    some = points(40)
+    split = Split("frame", 20, 5, 6)
+    parts = split.indices(some)
+    used = {index for part in parts.values() for index in part}
+    keys = {name: [some[index].key for index in part] for name, part in parts.items()}
+    save(split, keys, tmp_path / "split.json", [frame.key for index, frame in enumerate(some) if index not in used])
+    assert Split(path=str(tmp_path / "split.json")).indices(some) == parts
+
+
 def test_an_unknown_way_to_split_is_refused():
     with pytest.raises(ConfigError, match=r"data.split.by='random' is not known; choose file, frame or group"):
         Split(by="random").indices(points(10))
@@ -216,3 +250,11 @@ def test_the_share_of_groups_that_also_occur_in_training_is_computed():
     a, b, c, nothing = (replace(points(1)[0], group=name) for name in ("a", "b", "c", ""))
     assert shared_groups({"train": [a, b], "val": [a, a, c], "test": [b, nothing]}) == {"val": 0.5, "test": 1.0}
     assert shared_groups({"train": [nothing], "val": [nothing], "test": [a]}) == {"test": 0.0}
+
+
+def test_a_saved_split_that_is_a_fifo_or_nested_too_deeply_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "deep.json").write_text(200_000 * "[")
+    for name in ("pipe.json", "deep.json"):
+        with pytest.raises(DataError, match=rf"data.split.path=.*{name} must be a saved split"):
+            Split(path=str(tmp_path / name)).indices(frames(9))

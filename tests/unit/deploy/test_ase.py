@@ -1,5 +1,7 @@
 """Students as ASE calculators."""
 
+import re
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +9,16 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms, units
-from ase.build import bulk
+from ase.build import bulk, molecule
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.md.verlet import VelocityVerlet
+from ase.vibrations import VibrationsData
 
 from jointkd.deploy.ase import JointKD
+from jointkd.deploy.loaded import load
 from jointkd.errors import ConfigError, DataError
+from jointkd.students import student_file as student_file_module
 from jointkd.students.derivatives import predict
 from jointkd.students.painn import PaiNN
 from jointkd.students.student_file import SavedStudent, build, save_student
@@ -31,7 +36,7 @@ class UsersPaiNN(PaiNN):
 def student_file(folder: Path, config: dict[str, Any], references: dict[int, float] = FREE) -> Path:
     """A student's file with seeded random weights in float64."""
     torch.manual_seed(3)
-    student = build(config, torch.float64)
+    student = build(config, torch.float64, config["_target_"])
     for parameter in student.parameters():  # output layers are initialised to zero
         torch.nn.init.normal_(parameter, std=0.3)
     file = folder / "student.safetensors"
@@ -97,6 +102,83 @@ def test_a_student_with_a_force_head_has_no_stress(tmp_path):
         atoms.get_stress()
 
 
+def test_the_stress_comes_with_the_forces(tmp_path, monkeypatch):
+    atoms = bulk("NaCl", "rocksalt", a=5.6)
+    atoms.calc = JointKD(student_file(tmp_path, CONSERVATIVE[0]))
+    calls = []
+    student = atoms.calc.student
+    monkeypatch.setattr(student, "forward", lambda *inputs: calls.append(1) or PaiNN.forward(student, *inputs))
+    atoms.get_forces()
+    atoms.get_stress()
+    atoms.get_potential_energy()
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    "atoms", [ETHANOL, Atoms("NaCl", [[0, 0, 0], [0, 0, 2.5]], cell=[4, 4, 0], pbc=[1, 1, 0])], ids=["molecule", "slab"]
+)
+def test_without_a_cell_of_three_vectors_there_is_no_stress(tmp_path, atoms):
+    atoms = atoms.copy()
+    atoms.calc = JointKD(student_file(tmp_path, CONSERVATIVE[0]))
+    assert np.isfinite(atoms.get_forces()).all()
+    with pytest.raises(PropertyNotImplementedError, match="there is no stress without a cell of three vectors"):
+        atoms.get_stress()
+
+
+@pytest.mark.parametrize("config", [*CONSERVATIVE, PAINN], ids=["painn", "gemnet", "force head"])
+def test_the_hessian_equals_finite_differences_of_forces(tmp_path, config):
+    crystal = Atoms("SrTiO3", scaled_positions=PEROVSKITE, cell=3.9 * np.eye(3) + 0.1 * np.array(TRICLINIC), pbc=True)
+    crystal.rattle(0.1, seed=1)
+    calculator = JointKD(student_file(tmp_path, config), dtype="float64")
+    hessian, step = calculator.get_hessian(crystal), 1e-4
+    rows = np.empty_like(hessian)
+    for column in range(3 * len(crystal)):
+        moved = [crystal.copy() for _ in range(2)]
+        for atoms, way in zip(moved, (step, -step), strict=True):
+            atoms.positions.flat[column] += way
+        ahead, behind = (calculator.get_forces(atoms).flatten() for atoms in moved)
+        rows[:, column] = (behind - ahead) / (2 * step)
+    assert np.abs(hessian).max() > 0.01
+    np.testing.assert_allclose(hessian, rows, atol=1e-5 * np.abs(hessian).max())
+    symmetric = np.allclose(hessian, hessian.T, atol=1e-8 * np.abs(hessian).max())
+    assert symmetric == calculator.student.conservative
+
+
+def test_the_hessian_has_the_order_and_the_units_of_ases_vibrations(tmp_path):
+    atoms = molecule("H2O")
+    calculator = JointKD(student_file(tmp_path, CONSERVATIVE[0]), dtype="float64")
+    hessian = calculator.get_hessian(atoms)
+    vibrations = VibrationsData.from_2d(atoms, hessian)
+    np.testing.assert_array_equal(vibrations.get_hessian()[0, 1, 2], hessian[1, 6:9])
+    masses = np.repeat(atoms.get_masses(), 3) ** 0.5
+    squares = np.linalg.eigvalsh(hessian / np.outer(masses, masses)).astype(complex)
+    energies = units._hbar * 1e10 / np.sqrt(units._e * units._amu) * np.sqrt(squares)  # eV, of √(eV/Å²/u)
+    assert np.abs(energies).max() > 0.01
+    np.testing.assert_allclose(vibrations.get_energies(), energies, atol=1e-6 * np.abs(energies).max())
+
+
+@pytest.mark.parametrize("config", [*CONSERVATIVE, PAINN], ids=["painn", "gemnet", "force head"])
+@pytest.mark.parametrize("atoms", [ETHANOL, bulk("NaCl", "rocksalt", a=5.6, cubic=True)], ids=["molecule", "crystal"])
+def test_float32_is_as_accurate_far_from_the_origin(tmp_path, config, atoms):
+    atoms = atoms.copy()
+    atoms.rattle(0.05, seed=2)
+    file = student_file(tmp_path, config)
+    exact, single = JointKD(file, dtype="float64"), JointKD(file)
+    expected = exact.get_forces(atoms)
+    for shift in ([0, 0, 0], [1000.0, -1000.0, 500.0]):
+        atoms.positions += shift
+        np.testing.assert_allclose(single.get_forces(atoms), expected, atol=1e-5 * max(1, np.abs(expected).max()))
+    if atoms.pbc.all():  # an atom that has left its cell
+        atoms.positions[0] += 200 * atoms.cell[0]
+        np.testing.assert_allclose(single.get_forces(atoms), expected, atol=1e-5 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", "mps"])
+def test_a_device_that_is_not_here_is_refused(tmp_path, device):
+    with pytest.raises(ConfigError, match=f"device={device} is not "):
+        JointKD(student_file(tmp_path, PAINN), device)
+
+
 def test_an_element_on_which_the_student_was_not_trained_is_refused(tmp_path):
     atoms = Atoms("SiH4", np.eye(5, 3))
     atoms.calc = JointKD(student_file(tmp_path, PAINN, {1: -13.0}))
@@ -115,11 +197,45 @@ def test_an_unknown_precision_is_refused(tmp_path):
         JointKD(student_file(tmp_path, PAINN), dtype="float16")
 
 
-def test_a_students_class_is_imported_by_its_path(tmp_path):
-    file = student_file(tmp_path, {**PAINN, "_target_": f"{__name__}.UsersPaiNN"})
-    assert isinstance(JointKD(file).student, UsersPaiNN)
+def test_a_student_of_the_users_own_class_is_built_only_where_the_user_trusts_it(tmp_path, monkeypatch):
+    own = f"{__name__}.UsersPaiNN"
+    file = student_file(tmp_path, {**PAINN, "_target_": own})
+    for opened in (lambda: JointKD(file), lambda: load(file).ase()):
+        with pytest.raises(DataError, match=rf"{re.escape(str(file))} names {own}, .* add trust={own} \(from Python"):
+            opened()
+    for opened in (JointKD(file, trust=own), load(file, trust=[own]).ase()):
+        assert isinstance(opened.student, UsersPaiNN)
+    registered = EntryPoint("painn", own.replace(".UsersPaiNN", ":UsersPaiNN"), student_file_module.GROUP)
+    monkeypatch.setattr(student_file_module, "entry_points", lambda group: [registered])
+    student_file_module.registered_students.cache_clear()
+    try:
+        assert isinstance(JointKD(file).student, UsersPaiNN)
+    finally:
+        student_file_module.registered_students.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"_target_": "torch_geometric.nn.Sequential", "input_args": "x -> __import__('os').system('touch ran')"},
+        {"_target_": "torch.nn.Sequential"},
+        {"_target_": "jointkd.students.painn.nn.Sequential"},
+        {"_target_": "os.system", "command": "touch ran"},
+        {**PAINN, "width": {"_target_": "os.system", "command": "touch ran"}},
+        {**PAINN, "width": "8"},
+        {"_target_": None},
+    ],
+)
+def test_a_students_file_runs_no_code_that_it_names(tmp_path, monkeypatch, config):
+    monkeypatch.chdir(tmp_path)
+    save_student(tmp_path / "student.safetensors", SavedStudent(config, {"a": torch.ones(1)}, {}, {}))
+    with pytest.raises(DataError):
+        JointKD(tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_students_class_that_is_trusted_but_not_here_is_an_error_that_names_it(tmp_path):
+    file = student_file(tmp_path, PAINN)
     save_student(file, SavedStudent({"_target_": "nowhere.Own"}, {"a": torch.ones(1)}, {}, {}))
-    with pytest.raises(
-        DataError, match=r"the student nowhere\.Own cannot be imported .*; put its module on PYTHONPATH"
-    ):
-        JointKD(file)
+    with pytest.raises(DataError, match=r"nowhere\.Own cannot be imported .*; put its module on PYTHONPATH"):
+        JointKD(file, trust=["nowhere.Own"])

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from jointkd.evaluation.metrics import METRICS, prediction_errors
+from jointkd.errors import DivergedError
+from jointkd.evaluation.metrics import METRICS, MeanOfAll, check_finite, prediction_errors
 from jointkd.structures.batch import Prediction, collate
 from tests.structures import ETHANOL, WATER, batch_of, labelled
 
@@ -42,3 +43,25 @@ def test_without_teacher_labels_there_are_errors_of_energies_and_forces_only():
     reference = {"energy": torch.zeros(1), "forces": torch.zeros(9, 3)}
     batch = replace(batch, **reference)
     assert list(prediction_errors(prediction_for(batch), batch)) == ["energy_mae_meV_per_atom", "force_mae_meV_per_A"]
+
+
+def test_a_mean_with_a_value_that_is_not_a_number_is_not_a_number():
+    metric = MeanOfAll()
+    metric.update(torch.tensor([1.0, 2.0]))
+    metric.update(torch.tensor([float("nan"), 3.0]))
+    metric.update(torch.tensor([4.0]))
+    assert metric.compute().isnan()
+
+
+def test_a_mean_is_over_all_values_of_batches_of_different_sizes_in_double_precision():
+    metric = MeanOfAll()
+    metric.update(torch.full((3, 2), 1e8))
+    metric.update(torch.tensor([1.0]))
+    assert metric.compute().item() == (6e8 + 1) / 7
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_test_metrics_that_are_not_finite_are_refused_and_named(value):
+    check_finite({"a": 1.0})
+    with pytest.raises(DivergedError, match=rf"the test failed: b={value}: the student"):
+        check_finite({"a": 1.0, "b": value})

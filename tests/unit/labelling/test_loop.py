@@ -136,7 +136,7 @@ def test_the_rate_and_the_time_left_do_not_count_labels_of_earlier_runs(store, c
     progress = progress_of(same_size, store)
     commit_labels(same_size[10:14], store)
     clock.now += 10.0
-    progress.show()
+    progress.count(frame.key for frame in same_size[10:14])
     assert lines_of(caplog) == ["labels of numbers: 14 of 20 structures, 0.4 structures/s, 15 s left"]
 
 
@@ -146,7 +146,7 @@ def test_the_time_left_depends_on_the_sizes_of_the_remaining_structures(store, c
     progress = progress_of([small, large], store)
     commit_labels([small], store)
     clock.now += 1.0
-    progress.show()
+    progress.count([small.key])
     (line,) = lines_of(caplog)
     assert line.endswith(f"{60 / len(small):.0f} s left")
 
@@ -157,7 +157,7 @@ def test_a_slow_teacher_gets_a_line_before_the_next_tenth(store, caplog, clock):
     commit_labels(FRAMES[:1], store)
     for now in (10.0, QUIET + 1.0, QUIET + 2.0):
         clock.now = now
-        progress.show()
+        progress.count([FRAMES[0].key])
     (line,) = lines_of(caplog)
     assert line.startswith("labels of numbers: 1 of 20 structures, 12 structures/h")
 

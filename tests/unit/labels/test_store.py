@@ -159,7 +159,7 @@ def test_a_truncated_shard_is_an_error_when_the_store_is_opened(store, left):
     shard.write_bytes(shard.read_bytes()[:left])
     with pytest.raises(CorruptShard, match=shard.name) as caught:
         LabelStore.open(store.path)
-    assert "delete that file" in caught.value.remedy
+    assert "label.verify=true" in caught.value.remedy
 
 
 def test_a_foreign_file_is_an_error_when_the_store_is_opened(store):

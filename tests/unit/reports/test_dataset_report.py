@@ -6,10 +6,12 @@ from functools import partial
 import numpy as np
 import pytest
 from ase.build import bulk
+from matplotlib import pyplot
 
 from jointkd.data.stored_neighbors import computed
 from jointkd.reports.dataset import lines, write_report
 from jointkd.reports.dataset_findings import analyse
+from jointkd.reports.dataset_plots import said_as_text
 from jointkd.structures.frame import Frame
 from tests.files import frames
 from tests.structures import rattled
@@ -108,3 +110,48 @@ def test_crystals_and_many_elements_are_plotted(tmp_path):
         some.append(Frame(atoms.numbers.astype(int), atoms.positions, atoms.cell.array, atoms.pbc, energy=number * 0.1))
     write_report("salts", divided(some), partial(computed, cutoff=5.0, max_neighbors=None), 5.0, tmp_path)
     assert (tmp_path / "report.png").stat().st_size > 10_000
+
+
+def without_forces(some: list[Frame]) -> list[Frame]:
+    return [replace(frame, forces=None) for frame in some]
+
+
+def waters(count: int, energies: np.ndarray) -> list[Frame]:
+    """Structures of one formula with given energies."""
+    return [replace(frame, energy=float(e)) for frame, e in zip(numbered(3 * count)[::3], energies, strict=True)]
+
+
+def test_equal_energies_that_chance_explains_are_no_copies():
+    energies = -2000 + np.random.default_rng(0).normal(scale=3e-4, size=60).round(5)
+    assert len(set(energies)) < 60
+    assert "occur more than once" not in text_of(without_forces(waters(60, energies)))
+
+
+def test_equal_energies_with_other_forces_are_no_copies():
+    energies = np.random.default_rng(0).normal(-2000, 1.0, size=30)
+    energies[10] = energies[20]
+    assert "occur more than once" not in text_of(waters(30, energies))
+    assert "1 energies occur more than once" in text_of(without_forces(waters(30, energies)))
+
+
+def test_charges_are_named():
+    some = spoilt(SOME, 4, info={"charge": -1})
+    assert "a charge is stated, which neither a student nor most teachers take, in 1 structures (frame 4)" in (
+        text_of(some)
+    )
+
+
+def test_what_was_set_aside_is_named(tmp_path):
+    neighbors = partial(computed, cutoff=4.0, max_neighbors=None)
+    write_report("mine", divided(SOME), neighbors, 4.0, tmp_path, {"the energy is not finite": 3})
+    assert "set aside:\n    - 3 structures: the energy is not finite" in (tmp_path / "report.txt").read_text()
+    write_report("mine", divided(SOME), neighbors, 4.0, tmp_path)
+    assert "set aside         nothing" in (tmp_path / "report.txt").read_text()
+
+
+def test_a_quantity_with_one_value_is_written_instead_of_drawn():
+    _, panel = pyplot.subplots()
+    assert said_as_text(panel, np.full(5, 21))
+    assert [text.get_text() for text in panel.texts] == ["all are 21"]
+    assert not said_as_text(panel, np.array([21, 22]))
+    pyplot.close("all")

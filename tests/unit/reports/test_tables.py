@@ -68,12 +68,52 @@ def test_methods_are_averaged_over_seeds_and_listed_in_the_order_of_the_paper(tm
     assert "| joint | 2 ± 1 | 10 ± 0 |" in table(runs, summary)
 
 
+@pytest.mark.parametrize("name", ["summary.json", "config.yaml"])
+@pytest.mark.parametrize("content", ["", '{"method": "joint", "see', "- [", "null", '"text"'])
+def test_a_run_with_damaged_files_is_left_out_with_a_line_and_the_others_are_reported(tmp_path, caplog, name, content):
+    run(tmp_path / "whole", "none", 1.0)
+    run(tmp_path / "damaged", "joint", 2.0)
+    (tmp_path / "damaged" / name).write_text(content)
+    assert len(cells(reported(tmp_path))) == 2
+    (line,) = [message for message in caplog.messages if "left out" in message]
+    assert line.startswith(f"{tmp_path / 'damaged'} is left out")
+
+
+def test_a_run_of_which_the_configuration_is_gone_is_left_out_with_a_line(tmp_path, caplog):
+    run(tmp_path / "whole", "none", 1.0)
+    run(tmp_path / "damaged", "joint", 2.0)
+    (tmp_path / "damaged" / "config.yaml").unlink()
+    assert len(cells(reported(tmp_path))) == 2
+    assert "No such file" in caplog.text
+
+
+def test_the_report_of_one_run_leaves_its_files_as_they_are(tmp_path):
+    run(tmp_path / "a", "joint", 1.0)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    first = reported(tmp_path / "a")
+    assert {file: file.read_bytes() for file in before} == before
+    assert reported(tmp_path / "a") == first
+
+
 def test_one_seed_has_no_standard_deviation_in_the_table(tmp_path):
     run(tmp_path / "a", "joint", 2.0)
     assert cells(reported(tmp_path)) == [
         ["method", "Energy MAE, meV/atom", "Force MAE, meV/Å"],
         ["joint", "2", "10"],
     ]
+
+
+def test_the_numbers_beside_an_error_are_explained_below_the_table(tmp_path):
+    run(tmp_path / "n", "none", 2.0)
+    assert "Percentages" not in reported(tmp_path)
+    run(tmp_path / "h", "hessian", 2.0)
+    run(tmp_path / "j", "joint", 1.0)
+    run(tmp_path / "j1", "joint", 1.0, seed=1)
+    text = reported(tmp_path)
+    assert [row[1] for row in cells(text)[1:]] == ["2", "2", "1 ± 0 (-50.0%)"]
+    explained = text.split("\n\n")[1]
+    assert "a ± b: mean and sample standard deviation over seeds" in explained
+    assert "Percentages: the change of a joint run's error from that of the Hessian-only run" in explained
 
 
 def test_the_table_is_grouped_and_compared_with_hessian_runs_as_in_the_paper(tmp_path):

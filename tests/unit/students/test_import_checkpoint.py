@@ -207,6 +207,30 @@ WRONG = {
         "mlp_rbf_h.linear.weight has shape [4, 6], but must have [4, 5]",
     ),
     "another average": (short_average, "its running average has 42 parameters, which do not fit the 43 of the model"),
+    "a weight that is not finite": (
+        partial(changed, state={"module.module.mlp_rbf_h.linear.weight": torch.full((4, 5), torch.nan)}),
+        "mlp_rbf_h.linear.weight has values that are not finite; give an earlier checkpoint",
+    ),
+    "whole numbers": (
+        partial(changed, state={"module.module.mlp_rbf_h.linear.weight": torch.ones(4, 5, dtype=torch.long)}),
+        "mlp_rbf_h.linear.weight must be a tensor in single or double precision, but it is torch.int64",
+    ),
+    "a list for a weight": (
+        partial(changed, state={"module.module.mlp_rbf_h.linear.weight": [1.0]}),
+        "mlp_rbf_h.linear.weight must be a tensor in single or double precision, but it is list",
+    ),
+    "a size in words": (partial(changed, settings={"num_radial": "5"}), "radial='5' is of another type than"),
+    "a normaliser that is not finite": (
+        partial(changed, normalizers={"energy": {"mean": torch.tensor(0.0), "rmsd": torch.tensor(torch.inf)}}),
+        "the normaliser of energy has values that are not finite",
+    ),
+    "a reference that is not finite": (
+        partial(changed, elementrefs={"energy": {"element_references": torch.full((9,), torch.nan)}}),
+        "a reference energy has values that are not finite",
+    ),
+    "normalisers in a list": (partial(changed, normalizers=[1]), "its entries are not those of a model"),
+    "an average in words": (partial(changed, ema={"shadow_params": "none"}), "its entries are not those of a model"),
+    "a weight without a name": (partial(changed, state={5: torch.ones(1)}), "its entries are not those of a model"),
     "no config": (
         lambda: {"state_dict": {"a": torch.ones(1)}},
         "is not a checkpoint of fairchem-core 1.x: it has no c",
@@ -257,7 +281,7 @@ def test_the_remedy_for_a_checkpoint_with_code_makes_one_without(tmp_path, monke
     ("arguments", "message"),
     [
         (["checkpoint=none.pt"], "DataError: checkpoint=none.pt does not exist; give a checkpoint of fairchem"),
-        (["output=there"], "ConfigError: output=there exists already; name another file, or delete that one"),
+        (["output=there"], "ConfigError: output=there exists already; name another file"),
         (["scale=0.5"], "ConfigError: scale=0.5 must be energy, forces or null; choose one of them"),
         (["ema=0.999"], "ConfigError: ema=0.999 must be true or false; choose one of them"),
         (["raw=true"], "ConfigError: there is no option raw; the top level has checkpoint, output, ema, scale"),
@@ -328,7 +352,7 @@ def test_a_file_of_something_else_is_refused(tmp_path):
             load_student(tmp_path / name)
     metadata = {"student": json.dumps({"_target_": "os.system"}), "reference_energies": "{}", "origin": "{}"}
     save_file({"a": torch.ones(1)}, tmp_path / "harmful.safetensors", metadata)
-    with pytest.raises(DataError, match=r"os\.system is not a student"):
+    with pytest.raises(DataError, match=r"harmful\.safetensors names os\.system, which is not a class of jointkd"):
         load_student(tmp_path / "harmful.safetensors")
 
 

@@ -19,6 +19,13 @@ def test_the_papers_size_is_reproduced():
     assert sum(parameter.numel() for parameter in PaiNN().parameters()) == 1_029_635
 
 
+@pytest.mark.parametrize("smooth", [True, False])
+def test_the_constant_that_cancels_with_that_of_isolated_atoms_is_not_trained(smooth):
+    student = PaiNN(width=8, layers=1, radial=4, smooth=smooth)
+    frozen = [name for name, parameter in student.named_parameters() if not parameter.requires_grad]
+    assert frozen == (["energy_head.2.bias"] if smooth else [])
+
+
 @pytest.fixture(scope="module")
 def given():
     return reference("painn")

@@ -34,9 +34,7 @@ def test_a_missing_file_is_an_error_that_names_it():
         mace.from_checkpoint("/nowhere/x.model", **OPTIONS)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"no model", {"weights": torch.zeros(3)}], ids=["empty", "text", "dictionary"]
-)
+@pytest.mark.parametrize("content", [b"", b"no model", torch.zeros(3)], ids=["empty", "text", "tensor"])
 def test_a_file_without_a_model_is_an_error_that_names_it(tmp_path, content):
     file = tmp_path / "x.model"
     if isinstance(content, bytes):
@@ -44,6 +42,29 @@ def test_a_file_without_a_model_is_an_error_that_names_it(tmp_path, content):
     else:
         torch.save(content, file)
     with pytest.raises(TeacherError, match=r"x\.model cannot be loaded as a MACE model"):
+        mace.from_checkpoint(str(file), **OPTIONS)
+
+
+class Scripted(torch.nn.Module):
+    """Something to compile."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", ["checkpoint of a training", "TorchScript export"])
+def test_a_file_that_mace_writes_beside_its_model_is_named_and_so_is_the_model(tmp_path, kind):
+    file = tmp_path / "checkpoints" / "run-1_epoch-3.pt"
+    file.parent.mkdir()
+    if kind == "TorchScript export":
+        torch.jit.save(torch.jit.script(Scripted()), file)
+    else:
+        torch.save({"model": {"weight": torch.zeros(3)}, "optimizer": {}, "lr_scheduler": {}}, file)
+    with pytest.raises(TeacherError, match=rf"epoch-3\.pt is a {kind}.*; give the \.model file .* beside it$"):
+        mace.from_checkpoint(str(file), **OPTIONS)
+    (tmp_path / "run.model").write_bytes(b"")
+    with pytest.raises(TeacherError, match=r"beside it, such as run\.model$"):
         mace.from_checkpoint(str(file), **OPTIONS)
 
 

@@ -1,6 +1,7 @@
 """MACE teachers: energies, forces and Hessian rows, batches, precision, heads, and side effects."""
 
 import logging
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +15,7 @@ from ase import Atoms
 from ase.build import bulk
 
 from jointkd.errors import TeacherError
+from jointkd.files.foreign_loads import VARIABLE
 from jointkd.teachers import mace
 from jointkd.teachers.base import log_identity
 from tests.conftest import TINY_MACE
@@ -200,6 +202,7 @@ def test_loading_and_labelling_have_no_output_and_no_global_side_effects(tiny_ma
     script = f"""
 import os, numpy as np, torch
 from jointkd.structures.frame import Frame
+from jointkd.files.foreign_loads import VARIABLE
 from jointkd.teachers import mace
 torch.manual_seed(5)
 expected = torch.rand(3)
@@ -210,9 +213,10 @@ for _ in range(2):
     assert teacher.label([frame], [np.arange(9)])[0].finite()
 assert torch.equal(torch.rand(3), expected)
 assert torch.get_default_dtype() == torch.float32
-assert "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD" not in os.environ
+assert {VARIABLE!r} not in os.environ
 """
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    clean = {name: value for name, value in os.environ.items() if name != VARIABLE}  # the import above has set it here
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=clean)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
 
@@ -249,3 +253,17 @@ def test_a_licence_that_forbids_commercial_use_causes_a_warning(teacher, caplog,
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == warned
     assert all("NOT FOR COMMERCIAL USE" in message for message in warnings)
+
+
+CHAIN = [[3.0, 0, 0], [0, 60.0, 0], [0, 0, 60.0]]
+LAYER = [[3.4, 0, 0], [0.6, 3.6, 0], [0, 0, 60.0]]
+
+
+@pytest.mark.parametrize(("cell", "periodic"), [(CHAIN, 1), (LAYER, 2)], ids=["chain", "layer"])
+@pytest.mark.parametrize("axes", [(0, 1, 2), (1, 2, 0), (2, 0, 1)], ids=["as it is", "turned", "turned again"])
+def test_chains_and_layers_along_every_axis_have_the_labels_of_a_crystal_with_vacuum(teacher, cell, periodic, axes):
+    positions = WATER.positions[:, axes]
+    whole = Atoms(WATER.numbers, positions, cell=np.array(cell)[:, axes], pbc=True)
+    partly = Atoms(WATER.numbers, positions, cell=whole.cell, pbc=[True, periodic == 2, False])
+    partly.cell[periodic:] = 0.0
+    agree(labels_of(teacher, partly, range(9)), labels_of(teacher, whole, range(9)), 1e-10)

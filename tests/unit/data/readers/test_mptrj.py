@@ -78,3 +78,10 @@ def test_frames_are_read_on_demand(tmp_path):
     path = write(tmp_path / "a.json")
     path.write_bytes(path.read_bytes()[:-2000])
     assert next(read(path)[0]).group == "mp-1"
+
+
+@pytest.mark.parametrize("text", [20_000 * "[", 20_000 * '{"a":'])
+def test_deeply_nested_json_is_refused(tmp_path, text):
+    (tmp_path / "a.json").write_text('{"mp-1": {"f": ' + text)
+    with pytest.raises(DataError, match=r"cannot be read after 0 frames \(it is nested more than 1000 levels deep\)"):
+        list(read(tmp_path / "a.json")[0])

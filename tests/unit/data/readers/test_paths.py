@@ -1,6 +1,8 @@
 """A path may be a file, a folder, a pattern, a database or VASP outputs; skipped files are counted in the log."""
 
+import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +12,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 from ase.io import write
 
-from jointkd.data.readers import paths
+from jointkd.data.readers import formats
 from jointkd.data.readers.extxyz import read
 from jointkd.errors import DataError, MissingExtra
-from tests.files import isolated, molecules, saved
+from tests.files import FREE, isolated, molecules, saved
 from tests.vasp import outcar, vasprun
 
 KEYS = {"energy_key": "REF_energy", "forces_key": "REF_forces"}
@@ -163,7 +165,7 @@ def test_a_file_without_permission_is_not_reported_as_damaged(tmp_path, monkeypa
         raise PermissionError(13, "Permission denied")
 
     path = saved(tmp_path / "a.xyz", labelled(1))
-    monkeypatch.setattr(paths, "open_structures", refuse)
+    monkeypatch.setattr(formats, "open_structures", refuse)
     with pytest.raises(DataError, match=r"a.xyz cannot be read after 0 frames .*denied.*; check its permissions"):
         list(read(str(path))[0])
 
@@ -176,3 +178,41 @@ def test_frames_are_read_on_demand(tmp_path):
     with pytest.raises(DataError, match=r"b.xyz cannot be read after 0 frames"):
         next(frames)
     assert path.exists()
+
+
+def test_a_subfolder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    saved(tmp_path / "a.xyz", labelled(2))
+    scan = os.scandir
+
+    def refuse(folder):
+        if Path(folder).name == "closed":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"the folder .*closed cannot be read \(Permission denied\); check its perm"):
+        read(str(tmp_path))
+
+
+@pytest.mark.parametrize("path", ["pipe.xyz", "*.xyz", "folder"])
+def test_a_fifo_is_not_waited_for(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    os.mkfifo("pipe.xyz")
+    os.mkfifo("folder/pipe.xyz")
+    with pytest.raises(DataError, match=r"is neither a file nor a folder|does not exist|is a folder of 0 files"):
+        read(path)
+
+
+@pytest.mark.parametrize("energies", [(-13.0, -12.5), (float("nan"),), (-13.0, float("inf"))])
+def test_an_isolated_atom_with_two_energies_or_none_is_refused(tmp_path, energies):
+    atoms = [atom for energy in energies for atom in isolated({1: energy})]
+    with pytest.raises(DataError, match=r"isolated atom .*(has two energies, -13 and -12.5 eV|must be finite)"):
+        list(read(str(saved(tmp_path / "a.xyz", [*molecules(2), *atoms])), **KEYS)[0])
+
+
+def test_an_isolated_atom_may_be_repeated(tmp_path):
+    frames, free = read(str(saved(tmp_path / "a.xyz", [*molecules(2), *isolated(), *isolated()])), **KEYS)
+    assert len(list(frames)) == 2
+    assert free == FREE

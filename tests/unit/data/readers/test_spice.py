@@ -75,7 +75,9 @@ def test_inconsistent_shapes_are_refused(tmp_path):
     with h5py.File(path, "a") as file:
         del file["h2/dft_total_energy"]
         file["h2/dft_total_energy"] = np.zeros(2)
-    with pytest.raises(DataError, match=r"a.hdf5 h2 has conformations \[3, 2, 3\] .* for 2 energies and 2 atoms"):
+    with pytest.raises(
+        DataError, match=r"a.hdf5 h2 must have dft_total_energy of real numbers and shape \[3\], not float64 \[2\]"
+    ):
         list(read(path)[0])
 
 
@@ -108,5 +110,85 @@ def test_forces_in_a_file_are_not_replaced_by_its_gradient(tmp_path):
 
 def test_a_file_that_is_not_hdf5_is_refused(tmp_path):
     (tmp_path / "a.hdf5").write_text("nothing")
-    with pytest.raises(DataError, match=r"a.hdf5 must be an HDF5 file"):
+    with pytest.raises(DataError, match=r"a.hdf5 must be readable HDF5"):
         list(read(tmp_path / "a.hdf5")[0])
+
+
+ODD = {
+    "a dataset instead of a group": lambda file: file.create_dataset("x", data=[1.0]),
+    "a broken link": lambda file: file.__setitem__("x", h5py.SoftLink("/nowhere")),
+    "a link to another file": lambda file: file.__setitem__("x", h5py.ExternalLink("/etc/passwd", "/")),
+    "an empty group": lambda file: file.create_group("x"),
+    "other names": lambda file: file.create_group("x").create_dataset("coordinates", data=np.zeros((1, 1, 3))),
+    "a group instead of a field": lambda file: file.create_group("x/atomic_numbers"),
+    "complex positions": lambda file: fill(file, conformations=np.zeros((2, 1, 3), dtype=complex)),
+    "positions of one conformation": lambda file: fill(file, conformations=np.zeros((1, 3))),
+    "positions of other atoms": lambda file: fill(file, conformations=np.zeros((2, 2, 3))),
+    "positions as text": lambda file: fill(file, conformations=np.full((2, 1, 3), b"x")),
+    "an empty field": lambda file: fill(file, conformations=h5py.Empty("f8")),
+    "a scalar": lambda file: fill(file, atomic_numbers=3),
+    "fractional atomic numbers": lambda file: fill(file, atomic_numbers=[1.5]),
+    "unknown elements": lambda file: fill(file, atomic_numbers=[200]),
+    "a compound": lambda file: fill(file, atomic_numbers=np.zeros(1, dtype=[("a", "i4")])),
+}
+
+
+def fill(file, **fields):
+    group = file.create_group("x")
+    for key, value in {"atomic_numbers": [1], "conformations": np.zeros((2, 1, 3)), **fields}.items():
+        group[key] = value
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_odd_content_is_refused_with_the_place(tmp_path, odd):
+    path = tmp_path / "a.hdf5"
+    with h5py.File(path, "w") as file:
+        odd(file)
+    with pytest.raises(DataError, match=r"a.hdf5 x (has no|must)"):
+        list(extxyz.read(str(path), None, None)[0])
+    with pytest.raises(DataError, match=r"a.hdf5 x (has no|must)"):
+        list(read(path)[0])
+
+
+def test_the_fields_that_are_needed_and_those_that_there_are_are_named(tmp_path):
+    path = springs(tmp_path / "a.hdf5")
+    with h5py.File(path, "a") as file:
+        for group in file.values():
+            group.move("conformations", "coordinates")
+    with pytest.raises(
+        DataError,
+        match=r"a.hdf5 h2 has no conformations \(it has atomic_numbers, coordinates, .*\); give an HDF5 file with "
+        r"atomic_numbers \[N\] and conformations \[M, N, 3\]",
+    ):
+        list(extxyz.read(str(path), None, None)[0])
+
+
+def test_other_fields_may_be_of_any_kind(tmp_path):
+    path = springs(tmp_path / "a.hdf5")
+    with h5py.File(path, "a") as file:
+        file["h2"]["complex"] = np.ones((3, 3), dtype=complex)
+        file["h2"]["none"] = h5py.Empty("f8")
+        file["h2"]["no text"] = np.array([], dtype=h5py.string_dtype())
+        file["h2"].create_group("more")
+    assert len(list(extxyz.read(str(path), "dft_total_energy", "forces")[0])) == 5
+
+
+def test_a_field_that_claims_much_more_than_it_stores_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("jointkd.data.readers.spice.LARGE", 1000)
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        fill(file, conformations=np.zeros((1, 1, 3)))
+        del file["x/conformations"]
+        file["x"].create_dataset("conformations", shape=(10**12, 1, 3), chunks=(1000, 1, 3))
+    with pytest.raises(DataError, match=r"x: conformations claims 12,000,000,000,000 bytes and stores 0"):
+        list(extxyz.read(str(tmp_path / "a.hdf5"), None, None)[0])
+
+
+def test_units_that_the_file_states_are_compared(tmp_path):
+    path = springs(tmp_path / "a.hdf5")
+    with h5py.File(path, "a") as file:
+        file["h2/conformations"].attrs["units"] = "Bohr"
+        file["h2/dft_total_energy"].attrs["units"] = "eV"
+    with pytest.raises(DataError, match=r"a.hdf5 h2 states ev as the unit of dft_total_energy, and SPICE has hartree"):
+        list(read(path)[0])
+    with pytest.raises(DataError, match=r"states conformations_units=Bohr, and data.units.length=angstrom"):
+        list(extxyz.read(str(path), "dft_total_energy", "forces")[0])

@@ -1,0 +1,37 @@
+"""Whether the unit of energies is plausible: all-electron ones are known within a per cent."""
+
+import numpy as np
+
+from jointkd.data.outliers import SAMPLE_SIZE, compositions, least_absolute_deviations
+from jointkd.data.readers.units import ENERGY
+from jointkd.errors import DataError
+
+FREE_ATOMS = {6: -1030, 7: -1486, 8: -2043, 9: -2715, 15: -9287, 16: -10834, 17: -12522}  # eV, all electrons
+TOLERANCE = 0.03  # relative; bonds and functionals change all-electron energies by less
+AGREEING = 2  # elements that must give the same unit; that several pseudopotentials do so by chance is unlikely
+
+
+def check_energies(numbers: np.ndarray, first_atom: np.ndarray, energies: np.ndarray) -> None:
+    """Raise DataError if the energies per element are those of all-electron atoms in another unit.
+
+    numbers: atomic numbers of all atoms, structure by structure; first_atom [S + 1]: where each structure begins;
+    energies [S] eV, NaN where there is none. Nothing is said where the compositions do not determine them.
+    """
+    sizes = np.diff(first_atom)
+    elements, counts = np.unique(numbers), compositions(numbers, sizes)
+    known = np.flatnonzero(np.isfinite(energies))
+    known = known[:: max(1, len(known) // SAMPLE_SIZE)]
+    shares = counts[known] / sizes[known, None]
+    if not len(known) or np.linalg.matrix_rank(shares) < len(elements):
+        return
+    fitted = least_absolute_deviations(shares, energies[known] / sizes[known])
+    ratios = np.array([e / FREE_ATOMS[z] for z, e in zip(elements.tolist(), fitted, strict=True) if z in FREE_ATOMS])
+    if len(ratios) < AGREEING:
+        return
+    for unit, size in ENERGY.items():
+        for ratio, mistake in ((1 / size, f"in {unit} that are read as eV"), (size, f"in eV that are read as {unit}")):
+            if unit != "eV" and (np.abs(ratios / ratio - 1) < TOLERANCE).all():
+                raise DataError(
+                    f"energies per element are those of free atoms {mistake}",
+                    "set data.units.energy to the unit of the file",
+                )

@@ -1,0 +1,114 @@
+"""The folder of a simulation: trajectory, log, events, summary and plot."""
+
+import csv
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from ase import Atoms
+from ase.io import write
+
+from jointkd.errors import ConfigError
+from jointkd.files.atomic import write_whole
+from jointkd.simulation.stability import Event
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+LOG, EVENTS, TRAJECTORY = "log.csv", "events.csv", "trajectory.xyz"
+SUMMARY, PLOT = "simulation.json", "simulation.png"  # summary.json is that of a training
+OF_A_RUN = ("student.safetensors", "config.yaml", "summary.json", "checkpoints")
+
+
+class Line(NamedTuple):
+    """A line of the log."""
+
+    time_ps: float
+    energy_eV: float
+    total_energy_eV: float
+    temperature_K: float
+    bond_deviation_A: float
+
+
+class SimulationFolder:
+    """The files of a simulation that runs; use it as a context manager.
+
+    Raises ConfigError for a folder that holds a run or another simulation, finished or not: nothing is replaced.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.path = Path(directory).expanduser()
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigError(f"directory={directory} is a file", "give a folder, which need not exist yet")
+        for name in OF_A_RUN:
+            if (self.path / name).exists():
+                raise ConfigError(
+                    f"directory={directory} is the folder of a run (it has {name})",
+                    "give simulations folders of their own",
+                )
+        for name in (LOG, EVENTS, TRAJECTORY, SUMMARY, PLOT):
+            if (self.path / name).exists():
+                raise self._occupied(name)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.files = ExitStack()
+
+    def __enter__(self) -> "SimulationFolder":
+        self.log, self.events = (
+            self._table(LOG, Line._fields),
+            self._table(EVENTS, ("time_ps", "event", "atoms", "description")),
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.files.close()
+
+    def write_line(self, line: Line) -> None:
+        """Add a line to the log."""
+        self.log[0].writerow(f"{value:.6f}" for value in line)
+        self.log[1].flush()
+
+    def write_event(self, time: float, event: Event) -> None:
+        """Add an event to events.csv. time: ps."""
+        self.events[0].writerow((f"{time:.6f}", event.kind, " ".join(map(str, event.atoms)), event.description))
+        self.events[1].flush()
+
+    def write_frame(self, atoms: Atoms) -> None:
+        """Add a frame to the trajectory."""
+        write(self.path / TRAJECTORY, atoms, format="extxyz", append=True)
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write the summary: the simulation is finished."""
+        write_whole(self.path / SUMMARY, (json.dumps(summary, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def write_plot(self, lines: list[Line], tolerance: float) -> None:
+        """Plot the total energy, the temperature and the largest deviation of a bond length over time."""
+        values = np.array(lines)
+        titles = ("Change of the total\nenergy, eV", "Temperature, K", "Largest deviation of\na bond length, Å")
+        columns = (values[:, 2] - values[0, 2], values[:, 3], values[:, 4])
+        figure, axes = pyplot.subplots(3, sharex=True, figsize=(7, 6), layout="constrained")
+        for axis, title, column in zip(axes, titles, columns, strict=True):
+            axis.plot(values[:, 0], column, color="#c03a2b", linewidth=1)
+            axis.set_ylabel(title)
+            axis.spines[["top", "right"]].set_visible(False)
+        axes[2].axhline(tolerance, color="#9aa0a6", linestyle="--", linewidth=1)
+        axes[2].set_xlabel("Time, ps")
+        figure.savefig(self.path / PLOT, dpi=150)
+        pyplot.close(figure)
+
+    def _table(self, name: str, columns: tuple[str, ...]) -> tuple[Any, Any]:
+        """A writer of a table and its file, which must be new: of two simulations with one folder, one gets it."""
+        try:
+            file = self.files.enter_context((self.path / name).open("x", newline="", encoding="utf-8"))
+        except FileExistsError as error:
+            raise self._occupied(name) from error
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        return writer, file
+
+    def _occupied(self, name: str) -> ConfigError:
+        return ConfigError(
+            f"directory={self.path} holds another simulation ({name})", "give another folder, or remove those files"
+        )
