@@ -38,7 +38,7 @@ class DistillationModule(lightning.LightningModule):
         super().__init__()
         self.student: Student = student
         self.terms = {name: term for name, term in terms.items() if term.weight > 0}
-        if not self.terms:
+        if terms and not self.terms:
             weights = ", ".join(f"method.terms.{name}.weight" for name in terms)
             raise ConfigError(f"nothing is learned, as {weights} are all 0", "give one of them a weight above 0")
         self.rows = max((term.rows for term in self.terms.values()), default=0)
