@@ -51,8 +51,9 @@ def check_student(config: DictConfig, saved: SavedStudent, given: set[str]) -> N
         name = saved.origin.get("student", "…")
         raise ConfigError(f"finetune={config.finetune} is of {theirs}, but student is {ours}", f"add student={name}")
     for name, value in saved.config.items():
-        if f"student.{name}" in given and config.student.get(name) != value:
+        chosen = config.student.get(name)
+        if f"student.{name}" in given and chosen != value:
             raise ConfigError(
-                f"finetune={config.finetune} has {name}={value}, but student.{name}={config.student.get(name)} is given",
+                f"finetune={config.finetune} has {name}={value}, but student.{name}={chosen} is given",
                 f"leave out student.{name}",
             )

@@ -131,7 +131,7 @@ def make_trainer(config: DictConfig, directory: Path) -> lightning.Trainer:
     callbacks = [instantiate(callback) for callback in config.callbacks.values()]
     watched = somebody_watches()
     callbacks += [RunProgressBar()] if watched else []
-    loggers = [instantiate(logger) for logger in config.logger.values()]
+    loggers = [instantiate(logger) for logger in (config.get("logger") or {}).values()]
     return instantiate(
         config.trainer,
         callbacks=callbacks,
