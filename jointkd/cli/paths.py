@@ -14,6 +14,7 @@ READ = {  # must exist before a command begins
     "ckpt_path",
     "data.path",
     "data.split.path",
+    "finetune",
     "label.merge",
     "run",
     "runs",
@@ -55,5 +56,12 @@ def check_files(config: DictConfig, swept: Iterable[str] = ()) -> None:
         value = OmegaConf.select(config, option)
         if not isinstance(value, str) or not value or value in KEYWORDS or any(sign in value for sign in "*?["):
             continue
+        if option == "data.path" and is_prepared_set(OmegaConf.select(config, "data.prepared")):
+            continue  # a prepared set serves without the file that it was made of
         if not Path(value).exists():
             raise DataError(f"{option}={value} does not exist", f"check the path; relative ones begin at {Path.cwd()}")
+
+
+def is_prepared_set(path: str | None) -> bool:
+    """Whether a path is that of a prepared set, rather than of the folder that holds several."""
+    return path is not None and (Path(path) / "manifest.json").exists()
