@@ -8,12 +8,15 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from jointkd.errors import DataError
+from jointkd.errors import ConfigError, DataError
 
 READ = {  # must exist before a command begins
     "ckpt_path",
     "data.path",
     "data.split.path",
+    "data.test",
+    "data.train",
+    "data.val",
     "finetune",
     "label.merge",
     "run",
@@ -22,6 +25,7 @@ READ = {  # must exist before a command begins
     "student_weights",
     "teacher.run",
 }
+OWN_FILES = "jointkd.data.options.FileData"
 FILES = READ | {
     "checkpoint",
     "data.downloads",
@@ -48,10 +52,12 @@ def expand_home(value: Any) -> Any:
 
 
 def check_files(config: DictConfig, swept: Iterable[str] = ()) -> None:
-    """Raise DataError for a file that is to be read and does not exist; patterns with * are left to their readers.
+    """Raise DataError for a file that is to be read and does not exist, and ConfigError where data=extxyz names none.
 
-    swept: options with another value in each job of a sweep, which are checked when it begins.
+    Patterns with * are left to their readers. swept: options with another value in each job of a sweep, which are checked when it begins.
     """
+    if OmegaConf.select(config, "data._target_") == OWN_FILES and not (config.data.path or config.data.train):
+        raise ConfigError("data.path is not set", "give data.path=…, or data.train, data.val and data.test")
     for option in sorted(READ.difference(swept)):
         value = OmegaConf.select(config, option)
         if not isinstance(value, str) or not value or value in KEYWORDS or any(sign in value for sign in "*?["):
