@@ -54,7 +54,8 @@ def expand_home(value: Any) -> Any:
 def check_files(config: DictConfig, swept: Iterable[str] = ()) -> None:
     """Raise DataError for a file that is to be read and does not exist, and ConfigError where data=extxyz names none.
 
-    Patterns with * are left to their readers. swept: options with another value in each job of a sweep, which are checked when it begins.
+    Patterns with * are left to their readers. swept: options with another value in each job of a sweep, which are
+    checked when it begins.
     """
     if OmegaConf.select(config, "data._target_") == OWN_FILES and not (config.data.path or config.data.train):
         raise ConfigError("data.path is not set", "give data.path=…, or data.train, data.val and data.test")
