@@ -41,7 +41,7 @@ def label(config: DictConfig) -> LabelStore:
     """The labels that training with the same configuration would need, made where they are missing."""
     check_integer("label.workers", config.label.workers)
     data = data_of(config)
-    store = make_labels(label_plan(config, data), workers=config.label.workers)
+    store = make_labels(label_plan(config, data), workers=config.label.workers, retry=True)
     log.info("%s", summary(store))
     say_how_good(data, store)
     return store

@@ -134,7 +134,9 @@ class LabelStore:
     def _take(self, name: str, entry: ShardEntry) -> None:
         self._entries[name] = entry
         self._place.update((key, (name, position)) for position, key in enumerate(entry.keys))
-        self._failed.update(entry.failed)
+        for key in entry.keys:  # it may have failed before it was tried again
+            self._failed.pop(key, None)
+        self._failed.update((key, reason) for key, reason in entry.failed.items() if key not in self._place)
 
     def save_index(self) -> None:
         """Write the index if it lacks so many shards that reading them again would take long."""
@@ -152,6 +154,11 @@ class LabelStore:
     def failed(self) -> dict[str, str]:
         """The keys of structures that could not be labelled, each with the reason."""
         return self._failed
+
+    def forget(self, reason: str) -> None:
+        """Take the structures that failed for a reason for not yet labelled, until the store is opened again."""
+        for key in [key for key, known in self._failed.items() if known == reason]:
+            del self._failed[key]
 
     def is_done(self, key: str) -> bool:
         """Whether a structure is labelled, or recorded as failed."""
