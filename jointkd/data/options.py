@@ -8,6 +8,7 @@ from jointkd.data.provenance import Reader, SubsetRule
 from jointkd.data.readers import extxyz
 from jointkd.data.splits import Split
 from jointkd.errors import ConfigError
+from jointkd.ranges import check_integer, check_number, check_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +38,10 @@ class DataOptions(ABC):
             )
         if self.reference not in ("data", "teacher"):
             raise ConfigError(f"data.reference={self.reference!r} is not known", "choose data or teacher")
-        if self.batch_size < 1:
-            raise ConfigError(f"data.batch_size={self.batch_size} must be a positive integer", "give at least 1")
-        if not self.max_force > 0:  # also NaN
-            raise ConfigError(f"data.max_force={self.max_force} must be a positive number", "give a force in eV/Å")
-        if self.workers < 0:
-            raise ConfigError(f"data.workers={self.workers} must not be negative", "give 0 or more processes")
+        check_number("data.max_force", self.max_force, "eV/Å", infinite=True)
+        check_integer("data.batch_size", self.batch_size)
+        check_integer("data.workers", self.workers, least=0)
+        check_seed("data.seed", self.seed)
 
     @property
     def division(self) -> Split:
@@ -74,6 +73,15 @@ class FileData(DataOptions):
     group_key: str | None = None  # the entry with the molecule or material; `file`: the name of the file
     split_key: str | None = None  # the entry with train, val or test
     format: str | None = None  # ASE's name of the format, for files whose name does not tell it
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        split = self.division
+        if self.split_key is not None and split.by != "file" and not split.official_test and split.path is None:
+            raise ConfigError(
+                f"data.split_key={self.split_key} is not used with data.split.by={split.by}",
+                "set data.split.by=file, so that the structures are divided as the file says, or data.split_key=null",
+            )
 
     def reader(self) -> Reader:
         return partial(

@@ -142,5 +142,18 @@ def test_atoms_on_which_an_ensemble_disagrees_have_less_weight(batch, prediction
 
 @pytest.mark.parametrize("spread", [0.0, -1.0])
 def test_a_spread_that_is_not_positive_is_refused(spread):
-    with pytest.raises(ConfigError, match=r"atomic_energy\.spread=.* must be a positive energy"):
+    with pytest.raises(ConfigError, match=r"atomic_energy\.spread=.* must be a positive number in eV"):
         AtomicEnergy(20, "mae", spread=spread)
+
+
+@pytest.mark.parametrize("weight", [-5.0, float("nan"), float("inf")])
+@pytest.mark.parametrize(("kind", "name"), [(Forces, "forces"), (AtomicEnergy, "atomic_energy")])
+def test_a_weight_out_of_range_is_refused_by_the_name_of_its_term(kind, name, weight):
+    with pytest.raises(ConfigError, match=rf"method\.terms\.{name}\.weight={weight} must be a number of at least 0"):
+        kind(weight, "l2")
+
+
+@pytest.mark.parametrize(("rows", "limit", "message"), [(0, None, "hessian.rows=0"), (1, -1.0, "hessian.limit=-1.0")])
+def test_a_number_of_rows_and_a_limit_are_positive(rows, limit, message):
+    with pytest.raises(ConfigError, match=f"{message} must be a positive"):
+        Hessian(1.0, "l2", rows=rows, limit=limit)
