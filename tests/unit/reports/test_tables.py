@@ -137,6 +137,15 @@ def test_the_table_is_grouped_and_compared_with_hessian_runs_as_in_the_paper(tmp
     assert [row[1].split()[0] for row in rows[9:]] == ["gemnet_dt"] * 3 + ["painn"] * 3
 
 
+def test_a_joint_run_is_compared_with_the_hessian_run_of_its_own_teacher(tmp_path):
+    run(tmp_path / "h", "hessian", 4.0, teacher="mace")
+    run(tmp_path / "j", "joint", 1.0, teacher="esen")
+    assert "%" not in reported(tmp_path)
+    run(tmp_path / "other", "hessian", 2.0, teacher="esen")
+    (row,) = [row for row in cells(reported(tmp_path)) if "joint" in row]
+    assert "1 (-50.0%)" in row
+
+
 def test_a_swept_weight_has_a_column_and_a_plot(tmp_path):
     for weight, energy in ((100, 0.9), (0, 1.5), (20, 0.8)):
         run(tmp_path / str(weight), "joint", energy, weights={**PAPER, "atomic_energy": weight})
