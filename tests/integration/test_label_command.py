@@ -107,7 +107,7 @@ def test_a_dry_run_estimates_size_and_time_and_stores_nothing(command, options, 
     structures, rows, megabytes, left, seconds = (float(number) for number in match.groups())
     assert structures == left
     assert not shards(tmp_path)
-    assert 0 < seconds < 300
+    assert seconds > 0
     assert command("label", *options).status == 0
     status = command("label", *options, "label.status=true").out
     assert f"{structures:.0f} done, 0 left" in status
