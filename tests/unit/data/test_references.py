@@ -9,7 +9,7 @@ from ase import Atoms
 
 from jointkd.data.composition_fit import fit_compositions
 from jointkd.data.datamodule import DistillationData
-from jointkd.data.free_atoms import ALL_ELECTRONS
+from jointkd.data.free_atoms import ALL_ELECTRONS, TABLES
 from jointkd.data.options import ReaderData
 from jointkd.data.references import References, least_squares
 from jointkd.data.splits import Split
@@ -85,6 +85,13 @@ def test_the_free_atoms_of_the_teacher_serve_where_no_others_fit():
     references = least_squares([formula("Li2Si", -12.0)], None, {3: -0.3, 14: -0.9})
     assert references.energies == pytest.approx({3: -0.3 - 10.5 * 2 / 5, 14: -0.9 - 10.5 / 5})  # along Li2Si
     assert "free atoms of the teacher" in references.origin
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_the_energies_of_free_atoms_are_those_of_bound_electrons(table):
+    assert table[1] == pytest.approx(-13.6, abs=3.0)
+    assert all(table[z] < 3 * table[1] for z in table if z > 1)
+    assert table[8] < table[7] < table[6]
 
 
 def test_larger_cells_of_the_same_crystals_determine_energies_as_well():
