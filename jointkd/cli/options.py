@@ -23,7 +23,10 @@ NOT_PASSED_ON = {"teacher.python"}  # the interpreter that builds a teacher, not
 TARGET = "_target_"
 OPEN = {"callbacks", "logger", "method.terms", "schedulers"}  # nodes of any number of objects
 # options that name a file of one's own, with the group and the choice that they belong to
-FILE_OF = {"data.path": ("data", "extxyz"), "teacher.checkpoint": ("teacher", "mace")}
+FILE_OF = {
+    **dict.fromkeys(("data.path", "data.train", "data.val", "data.test"), ("data", "extxyz")),
+    "teacher.checkpoint": ("teacher", "mace"),
+}
 PLAIN = {bool, int, float, str, NoneType, dict, list}  # the types that values are checked for
 
 

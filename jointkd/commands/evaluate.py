@@ -75,7 +75,7 @@ def evaluated_split(record: RunRecord, options: Evaluation, module: Distillation
     data = data_of(record, options.data, options.trust)
     store = labels_of(record, data, options.label.get("path"))
     rows = record.part("label").get("eval_rows")
-    if not isinstance(rows, int):
+    if not (isinstance(rows, int) or rows == "all"):
         raise damaged(record.folder / "config.yaml", f"label.eval_rows={rows}")
     with TemporaryDirectory(prefix="jointkd-") as temporary:
         source = prepared_set(record, data, options.data, Path(temporary))

@@ -58,10 +58,9 @@ def read_checkpoint(path: Path, weights_only: bool = True) -> dict[str, Any]:
     try:
         checkpoint = torch.load(whole, map_location="cpu", weights_only=weights_only)
         checkpoint["state_dict"], checkpoint["epoch"]
-    except UnpicklingError as error:  # PyTorch's own message advises to run the code
+    except UnpicklingError as error:
         raise DataError(
-            f"{whole} is not a checkpoint of plain weights: it names code that reading it would run",
-            "give the best.ckpt or last.ckpt of a run",
+            f"{whole} is not a checkpoint of plain weights: to load it would run code", "give the last.ckpt of a run"
         ) from error
     except (RuntimeError, KeyError, TypeError) as error:
         raise DataError(

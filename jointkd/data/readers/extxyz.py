@@ -78,6 +78,26 @@ def read(
     return frames(), isolated
 
 
+def read_splits(
+    train: str, val: str | None, test: str, *arguments: Any, **options: Any
+) -> tuple[Iterator[Frame], dict[int, float]]:
+    """The frames of a file, folder or pattern for each split, to which they are assigned; see `read`.
+
+    val None: none are assigned to validation. Raises DataError as well for two energies of an isolated atom.
+    """
+    isolated: dict[int, float] = {}
+
+    def frames() -> Iterator[Frame]:
+        for split, path in (("train", train), ("val", val), ("test", test)):
+            if path is not None:
+                found, alone = read(path, *arguments, **options)
+                yield from (replace(frame, split=split) for frame in found)
+                for element, energy in alone.items():
+                    add_isolated(isolated, element, energy, path)
+
+    return frames(), isolated
+
+
 def add_isolated(isolated: dict[int, float], element: int, energy: float, source: str) -> None:
     """Add the energy (eV) of an isolated atom. Raises DataError if it is not finite or differs from an earlier one."""
     if not math.isfinite(energy):

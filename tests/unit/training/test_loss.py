@@ -116,7 +116,7 @@ def test_an_unknown_norm_is_refused_with_the_known_ones():
 def test_gradients_of_the_joint_loss_are_its_central_differences(batch, conservative):
     torch.manual_seed(5)
     student = PaiNN(width=8, layers=2, radial=6, cutoff=CUTOFF, conservative=conservative).double()
-    parameters = {name: parameter for name, parameter in student.named_parameters() if parameter.requires_grad}
+    parameters = {name: each for name, each in student.named_parameters() if each.requires_grad}
 
     def loss() -> torch.Tensor:
         prediction = predict(student, batch, batch.row_ids)
