@@ -52,6 +52,7 @@ def test_the_errors_of_two_small_structures_are_those_calculated_by_hand():
     errors = {name: float(error.abs().mean()) for name, error in prediction_errors(zeros, batch).items()}
     assert errors == {
         "energy_mae_meV_per_atom": pytest.approx((100 + 200) / 2),
+        "energy_mae_meV": pytest.approx((300 + 400) / 2),
         "force_mae_meV_per_A": pytest.approx(1500 / 15),
         "atomic_energy_mae_meV": pytest.approx(500),
         "hessian_row_mae_eV_per_A2": pytest.approx(9 / 15),
