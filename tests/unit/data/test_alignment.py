@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jointkd.data.alignment import align
+from jointkd.data.alignment import align, prior_shifts
 from jointkd.data.references import References
 from jointkd.labels.records import TeacherLabels
 from jointkd.structures.frame import Frame
@@ -97,6 +97,11 @@ def test_atomic_energies_that_contain_those_of_unknown_free_atoms_become_targets
     assert np.abs(targets).max() < 30.0
     assert alignment.residual_after < 1e-9
     assert "the mean atomic energies of all elements were made equal" in str(alignment)
+
+
+@pytest.mark.parametrize(("energy", "shift"), [(-29.0, 0.0), (-31.0, -27.0)])
+def test_mean_atomic_energies_of_more_than_thirty_electronvolts_are_not_those_of_bonds(energy, shift):
+    assert prior_shifts({1: energy, 8: -5.0}, mean=-4.0)[1][1] == shift
 
 
 def test_a_data_set_is_aligned_on_its_training_split_alone(tmp_path):
