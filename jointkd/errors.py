@@ -18,7 +18,9 @@ def find_cause(error: BaseException | None, kind: type[Kind]) -> Kind | None:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or the name of its class where it has none."""
+    """The first line of an error's message, or the name of its class where it has none; the problem of a UserError."""
+    if isinstance(error, UserError):
+        return error.problem
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
@@ -103,6 +105,11 @@ def user_error(error: Exception) -> UserError | None:
         where = error.filename or "the run's folder"
         return StorageError(
             f"{where} cannot be written ({error.strerror})", "free some space, then go on from what is there"
+        )
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return StorageError(
+            f"{error.filename or 'a file'} cannot be opened ({error.strerror})",
+            "raise the number of open files that the system allows, as with ulimit -n 4096, and run the command again",
         )
     if isinstance(error, PermissionError | NotADirectoryError):
         return StorageError(str(error), "see to its permissions, or name another place")

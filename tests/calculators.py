@@ -32,6 +32,26 @@ class NeverWorks(Springs):
         raise RuntimeError("no licence file")
 
 
+class AtomicOnRequest(Springs):
+    """Energies of atoms only where they are asked for, as from CHGNet; made by a class method too."""
+
+    implemented_properties: ClassVar = ["energy", "energies", "forces"]
+
+    def __init__(self, return_site_energies: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.return_site_energies = return_site_energies
+
+    @classmethod
+    def made(cls, **options: Any) -> "AtomicOnRequest":
+        return cls(**options)
+
+    def calculate(self, *arguments: Any, **options: Any) -> None:
+        super().calculate(*arguments, **options)
+        if self.return_site_energies:
+            apart = self.atoms.positions[:, None] - self.atoms.positions
+            self.results["energies"] = self.stiffness * (apart**2).sum((1, 2)) / 4
+
+
 class Smeared(Springs):
     """Its forces belong to `free_energy`, as those of density functional theory with smeared occupations do."""
 

@@ -1,4 +1,4 @@
-"""Checkpoints as fairchem-core 1.x saves them, made of students of ours, and its own outputs where they are here."""
+"""Checkpoints as fairchem-core 1.x saves them, made of students of ours, and its own outputs."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,14 +18,17 @@ from jointkd.students.import_fairchem import import_checkpoint
 from jointkd.students.painn import PaiNN
 from jointkd.students.student_file import load_student
 
-FOLDER = Path(__file__).parents[2] / "shared" / "parity"
+OUTPUTS = {  # of fairchem-core 1.10, by the width of its models
+    "small": Path(__file__).parent / "fixtures" / "fairchem_outputs",
+    "full": Path(__file__).parents[2] / "shared" / "parity",  # too large to be part of this repository
+}
 CASES = ["ethanol", "ala4w", "nacl8_rc6", "srtio3_rc6_full"]  # that the references get right themselves
 SMALL = {"width": 16, "radial": 5, "cutoff": 4.0, "elements": 20, "max_neighbors": 30}
 
 
-def reference(name: str) -> dict[str, Any]:
-    """Weights, settings and float64 outputs of fairchem-core 1.10. Skips where they are not beside the checkout."""
-    file = FOLDER / f"{name}.pt"
+def reference(name: str, width: str = "small") -> dict[str, Any]:
+    """Weights, settings and float64 outputs of fairchem-core 1.10. Skips where those of full width are not here."""
+    file = OUTPUTS[width] / f"{name}.pt"
     if not file.exists():
         pytest.skip(f"the outputs of fairchem-core are not here ({file})")
     return torch.load(file, weights_only=True)

@@ -77,7 +77,7 @@ class CompanionTeacher(NumberTeacher):
         (self.folder / str(os.getpid())).touch()
 
     def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while len(list(self.folder.iterdir())) < self.companions and time.monotonic() < end:
             time.sleep(0.01)
         return super().label(frames, row_ids)

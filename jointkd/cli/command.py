@@ -2,10 +2,12 @@
 
 import importlib
 import io
+import logging
 import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -18,14 +20,21 @@ from omegaconf import DictConfig
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from jointkd.cli import resolvers
+from jointkd.cli.arguments import as_hydra_reads
 from jointkd.cli.config_tree import CONF
+from jointkd.cli.help import help_text
+from jointkd.cli.jobs import LIST, check_sweep, list_jobs
 from jointkd.cli.options import check_overrides, check_values
+from jointkd.cli.paths import check_files
 from jointkd.cli.sweeps import as_single_run
+from jointkd.cli.unused import describe_unused
 from jointkd.errors import ConfigError, UserError, user_error
 from jointkd.files.folders import removed_if_unused
 
-PRINTING = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"}  # flags that only print
+HELP, CONFIGURATION, SWEEP = {"--help", "-h"}, {"--cfg", "-c"}, {"-m", "--multirun"}
+PRINTING = HELP | CONFIGURATION | {"--hydra-help", "--info", "-i"}  # flags that only print
 
+log = logging.getLogger(__name__)
 resolvers.register()
 
 
@@ -43,22 +52,48 @@ def command(name: str) -> Callable[[], None]:
             readable_errors(leave=not sweep),
             removed_if_unused(folder),
         ):  # Hydra runs the other jobs of a sweep, and raises then
+            check_files(config)
             check_values(config)
+            for line in describe_unused(config, HydraConfig.get().overrides.task):
+                log.warning("%s", line)
             with as_single_run(config) if sweep else nullcontext():
                 importlib.import_module(f"jointkd.commands.{name}").run(config)  # here: `--help` imports no torch
 
     def main() -> None:
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them
-        arguments = sys.argv[1:]
         print_anything()
-        if PRINTING & {word.partition("=")[0] for word in arguments}:
+        if PRINTING & {word.partition("=")[0] for word in sys.argv[1:]} or LIST in sys.argv:
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as `| head` may exit early
         with readable_errors():
-            if {word for word in arguments if word.startswith("-")} <= {"-m", "--multirun"}:
-                check_overrides(name, [word for word in arguments if not word.startswith("-")])
-            job()
+            sys.argv[1:] = arguments = as_hydra_reads(sys.argv[1:])  # which Hydra reads again
+            text = printed(name, arguments)
+            if text is None:
+                job()
+            else:
+                print(text)
 
     return main
+
+
+def printed(name: str, arguments: list[str]) -> str | None:
+    """What a command only prints, its help or the jobs of a sweep, or None after checks of its options."""
+    flags = {word.partition("=")[0] for word in arguments if word.startswith("-")}
+    options = [word for word in arguments if not word.startswith("-") and word != LIST]
+    if flags & HELP:
+        return help_text(name, options)
+    if LIST in arguments:
+        check_overrides(name, options)
+        return list_jobs(name, options)
+    if flags & CONFIGURATION and flags & SWEEP:
+        raise ConfigError(
+            "--cfg prints the configuration of one job, and -m is for several",
+            f"leave out -m, or list them with {LIST}",
+        )
+    if flags <= SWEEP:
+        check_overrides(name, options)
+        if not flags:
+            check_sweep(name, options)
+    return None
 
 
 def print_anything() -> None:
@@ -74,6 +109,8 @@ def readable_errors(leave: bool = True) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C, while this process ends
         print("\nstopped; the same command continues from the saved files", file=sys.stderr)
         raise SystemExit(130) from None
     except Exception as error:

@@ -12,8 +12,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from jointkd.cli import resolvers
+from jointkd.cli.arguments import as_hydra_reads
 from jointkd.cli.config_tree import CONF
 from jointkd.cli.options import check_exists, check_overrides, check_values
+from jointkd.cli.paths import FILES, expand_home
 from jointkd.files.folders import removed_if_unused
 
 resolvers.register()
@@ -28,15 +30,17 @@ def composed(
     groups: choices such as `student=painn`; nodes: dictionaries that replace whole nodes, by name; options: values by
     dotted name. Raises ConfigError for unknown choices and options and for values of the wrong type.
     """
-    check_overrides(command, list(groups))
+    groups = as_hydra_reads(list(groups))
+    check_overrides(command, groups)
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        everything = hydra.compose(command, list(groups), return_hydra_config=True)
+        everything = hydra.compose(command, groups, return_hydra_config=True)
     for name, node in nodes.items():
         with open_dict(everything):
             everything[name] = node
     check_against = OmegaConf.masked_copy(everything, [str(name) for name in everything if name != "hydra"])
     for path, value in options.items():
         check_exists(check_against, path)
+        value = expand_home(value) if path in FILES else value
         OmegaConf.update(everything, path, value, force_add=True)
     before = HydraConfig.instance().cfg
     try:

@@ -1,7 +1,10 @@
 """The configuration files of jointkd, and configurations as options with dotted names; without Hydra."""
 
 from pathlib import Path
+from textwrap import fill
 from typing import Any
+
+import yaml
 
 PACKAGE = Path(__file__).parents[1]
 CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir())
@@ -18,10 +21,23 @@ def is_group(name: str) -> bool:
     return name not in NOT_GROUPS and (CONF / name).is_dir()
 
 
+def read_yaml(file: Path) -> Any:
+    """The content of a configuration file."""
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
+def is_optional(group: str) -> bool:
+    """Whether nothing is chosen of a group by default, as of `preset`."""
+    return {group: None} in read_yaml(CONF / "train.yaml")["defaults"]
+
+
 def list_groups() -> str:
-    """All groups of the configuration with their choices, one group per line."""
+    """All groups of the configuration with their choices."""
     names = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name not in NOT_GROUPS)
-    return "\n".join(f"  {name + '=':<12}{' | '.join(choices(name))}" for name in names)
+    return "\n".join(
+        fill(" | ".join(choices(name)), 118, initial_indent=f"  {name + '=':<12}", subsequent_indent=" " * 14)
+        for name in names
+    )
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -1,23 +1,33 @@
 """Checks that the options of a command exist, and that their values have the types of the parameters they set."""
 
 import inspect
+import math
 import re
+from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
 import hydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from jointkd.cli.config_tree import CONF, choices, flatten, is_group, is_private
+from jointkd.cli.arguments import parse
+from jointkd.cli.config_tree import CONF, choices, flatten, is_group, is_private, read_yaml
+from jointkd.cli.paths import check_files
 from jointkd.cli.sweeps import check_launcher
-from jointkd.errors import ConfigError, did_you_mean, first_line
+from jointkd.errors import ConfigError, UserError, did_you_mean, find_cause, first_line
 
 NOT_PASSED_ON = {"teacher.python"}  # the interpreter that builds a teacher, not a parameter of it
-PLAIN = {bool, int, float, str, NoneType}  # the types that values are checked for
+TARGET = "_target_"
+OPEN = {"callbacks", "logger", "method.terms", "schedulers"}  # nodes of any number of objects
+# options that name a file of one's own, with the group and the choice that they belong to
+FILE_OF = {
+    **dict.fromkeys(("data.path", "data.train", "data.val", "data.test"), ("data", "extxyz")),
+    "teacher.checkpoint": ("teacher", "mace"),
+}
+PLAIN = {bool, int, float, str, NoneType, dict, list}  # the types that values are checked for
 
 
 def check_overrides(name: str, arguments: list[str]) -> None:
@@ -25,10 +35,7 @@ def check_overrides(name: str, arguments: list[str]) -> None:
 
     Raises ConfigError with the nearest existing option or choice, or with a required option that is missing.
     """
-    try:
-        overrides = [OverridesParser.create().parse_override(argument) for argument in arguments]
-    except HydraException as error:
-        raise ConfigError(first_line(error), "write options as name=value") from error
+    overrides = [parse(argument) for argument in arguments]
     for override in overrides:
         if override.key_or_group == "hydra/launcher":
             check_launcher(str(override.value()))
@@ -46,6 +53,12 @@ def check_overrides(name: str, arguments: list[str]) -> None:
                 if not (is_group(override.key_or_group) or override.is_add() or override.is_force_add()):
                     check_exists(chosen, override.key_or_group)
             raise ConfigError(str(error), "see --help for the options") from error
+    if "method" in config:
+        check_owner(overrides)
+    for override in overrides:
+        if override.is_add() and not override.is_sweep_override():  # as `+task=1,2`, which only counts jobs
+            check_added(config, override.key_or_group)
+    check_files(config, [override.key_or_group for override in overrides if override.is_sweep_override()])
     for path, value in flatten(OmegaConf.to_container(config)).items():
         if value == MISSING:
             raise ConfigError(f"{path} is not set", f"give {path}=…")
@@ -61,6 +74,15 @@ def first_of_sweep(override: Override) -> str:
     return line
 
 
+def check_owner(overrides: list[Override]) -> None:
+    """Raise ConfigError for a file of one's own that would take the place of the example's, under its name."""
+    chosen = {override.key_or_group: str(override.value()) for override in overrides if is_group(override.key_or_group)}
+    for override in overrides:
+        group, owner = FILE_OF.get(override.key_or_group, ("", ""))
+        if group and "experiment" not in chosen and chosen.get(group, "demo") == "demo":
+            raise ConfigError(f"{override.input_line} is not a file of {group}=demo", f"add {group}={owner}")
+
+
 def check_choices(override: Override) -> None:
     """Raise ConfigError for a choice that the group does not have."""
     group, known = override.key_or_group, choices(override.key_or_group)
@@ -68,9 +90,10 @@ def check_choices(override: Override) -> None:
         return
     chosen = list(override.sweep_string_iterator()) if override.is_sweep_override() else override.value()
     for choice in chosen if isinstance(chosen, list) else [chosen]:
-        if choice is not None and str(choice) not in known:
-            hint = did_you_mean(str(choice), known)
-            raise ConfigError(f"there is no {group}={choice}", f"{hint}choose one of {', '.join(known)}")
+        if str(choice) not in known:
+            name = "null" if choice is None else str(choice)
+            hint = did_you_mean(name, known)
+            raise ConfigError(f"there is no {group}={name}", f"{hint}choose one of {', '.join(known)}")
 
 
 def check_exists(config: DictConfig, path: str) -> None:
@@ -82,18 +105,34 @@ def check_exists(config: DictConfig, path: str) -> None:
         shown = [name for name in siblings if not is_private(name)]
         listing = f"{parent or 'the top level'} has {', '.join(shown)}" if shown else "see --help for the options"
         add = f" (+{path}=… adds a parameter of {known[f'{parent}._target_']})" if "_target_" in siblings else ""
-        raise ConfigError(f"there is no option {path}", did_you_mean(path, known) + listing + add)
+        raise ConfigError(
+            f"there is no option {path}",
+            did_you_mean(path, [name for name in known if not is_private(name)]) + listing + add,
+        )
+
+
+def check_added(config: DictConfig, path: str) -> None:
+    """Raise ConfigError for an option added with + that belongs to nothing that is built, so that nobody reads it."""
+    names = path.split(".")
+    around = [".".join(names[:count]) for count in range(len(names))]
+    built = any(OmegaConf.select(config, f"{node}.{TARGET}" if node else TARGET) for node in around)
+    if not (built or is_group(path) or OPEN.intersection(around)):
+        raise ConfigError(
+            f"there is no option {path}, and nothing would read it",
+            f"+NODE.NAME=… adds a parameter of what NODE.{TARGET} names, or one of {', '.join(sorted(OPEN))}",
+        )
 
 
 def check_values(config: DictConfig) -> None:
     """Raise ConfigError for an option that is not a parameter of the `_target_` beside it, or has another type."""
+    check_nodes(config)
     written = flatten(OmegaConf.to_container(config))
     for path, value in flatten(OmegaConf.to_container(config, resolve=True)).items():
         parent, _, name = path.rpartition(".")
-        target = written.get(f"{parent}._target_" if parent else "_target_")
+        target = written.get(f"{parent}.{TARGET}" if parent else TARGET)
         if target is None or is_private(path) or path in NOT_PASSED_ON:
             continue
-        parameters = inspect.signature(hydra.utils.get_object(target), eval_str=True).parameters
+        parameters = parameters_of(f"{parent}.{TARGET}" if parent else TARGET, target)
         if name in parameters:
             check_type(path, value, written.get(path), plain_types(parameters[name].annotation))
         elif all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters.values()):
@@ -101,20 +140,48 @@ def check_values(config: DictConfig) -> None:
             raise ConfigError(f"there is no option {path}", remedy)
 
 
+def check_nodes(config: DictConfig) -> None:
+    """Raise ConfigError for a value in the place of a whole group of options, as `optimizer=sgd`."""
+    for path, node in flatten(read_yaml(CONF / "train.yaml")).items():
+        needed = isinstance(node, dict) and "." not in path and path != "hydra"
+        if needed and path not in config and "method" in config:
+            raise ConfigError(f"~{path} removes options that are needed", "leave it out of the command")
+        value = OmegaConf.select(config, path, default=node)
+        if isinstance(node, dict) and not isinstance(value, Mapping):
+            options = ", ".join(f"{path}.{name}" for name in node)
+            remedy = f"~{path} leaves it out" if value is None else f"set {options}"
+            raise ConfigError(f"{path}={'null' if value is None else value} must be a group of options", remedy)
+
+
+def parameters_of(option: str, target: str) -> Mapping[str, inspect.Parameter]:
+    """The parameters of a class or function, by its import path. Raises ConfigError where there is none."""
+    remedy = "give the import path of a class or function"
+    try:
+        return inspect.signature(hydra.utils.get_object(target), eval_str=True).parameters
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(f"{option}={target} cannot be called ({first_line(error)})", remedy) from error
+    except ImportError as error:
+        if find_cause(error, UserError):
+            raise
+        raise ConfigError(f"{option}={target} cannot be imported ({error})", remedy) from error
+
+
 def check_type(path: str, value: Any, written: Any, types: set[type]) -> None:
     """Raise ConfigError for a value of another type than `types`; a reference is named by the option it refers to."""
     origin = re.fullmatch(r"\$\{([\w.]+)\}", str(written))
+    option = origin[1] if origin else path
+    if isinstance(value, float) and math.isnan(value):
+        raise ConfigError(f"{option}={value} is not a number", "give a number")
     unset = origin and value is None  # such as trainer.max_epochs, to which an unused scheduler refers
     if types and type(value) in PLAIN - types and not unset:
         allowed = " or ".join(sorted("null" if kind is NoneType else kind.__name__ for kind in types))
-        option = origin[1] if origin else path
         raise ConfigError(f"{option}={value} is of the wrong type", f"give it a value of type {allowed}")
 
 
 def plain_types(annotation: Any) -> set[type]:
-    """The types that an annotation allows; empty if it has others than `int | float | str | bool | None`."""
+    """The types that an annotation allows; empty if it has others than those of YAML."""
     union = get_origin(annotation) in (Union, UnionType)
-    types = set(get_args(annotation)) if union else {annotation}
+    types = {get_origin(kind) or kind for kind in (get_args(annotation) if union else [annotation])}
     if not types <= PLAIN:
         return set()
     return types | ({int} if float in types else set())

@@ -40,6 +40,6 @@ def package_file(name: str) -> str:
     return str(PACKAGE / name)
 
 
-def file_stem(path: str) -> str:
-    """The name of a file up to its first dot."""
-    return Path(path).name.split(".")[0]
+def file_stem(*paths: str | None) -> str:
+    """The name of the first file that is given, up to its first dot."""
+    return Path(next(filter(None, paths), "")).name.split(".")[0]

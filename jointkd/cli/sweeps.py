@@ -41,8 +41,8 @@ def as_single_run(config: DictConfig) -> Iterator[None]:
     """A context in which a job of a sweep has the command line and the environment of a single run.
 
     Lightning's DDP starts the other processes of a machine with the command line of the first (`sys.argv`) and
-    `hydra.run.dir`, and recognises by the environment whether it has already done so. This is the only place that
-    rewrites `sys.argv`. Raises ConfigError under a launcher that runs jobs in a program of its own.
+    `hydra.run.dir`, and recognises by the environment whether it has already done so. Raises ConfigError under a
+    launcher that runs jobs in a program of its own.
     """
     if processes(config) > 1 and "SLURM_NTASKS" not in os.environ:
         main = getattr(sys.modules["__main__"].__spec__, "name", "")

@@ -25,6 +25,7 @@ from jointkd.data.datamodule import DistillationData
 from jointkd.data.dataset import Distillation
 from jointkd.labelling.batching import Batching
 from jointkd.labels.records import choose_rows
+from jointkd.ranges import check_integer
 from jointkd.runtime import keep_freed_memory
 from jointkd.structures.batch import Structure
 from jointkd.students.base import Student
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 def run(config: DictConfig) -> None:
     """Measure training steps, labelling and start-up; print a table and write bench.json to the run's folder."""
+    check(config.bench)
     torch.set_num_threads(config.bench.threads)
     keep_freed_memory()  # as training and labelling on a CPU do
     directory = Path(HydraConfig.get().runtime.output_dir)
@@ -55,6 +57,15 @@ def run(config: DictConfig) -> None:
     (directory / "bench.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     log.info("%s", json.dumps(results, indent=2))
     log.info("written to %s", directory / "bench.json")
+
+
+def check(options: DictConfig) -> None:
+    """Raise ConfigError for an option that is out of range."""
+    for name in ("steps", "label_rows", "threads"):
+        check_integer(f"bench.{name}", options[name])
+    check_integer("bench.warmup", options.warmup, least=0)
+    for rows in options.rows:
+        check_integer("bench.rows", rows)
 
 
 def training(config: DictConfig, module: DistillationModule, data: DistillationData) -> dict[str, Any]:

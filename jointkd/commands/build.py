@@ -19,8 +19,10 @@ from jointkd.evaluation.teacher_errors import compare_sample
 from jointkd.labelling.jobs import make_labels
 from jointkd.labelling.plan import LabelOptions, LabelPlace, LabelPlan
 from jointkd.labels.store import LabelStore
+from jointkd.ranges import check_seed
 from jointkd.reports.dataset import write_report
 from jointkd.structures.batch import Precomputed, Structure
+from jointkd.students.base import check_cutoff
 from jointkd.teachers.spec import TARGET, TeacherSpec
 from jointkd.training.checkpoint_files import read_checkpoint
 from jointkd.training.module import DistillationModule
@@ -88,6 +90,7 @@ def description(config: DictConfig) -> RunDescription:
 
 def build(config: DictConfig, directory: Path) -> tuple[DistillationModule, DistillationData]:
     """The student with its objective, and the data with its splits; seeds everything."""
+    check_seed("seed", config.seed)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(config)
     return module, build_data(config, directory, module.student)
@@ -99,12 +102,14 @@ def build_module(config: DictConfig) -> DistillationModule:
         known = ", ".join(config.schedulers)
         raise ConfigError(f"schedule={config.schedule!r} is not known", f"choose one of {known}")
     check_sampling(config.method.rows)
-    return DistillationModule(
+    module = DistillationModule(
         student=instantiate(config.student),
         terms={name: instantiate(term) for name, term in config.method.terms.items()},
         optimizer=instantiate(config.optimizer),
         scheduler=instantiate(config.schedulers[config.schedule]),
     )
+    module.configure_optimizers()  # refuses its options now, before hours of labelling
+    return module
 
 
 def build_data(config: DictConfig, directory: Path, student: Any) -> DistillationData:
@@ -131,6 +136,7 @@ def prepare_data(
     graph_of: Callable[[Structure], Precomputed] | None = None,
 ) -> None:
     """Fix the neighbours within a cutoff (Å), report on the data where that is asked for, and find the references."""
+    check_cutoff(cutoff)
     data.prepare_neighbors(cutoff, torch.float32, max_neighbors, graph_of)
     if data.options.report:
         set_aside = data.source.manifest["set_aside"]
@@ -149,6 +155,13 @@ def join_labels(config: DictConfig, module: DistillationModule, data: Distillati
                 f"method={config.method.name} needs a teacher", "choose one with teacher=…, or method=none"
             )
         return None
+    if not module.needs_teacher and data.reference != "teacher":
+        log.info(
+            "method=%s learns nothing from teacher=%s: its labels serve the metrics of the test alone, and "
+            "teacher=none leaves them out",
+            config.method.name,
+            config.teacher.name,
+        )
     labelled = config.label.rows
     if isinstance(labelled, int) and labelled < module.rows:  # refused before the labels are made
         raise ConfigError(

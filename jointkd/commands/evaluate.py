@@ -1,7 +1,6 @@
 """Test a finished run again, from what its folder records as plain data and from its checkpoint."""
 
 import logging
-import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -62,7 +61,7 @@ def load_module(record: RunRecord, options: Evaluation) -> DistillationModule:
     module = DistillationModule(cast(Student, student), terms={}, optimizer=torch.optim.SGD)
     try:
         load_averaged(module, path)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+    except (RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"{path} is not a checkpoint of plain weights of this run's student ({first_line(error)})",
             "copy the whole folder of the run again, or give the other one with checkpoint=best or last",
@@ -76,7 +75,7 @@ def evaluated_split(record: RunRecord, options: Evaluation, module: Distillation
     data = data_of(record, options.data, options.trust)
     store = labels_of(record, data, options.label.get("path"))
     rows = record.part("label").get("eval_rows")
-    if not isinstance(rows, int):
+    if not (isinstance(rows, int) or rows == "all"):
         raise damaged(record.folder / "config.yaml", f"label.eval_rows={rows}")
     with TemporaryDirectory(prefix="jointkd-") as temporary:
         source = prepared_set(record, data, options.data, Path(temporary))

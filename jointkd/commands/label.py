@@ -16,6 +16,7 @@ from jointkd.labels.checks import describe_failures
 from jointkd.labels.maintenance import damaged_shards, merge, set_aside, status, summary
 from jointkd.labels.store import LabelStore
 from jointkd.progress import format_time
+from jointkd.ranges import check_integer
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +39,9 @@ def run(config: DictConfig) -> None:
 
 def label(config: DictConfig) -> LabelStore:
     """The labels that training with the same configuration would need, made where they are missing."""
+    check_integer("label.workers", config.label.workers)
     data = data_of(config)
-    store = make_labels(label_plan(config, data), workers=config.label.workers)
+    store = make_labels(label_plan(config, data), workers=config.label.workers, retry=True)
     log.info("%s", summary(store))
     say_how_good(data, store)
     return store

@@ -8,7 +8,7 @@ from typing import Any
 from jointkd.commands.run_record import RunRecord, damaged
 from jointkd.data.options import DataOptions, FileData
 from jointkd.data.prepared import PreparedSet, prepare
-from jointkd.data.provenance import check_matches, origin_of
+from jointkd.data.provenance import FILES, check_matches, origin_of
 from jointkd.data.published import PublishedData
 from jointkd.data.splits import Split
 from jointkd.data.subsets import Subset
@@ -32,7 +32,9 @@ def data_of(record: RunRecord, given: Places, trust: str | list[str] | None) -> 
     recorded = record.part("data")
     if isinstance(recorded.get("split"), dict):  # the division is that of the run's split.json
         del recorded["split"]
-    for name in ("path", "source"):
+    if given.get("path"):
+        recorded |= {name: None for name in ("train", "val", "test") if name in recorded}
+    for name in FILES:
         if name in recorded:
             recorded[name] = given.get(name) or found(record, recorded[name])
     if "downloads" in recorded:
@@ -73,7 +75,7 @@ def prepared_set(record: RunRecord, data: DataOptions, given: Places, temporary:
             f"data.prepared={named} has no set with the {len(record.keys['test'])} structures of the run's test split",
             "give the prepared set that the run was trained on, or data.path=FILE",
         )
-    for name in ("path", "source"):
+    for name in FILES:
         path = getattr(data, name, None)
         if isinstance(path, str) and "://" not in path and record.find(path) is None:
             if isinstance(data, PublishedData) and not given.get("source"):
@@ -83,7 +85,8 @@ def prepared_set(record: RunRecord, data: DataOptions, given: Places, temporary:
                 )
             raise DataError(
                 f"data.{name}={path} of the run is neither here, nor in {record.folder}, nor in a folder above it",
-                f"give data.{name}=PATH where it is now, or data.prepared=FOLDER of a prepared set",
+                f"give data.{name if name == 'source' else 'path'}=PATH where it is now, or data.prepared=FOLDER of a "
+                "prepared set",
             )
     return prepare(temporary, "data", data.reader(), data.rules, data.max_force, {})
 

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from jointkd.cli.config_tree import choices
 from jointkd.commands.build import build, description, join_labels, load_averaged
+from jointkd.commands.finetune import with_finetuned
 from jointkd.commands.start import Start
 from jointkd.data.datamodule import DistillationData
 from jointkd.data.splits import hashes
@@ -43,6 +44,7 @@ warnings.filterwarnings("ignore", message=".* directory .* exists and is not emp
 def run(config: DictConfig) -> dict[str, float]:
     """Train with a configuration in the folder that Hydra has made. Returns the test metrics."""
     started = time.time()
+    config = with_finetuned(config)
     directory = Path(HydraConfig.get().runtime.output_dir)
     described = description(config)
     start = Start.of(config, described.configuration, directory)
@@ -99,7 +101,7 @@ def prepare_student(config: DictConfig, module: DistillationModule, data: Distil
     if not new:
         return
     if config.student_weights is not None:
-        saved = load_weights(module.student, Path(config.student_weights))
+        saved = load_weights(module.student, Path(config.student_weights).expanduser())
         check_references(saved, data)
     else:
         fitted = fit_scales(module.student, itertools.islice(data.train_dataloader(), SCALE_BATCHES))
@@ -129,7 +131,7 @@ def make_trainer(config: DictConfig, directory: Path) -> lightning.Trainer:
     callbacks = [instantiate(callback) for callback in config.callbacks.values()]
     watched = somebody_watches()
     callbacks += [RunProgressBar()] if watched else []
-    loggers = [instantiate(logger) for logger in config.logger.values()]
+    loggers = [instantiate(logger) for logger in (config.get("logger") or {}).values()]
     return instantiate(
         config.trainer,
         callbacks=callbacks,

@@ -1,7 +1,7 @@
 """The LightningDataModule: a prepared set, divided into splits, joined with a teacher's labels, in batches."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -140,10 +140,11 @@ class DistillationData(lightning.LightningDataModule):
         """The atomic numbers that occur in any split, in ascending order."""
         return sorted(set().union(*map(elements_of, self.frames.values())))
 
-    def join(self, store: LabelStore, train_rows: int, eval_rows: int, sampling: str = "fresh") -> None:
+    def join(self, store: LabelStore, train_rows: int, eval_rows: int | str, sampling: str = "fresh") -> None:
         """Add a teacher's labels. Raises LabelMismatch for missing labels, CorruptShard, and ConfigError.
 
-        train_rows, eval_rows: Hessian rows per structure in a training step and in the test; sampling: how the rows of
+        train_rows, eval_rows: Hessian rows per structure in a training step and in the test (`all`: as many as the
+        largest structure has, so that smaller ones are tested on some rows more than once); sampling: how the rows of
         a training step are chosen, see `row_sampling`.
         """
         check_sampling(sampling)
@@ -171,7 +172,7 @@ class DistillationData(lightning.LightningDataModule):
         self.teacher = {
             "train": Distillation(store, alignment, train_rows, sampling),
             "val": None,
-            "test": Distillation(store, alignment, eval_rows),
+            "test": Distillation(store, alignment, tested_rows(eval_rows, store, keys_of(test))),
         }
 
     def labelled(self, split: str, store: LabelStore) -> Sequence[Frame]:
@@ -249,3 +250,8 @@ class DistillationData(lightning.LightningDataModule):
         batches = EpochBatches(len(frames), size, self.seed, shuffle, rank, ranks, parts)
         join = partial(collate, dtype=self.dtype, graph_of=self.graph_of)
         return ResumableLoader(dataset, batches, join, self.workers if shuffle else 0)
+
+
+def tested_rows(rows: int | str, store: LabelStore, keys: Iterable[str]) -> int:
+    """The number of Hessian rows per structure in a test; `all` is that of the structure with the most."""
+    return max(map(store.row_count, keys)) if rows == "all" else int(rows)

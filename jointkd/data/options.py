@@ -1,13 +1,14 @@
 """The source of a data set and its use in training as plain values: the options `data.…` of every command."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from jointkd.data.provenance import Reader, SubsetRule
 from jointkd.data.readers import extxyz
 from jointkd.data.splits import Split
 from jointkd.errors import ConfigError
+from jointkd.ranges import check_integer, check_number, check_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +38,10 @@ class DataOptions(ABC):
             )
         if self.reference not in ("data", "teacher"):
             raise ConfigError(f"data.reference={self.reference!r} is not known", "choose data or teacher")
-        if self.batch_size < 1:
-            raise ConfigError(f"data.batch_size={self.batch_size} must be a positive integer", "give at least 1")
-        if not self.max_force > 0:  # also NaN
-            raise ConfigError(f"data.max_force={self.max_force} must be a positive number", "give a force in eV/Å")
-        if self.workers < 0:
-            raise ConfigError(f"data.workers={self.workers} must not be negative", "give 0 or more processes")
+        check_number("data.max_force", self.max_force, "eV/Å", infinite=True)
+        check_integer("data.batch_size", self.batch_size)
+        check_integer("data.workers", self.workers, least=0)
+        check_seed("data.seed", self.seed)
 
     @property
     def division(self) -> Split:
@@ -67,7 +66,10 @@ class DataOptions(ABC):
 class FileData(DataOptions):
     """Structures of files that ASE reads; see `jointkd.data.readers.extxyz.read` for keys and units."""
 
-    path: str | None  # a file, a folder, or a pattern with *
+    path: str | None = None  # a file, a folder, or a pattern with *
+    train: str | None = None  # instead of path: a file, folder or pattern for each split; without val, validation
+    val: str | None = None  # structures are taken from those for training
+    test: str | None = None
     energy_key: str | None = "energy"  # None for a file without energies
     forces_key: str | None = "forces"
     units: dict[str, str] | None = None  # of energy and length; None: eV and Å
@@ -75,17 +77,50 @@ class FileData(DataOptions):
     split_key: str | None = None  # the entry with train, val or test
     format: str | None = None  # ASE's name of the format, for files whose name does not tell it
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_files()
+        split = self.division
+        if self.split_key is not None and split.by != "file" and not split.official_test and split.path is None:
+            raise ConfigError(
+                f"data.split_key={self.split_key} is not used with data.split.by={split.by}",
+                "set data.split.by=file, so that the structures are divided as the file says, or data.split_key=null",
+            )
+
+    def _check_files(self) -> None:
+        """Raises ConfigError unless there is one file, or one for each of the splits that need one."""
+        files = {name: getattr(self, name) for name in ("train", "val", "test") if getattr(self, name) is not None}
+        if not files:
+            if self.path is None:
+                raise ConfigError("data.path is not set", "give data.path=FILE, or data.train, data.val and data.test")
+            return
+        named = " ".join(f"data.{name}={path}" for name, path in files.items())
+        if self.path is not None or self.split_key is not None:
+            other = f"data.path={self.path}" if self.path is not None else f"data.split_key={self.split_key}"
+            raise ConfigError(f"{named} and {other} say two things of the division", "give one of them")
+        if self.train is None or self.test is None:
+            raise ConfigError(
+                f"{named}: there is no file to {'train on' if self.train is None else 'test on'}",
+                "give data.train and data.test, and data.val unless validation structures come from data.train",
+            )
+
+    @property
+    def division(self) -> Split:
+        """The split by files where there is one for each, else that of `split`."""
+        given = super().division
+        if self.train is None or not isinstance(given, Split) or given.path is not None:
+            return given
+        if self.val is not None:
+            return replace(given, by="file")
+        share = given.val if given.val > 1 else given.val / (given.train + given.val)
+        train = given.train if max(given.train, given.val) > 1 else 1 - share
+        return replace(given, train=train, val=share, test=0.0, official_test=True)
+
     def reader(self) -> Reader:
-        return partial(
-            extxyz.read,
-            self.path,
-            self.energy_key,
-            self.forces_key,
-            self.units,
-            self.group_key,
-            self.split_key,
-            self.format,
-        )
+        options = (self.energy_key, self.forces_key, self.units, self.group_key, self.split_key, self.format)
+        if self.train is not None and self.test is not None:
+            return partial(extxyz.read_splits, self.train, self.val, self.test, *options)
+        return partial(extxyz.read, self.path, *options)
 
 
 @dataclass(frozen=True, kw_only=True)

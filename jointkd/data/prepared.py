@@ -224,7 +224,7 @@ def write_fit(folder: Path, counts: dict[str, Any], screening: Screening) -> dic
     unchecked.mkdir()
     for file in folder.glob("*.npy"):
         file.rename(unchecked / file.name)
-    (unchecked / MANIFEST).write_text(json.dumps({"format": FORMAT, **counts}))
+    (unchecked / MANIFEST).write_text(json.dumps({"format": FORMAT, **counts}), encoding="utf-8")
     whole = PreparedSet(unchecked)
     numbers, first_atom, energies = (whole.arrays[array] for array in ("numbers", "first_atom", "energies"))
     absurd = np.flatnonzero(absurd_energies(numbers, first_atom, energies))

@@ -21,6 +21,7 @@ from jointkd.structures.frame import Frame
 log = logging.getLogger(__name__)
 
 READERS = 2  # version; raise it when a reader, a subset rule or the screening yields other frames from the same files
+FILES = ("path", "source", "train", "val", "test")  # arguments of readers that name files
 LOCATIONS = ("source", "downloads", "url", "sha256")  # arguments that say where files come from, not what they contain
 
 Reader = Callable[[], tuple[Iterable[Frame], dict[int, float]]]  # frames, free-atom energies in eV by atomic number
@@ -55,11 +56,11 @@ def description(value: Any) -> Any:
 
 
 def named_files(functions: Any) -> Iterator[Path]:
-    """The files that all arguments called `path` or `source` name; those of a folder that is read are all its files."""
+    """The files that the arguments called as one of FILES name; those of a folder that is read are all its files."""
     for name, entry in functions.items():
         if isinstance(entry, dict):
             yield from named_files(entry)
-        elif name in ("path", "source") and isinstance(entry, str) and entry:
+        elif name in FILES and isinstance(entry, str) and entry:
             yield from candidates(entry)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from jointkd.data.alignment import Alignment, align
+from jointkd.data.datamodule import tested_rows
 from jointkd.data.dataset import Distillation, EpochBatches, ResumableLoader, StructureDataset
 from jointkd.data.prepared import PreparedSet
 from jointkd.data.references import References
@@ -37,7 +38,7 @@ class EvaluatedSplit:
     train: Sequence[str]
     references: References
     store: LabelStore | None
-    rows: int
+    rows: int | str
     adopted: bool
     batch_size: int
     seed: int
@@ -74,7 +75,10 @@ class EvaluatedSplit:
 
     def _distillation(self) -> Distillation | None:
         """The labels as the data set takes them."""
-        return None if self.store is None else Distillation(self.store, self._alignment(), self.rows)
+        if self.store is None:
+            return None
+        labelled = [key for key in self.test if key in self.store]
+        return Distillation(self.store, self._alignment(), tested_rows(self.rows, self.store, labelled))
 
     def _alignment(self) -> Alignment | None:
         """The shift of the teacher's atomic energies, from the training split; None where its labels are not here."""

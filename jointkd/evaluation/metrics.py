@@ -14,6 +14,7 @@ from jointkd.structures.batch import Prediction, Structure
 
 METRICS = {
     "energy_mae_meV_per_atom": "mean over structures of |Ê - E| / N",
+    "energy_mae_meV": "mean over structures of |Ê - E|",
     "force_mae_meV_per_A": "mean over force components of |F̂ - F|",
     "atomic_energy_mae_meV": "mean over atoms of |Ê_i - E_i of the teacher|",
     "hessian_row_mae_eV_per_A2": "mean over entries of the sampled rows of |Ĥ - H of the teacher|",
@@ -78,6 +79,7 @@ def prediction_errors(prediction: Prediction, batch: Structure) -> dict[str, Ten
     energies = batch.total_energy(prediction.atomic_energies)
     errors = {
         "energy_mae_meV_per_atom": energy_error(energies, batch.energy, batch.atoms_per_structure),
+        "energy_mae_meV": energy_error(energies, batch.energy, torch.ones_like(energies)),
         "force_mae_meV_per_A": force_error(prediction.forces, batch.forces),
     }
     if batch.teacher_atomic_energies is not None:

@@ -1,6 +1,6 @@
 """A teacher's labels against the reference labels of the same structures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,9 @@ from jointkd.data.datamodule import DistillationData
 from jointkd.data.readers.units import ENERGY, LENGTH
 from jointkd.data.references import References
 from jointkd.errors import DataError
-from jointkd.evaluation.metrics import energy_error, force_error
+from jointkd.evaluation.metrics import force_error
 from jointkd.labels.store import LabelStore
-from jointkd.structures.columns import keys_of, select
+from jointkd.structures.columns import keys_of, numbers_of, select
 from jointkd.structures.frame import Frame
 
 SAMPLE = 1000  # structures that are compared before training
@@ -26,7 +26,10 @@ class Comparison:
     """Mean absolute errors of a teacher, and the relation of the reference forces to its forces."""
 
     structures: int
-    energy: float | None  # meV/atom, of the aligned energies; None for a teacher without atomic energies
+    energies: Mapping[
+        str, float
+    ]  # of the aligned energies, by the names of the student's metrics; {} without atomic ones
+    raw_energy: float  # meV/atom, of the teacher's own total energies
     forces: float  # meV/Å
     size: float  # meV/Å: mean absolute reference force
     slope: float  # of the reference forces on the teacher's, by least squares
@@ -34,9 +37,9 @@ class Comparison:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The errors by the names of the student's metrics."""
-        energy = {} if self.energy is None else {"energy_mae_meV_per_atom": self.energy}
-        return {**energy, "force_mae_meV_per_A": self.forces}
+        """The errors by the names of the student's metrics, and that of the energies as they are."""
+        raw = {"unaligned_energy_mae_meV_per_atom": self.raw_energy}
+        return {**self.energies, "force_mae_meV_per_A": self.forces, **raw}
 
     @property
     def weak(self) -> bool:
@@ -44,7 +47,8 @@ class Comparison:
         return self.forces > WEAK * self.size
 
     def __str__(self) -> str:
-        energy = "" if self.energy is None else f"energies by {self.energy:.3g} meV/atom, "
+        aligned = self.energies.get("energy_mae_meV_per_atom")
+        energy = "" if aligned is None else f"energies by {aligned:.3g} meV/atom (aligned), "
         share = self.forces / max(self.size, 1e-9)
         return (
             f"the teacher is off the reference data: {energy}forces by {self.forces:.3g} meV/Å, {share:.0%} of their "
@@ -59,28 +63,39 @@ def compare(
 
     The energy of a structure is the sum of its aligned atomic energies, the targets of the student.
     """
-    energies: list[np.ndarray] = []
+    errors: list[float] = []  # eV, of the aligned energies
+    raw: list[float] = []  # eV/atom
     teachers: list[np.ndarray] = []
     given: list[np.ndarray] = []
     for frame in frames:
         assert frame.forces is not None
+        assert frame.energy is not None
         labels = store.read(frame.key, rows=False)
         teachers.append(labels.forces.ravel())
         given.append(frame.forces.ravel())
-        if alignment is not None and references is not None and frame.energy is not None:
-            predicted = alignment.targets(frame, labels).sum(keepdims=True)
-            reference = frame.energy - references.of(frame.numbers).sum(keepdims=True)
-            energies.append(energy_error(predicted, reference, np.array([len(frame)])))
+        raw.append((labels.energy - frame.energy) / len(frame))
+        if alignment is not None and references is not None:
+            relative = frame.energy - references.of(frame.numbers).sum()
+            errors.append(alignment.targets(frame, labels).sum() - relative)
     teacher, reference = np.concatenate(teachers).astype(float), np.concatenate(given)
     product = float(teacher @ reference)
     return Comparison(
         structures=len(frames),
-        energy=float(np.abs(np.concatenate(energies)).mean()) if energies else None,
+        energies=energy_errors(np.array(errors), numbers_of(frames)[1]) if errors else {},
+        raw_energy=float(1e3 * np.abs(raw).mean()),
         forces=float(np.abs(force_error(teacher, reference)).mean()),
         size=float(1e3 * np.abs(reference).mean()),
         slope=product / max(float(teacher @ teacher), 1e-12),
         correlation=product / max(float(np.linalg.norm(teacher) * np.linalg.norm(reference)), 1e-12),
     )
+
+
+def energy_errors(errors: np.ndarray, atoms: np.ndarray) -> dict[str, float]:
+    """Mean absolute errors by name. errors [M] eV of structures with so many atoms [M]."""
+    return {
+        "energy_mae_meV_per_atom": float(1e3 * np.abs(errors / atoms).mean()),
+        "energy_mae_meV": float(1e3 * np.abs(errors).mean()),
+    }
 
 
 def compare_sample(data: DistillationData, store: LabelStore) -> Comparison | None:

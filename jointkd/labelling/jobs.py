@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from jointkd.errors import ConfigError, UserError
+from jointkd.labelling.batching import NO_MEMORY
 from jointkd.labelling.costs import compare_precisions, label_bytes, labelling_time
 from jointkd.labelling.formats import format_bytes
 from jointkd.labelling.loop import label
@@ -34,6 +35,7 @@ class Job:
     needs_atomic_energies: str | None = None  # the option that needs them, such as `method=joint`
     workers: int = 1  # number of processes that share the work
     estimate: bool = False  # estimate the cost of the labels instead of making them
+    retry: bool = False  # try structures again for which memory did not suffice
 
     def __post_init__(self) -> None:
         if not isinstance(self.workers, int) or self.workers < 1:
@@ -47,13 +49,18 @@ class Job:
             produce(self)
 
 
-def make_labels(plan: LabelPlan, needs_atomic_energies: str | None = None, workers: int = 1) -> LabelStore:
+def make_labels(
+    plan: LabelPlan, needs_atomic_energies: str | None = None, workers: int = 1, retry: bool = False
+) -> LabelStore:
     """The complete label store of a plan. The teacher is built only if labels are missing.
 
-    Raises ConfigError before labelling if atomic energies are needed and the teacher has none.
+    retry: try structures again for which memory did not suffice. Raises ConfigError before labelling if atomic energies
+    are needed and the teacher has none.
     """
-    job = Job(plan, needs_atomic_energies, workers)
+    job = Job(plan, needs_atomic_energies, workers, retry=retry)
     store = plan.open_store()
+    if store is not None and retry:
+        store.forget(NO_MEMORY)
     if store is not None and all(store.is_done(key) for key in plan.frames):
         check_atomic_energies(store.teacher, needs_atomic_energies)
         return store
@@ -69,6 +76,8 @@ def produce(job: Job) -> LabelStore:
         return LabelStore.open(plan.path)
     check_atomic_energies(teacher.identity, job.needs_atomic_energies)
     store = LabelStore.create(plan.path, teacher.identity, plan.options.settings)
+    if job.retry:
+        store.forget(NO_MEMORY)
     frames = list(plan.frames.values())
     if teacher.identity.dtype == "float32":
         log.info("%s", compare_precisions(teacher, plan.teacher.in_dtype("float64").build(), frames))

@@ -11,6 +11,7 @@ import numpy as np
 from jointkd.errors import ConfigError, LabelMismatch
 from jointkd.labels.records import choose_rows
 from jointkd.labels.store import LabelStore
+from jointkd.ranges import check_integer, check_seed
 from jointkd.structures.frame import Frame
 from jointkd.teachers.spec import TeacherSpec
 
@@ -36,6 +37,8 @@ class LabelOptions:
                     f"label.{name}={rows} must be a number of Hessian rows or all",
                     "give 0 or more, or all",
                 )
+        check_seed("label.seed", self.seed)
+        check_integer("label.shard_size", self.shard_size)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from jointkd.errors import LabelMismatch
 from jointkd.files.atomic import storage_errors, write_whole
 from jointkd.labels.checks import describe_failures
-from jointkd.labels.store import CHANGED, LabelStore, is_intact
+from jointkd.labels.shards import CHANGED, is_intact
+from jointkd.labels.store import LabelStore
 
 NEWEST = 50  # the rate is that of so many shards, the newest
 PAUSE = 10  # an interval between shards above so many median intervals separates two runs

@@ -14,7 +14,6 @@ memory-mapped file.
 import hashlib
 import json
 import os
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,25 +21,16 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from jointkd.errors import CorruptShard, LabelMismatch, StorageError
-from jointkd.files.atomic import file_sha256, remove_leftovers, storage_errors, write_whole
+from jointkd.errors import CorruptShard, LabelMismatch
+from jointkd.files.atomic import remove_leftovers, storage_errors, write_whole
 from jointkd.labels.index import ShardEntry, read_index, write_index
 from jointkd.labels.records import SIGN, UNITS, Spread, TeacherIdentity, TeacherLabels
+from jointkd.labels.shards import CHANGED, SUFFIX, Shards, damaged, is_intact, is_unchanged, shard_name
 
 WRITTEN = {"format": 1, "units": UNITS, "sign": SIGN}  # the only format that this version reads
-NAME_LENGTH = 32  # hexadecimal digits of the checksum in a shard's name
-SUFFIX = ".safetensors"
-OPEN_SHARDS = 512  # that are mapped at a time; systems allow 65,530
 FEW_SHARDS = 64  # whose headers are read faster than an index is written
-CHANGED = "its checksum does not match its name"
-
-
-def is_intact(shard: Path) -> bool:
-    """Whether the checksum of a shard is the one in its name."""
-    return file_sha256(shard)[:NAME_LENGTH] == shard.stem
 
 
 class LabelStore:
@@ -55,7 +45,7 @@ class LabelStore:
         self._place: dict[str, tuple[str, int]] = {}  # shard of a structure, and its position there
         self._failed: dict[str, str] = {}
         self._unsaved = 0  # number of shards that the stored index lacks
-        self._open: OrderedDict[str, Any] = OrderedDict()
+        self._shards = Shards(path / "shards")
 
     @classmethod
     def create(cls, path: Path, teacher: TeacherIdentity, settings: dict[str, Any]) -> "LabelStore":
@@ -121,7 +111,7 @@ class LabelStore:
         """
         if not self._entries:
             self._read_index()
-        names = {entry.name for entry in os.scandir(self.path / "shards") if entry.name.endswith(SUFFIX)}
+        names = {entry.name for entry in os.scandir(self._shards.folder) if entry.name.endswith(SUFFIX)}
         return [key for name in sorted(names - self._entries.keys()) for key in self._add(name)]
 
     def _read_index(self) -> None:
@@ -129,30 +119,24 @@ class LabelStore:
         stored = read_index(self.path)
         if not stored:
             return
-        for file in os.scandir(self.path / "shards"):
+        for file in os.scandir(self._shards.folder):
             entry = stored.get(file.name)
             if entry is not None and is_unchanged(entry, file.stat()):
                 self._take(file.name, entry)
 
     def _add(self, name: str) -> list[str]:
         """Read the header of a shard; the keys of its structures."""
-        shard = self.path / "shards" / name
-        handle = self._handle(name)
-        try:
-            header = handle.metadata()
-            keys, failed = json.loads(header["keys"]), json.loads(header["failed"])
-            rows = np.array([handle.get_slice(f"{key}/row_ids").get_shape()[0] for key in keys], dtype=np.int32)
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise damaged(shard, "its header is not that of a label shard") from error
-        found = shard.stat()
-        self._take(name, ShardEntry(found.st_size, found.st_mtime_ns, keys, rows, failed))
+        entry = self._shards.entry(name)
+        self._take(name, entry)
         self._unsaved += 1
-        return [*keys, *failed]
+        return [*entry.keys, *entry.failed]
 
     def _take(self, name: str, entry: ShardEntry) -> None:
         self._entries[name] = entry
         self._place.update((key, (name, position)) for position, key in enumerate(entry.keys))
-        self._failed.update(entry.failed)
+        for key in entry.keys:  # it may have failed before it was tried again
+            self._failed.pop(key, None)
+        self._failed.update((key, reason) for key, reason in entry.failed.items() if key not in self._place)
 
     def save_index(self) -> None:
         """Write the index if it lacks so many shards that reading them again would take long."""
@@ -171,6 +155,11 @@ class LabelStore:
         """The keys of structures that could not be labelled, each with the reason."""
         return self._failed
 
+    def forget(self, reason: str) -> None:
+        """Take the structures that failed for a reason for not yet labelled, until the store is opened again."""
+        for key in [key for key, known in self._failed.items() if known == reason]:
+            del self._failed[key]
+
     def is_done(self, key: str) -> bool:
         """Whether a structure is labelled, or recorded as failed."""
         return key in self._place or key in self._failed
@@ -181,7 +170,7 @@ class LabelStore:
 
     def shards(self) -> dict[Path, list[str]]:
         """The shards, each with the keys of its labelled and failed structures."""
-        return {self.path / "shards" / name: [*entry.keys, *entry.failed] for name, entry in self._entries.items()}
+        return {self._shards.folder / name: [*entry.keys, *entry.failed] for name, entry in self._entries.items()}
 
     @contextmanager
     def claim(self, chunk: str) -> Iterator[bool]:
@@ -219,7 +208,7 @@ class LabelStore:
                 tensors[f"{key}/spread/forces"] = label.spread.forces
         header = {"keys": json.dumps(list(labels)), "failed": json.dumps(failed or {})}
         content = save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, header)
-        shard = self.path / "shards" / f"{hashlib.sha256(content).hexdigest()[:NAME_LENGTH]}.safetensors"
+        shard = self._shards.folder / shard_name(content)
         with storage_errors(self.path, "label.path"):
             write_whole(shard, content)
         self._add(shard.name)
@@ -227,7 +216,7 @@ class LabelStore:
 
     def read(self, key: str, rows: bool = True) -> TeacherLabels:
         """The labels of one structure; with rows=False without its Hessian rows (K = 0), which are not read."""
-        handle = self._handle(self._place[key][0])
+        handle = self._shards[self._place[key][0]]
         hessian = handle.get_tensor(f"{key}/rows") if rows else np.zeros((0, 0, 3))
         return TeacherLabels(
             energy=float(handle.get_tensor(f"{key}/energy")[0]),
@@ -240,11 +229,11 @@ class LabelStore:
 
     def energies(self, key: str) -> tuple[float, np.ndarray]:
         """The energy (eV) and the atomic energies [N] (eV) of a structure."""
-        handle = self._handle(self._place[key][0])
+        handle = self._shards[self._place[key][0]]
         return float(handle.get_tensor(f"{key}/energy")[0]), handle.get_tensor(f"{key}/atomic_energies")
 
     def _spread(self, key: str) -> Spread:
-        handle = self._handle(self._place[key][0])
+        handle = self._shards[self._place[key][0]]
         return Spread(
             energy=float(handle.get_tensor(f"{key}/spread/energy")[0]),
             atomic_energies=handle.get_tensor(f"{key}/spread/atomic_energies"),
@@ -258,7 +247,7 @@ class LabelStore:
 
     def read_rows(self, key: str, chosen: np.ndarray) -> np.ndarray:
         """Some of the K Hessian rows of a structure, without reading the others. chosen [S] → [S, N, 3] eV/Å²."""
-        rows = self._handle(self._place[key][0]).get_slice(f"{key}/rows")
+        rows = self._shards[self._place[key][0]].get_slice(f"{key}/rows")
         return np.stack([rows[int(k)] for k in chosen])
 
     def verify(self) -> None:
@@ -268,7 +257,7 @@ class LabelStore:
         """
         verified = 0
         for name in sorted(self._entries):
-            entry, shard = self._entries[name], self.path / "shards" / name
+            entry, shard = self._entries[name], self._shards.folder / name
             if entry.verified and is_unchanged(entry, shard.stat()):
                 continue
             if not is_intact(shard):
@@ -291,43 +280,3 @@ class LabelStore:
                 digest.update(np.float64(label.spread.energy).tobytes())
                 digest.update(label.spread.atomic_energies.tobytes() + label.spread.forces.tobytes())
         return digest.hexdigest()
-
-    def _handle(self, name: str) -> Any:
-        """A shard, mapped into memory. A process can map only so many, so those not used for longest are closed."""
-        if name in self._open:
-            self._open.move_to_end(name)
-            return self._open[name]
-        shard = self.path / "shards" / name
-        try:
-            handle = safe_open(shard, framework="numpy")
-        except SafetensorError as error:
-            raise damaged(shard, str(error)) from error
-        except OSError as error:
-            raise unreadable(shard, error) from error
-        self._open[name] = handle
-        if len(self._open) > OPEN_SHARDS:
-            self._open.popitem(last=False)
-        return handle
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": OrderedDict()}
-
-
-def is_unchanged(entry: ShardEntry, found: os.stat_result) -> bool:
-    """Whether a shard still has the size and the time of change at which it was read."""
-    return (entry.size, entry.changed) == (found.st_size, found.st_mtime_ns)
-
-
-def damaged(shard: Path, reason: str) -> CorruptShard:
-    """The error for a damaged shard."""
-    return CorruptShard(
-        f"the labels in {shard} are damaged ({reason})",
-        "set them aside with label.verify=true, then run the command again to make them anew",
-    )
-
-
-def unreadable(shard: Path, error: OSError) -> StorageError:
-    """The error for a shard that the operating system does not let us read; it may well be whole."""
-    return StorageError(
-        f"the labels in {shard} cannot be read ({error.strerror or error})", "see to its permissions, or to the disk"
-    )

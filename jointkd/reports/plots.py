@@ -35,6 +35,7 @@ def methods(runs: Runs, names: Names, summary: dict[str, Any], path: Path) -> No
     for column, name in enumerate(metrics):
         axis = figure.add_subplot(grid[0, column * width : (column + 1) * width])
         bars(axis, name, {setting: summary["methods"][names[setting]] for setting in runs}, names)
+        teacher_lines(axis, name, runs)
     for column, name in enumerate(MAIN):
         curves(figure.add_subplot(grid[1, 3 * column : 3 * column + 3]), name, runs, names)
     seeds = ", ".join(map(str, summary["seeds"]))
@@ -58,6 +59,23 @@ def bars(axis: Any, metric: str, values: Mapping[Any, dict[str, Any]], names: Na
     axis.tick_params(axis="x", labelsize=8)
     axis.set_title(TITLES[metric], fontsize=10)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def teacher_lines(axis: Any, metric: str, runs: Runs) -> None:
+    """A line at the error of each teacher of some runs, which says how far its signals can be trusted."""
+    errors = {setting.teacher: group[0]["teacher_test"].get(metric) for setting, group in runs.items()}
+    for teacher, error in errors.items():
+        if error is not None:
+            axis.axhline(error, color="black", linestyle="--", linewidth=1)
+            axis.annotate(
+                f"teacher {teacher} {error:.3g}",
+                (1, error),
+                xycoords=("axes fraction", "data"),
+                ha="right",
+                va="bottom",
+                fontsize=7,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
+            )
 
 
 def curves(axis: Any, metric: str, runs: Runs, names: Names) -> None:
@@ -93,6 +111,7 @@ def grid(runs: Runs, names: Names, summary: dict[str, Any], path: Path) -> None:
                     x = students.index(setting.student) + width * (shown.index(setting.method) - (len(shown) - 1) / 2)
                     color = COLORS.get(setting.method, OTHER)
                     axis.bar(x, value["mean"], width, yerr=error_bars([value]), color=color, capsize=2)
+            teacher_lines(axis, metric, {setting: runs[setting] for setting in settings})
             axis.set_xticks(range(len(students)), students)
             axis.spines[["top", "right"]].set_visible(False)
             if row == 0:
@@ -148,6 +167,7 @@ def sweep(runs: Runs, names: Names, summary: dict[str, Any], option: str, symbol
         else:
             axis.set_xscale("symlog", linthresh=1)
             axis.set_xlabel(symbol)
+        teacher_lines(axis, metric, runs)
         axis.set_ylabel("test " + TITLES[metric].replace("\n", ", "))
         axis.legend(frameon=False, fontsize=8)
         axis.spines[["top", "right"]].set_visible(False)

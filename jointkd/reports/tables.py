@@ -13,6 +13,9 @@ from jointkd.reports.runs import ORDER, SYMBOLS, Runs, Setting, read_runs
 
 log = logging.getLogger(__name__)
 
+ENERGY = "energy_mae_meV_per_atom"
+COLUMNS = {ENERGY: TITLES[ENERGY], "energy_mae_meV": "Energy MAE\nmeV", **TITLES}  # tables 3 and 4 have both energies
+
 
 def write_comparison(root: Path) -> None:
     """Write comparison.json, table.md and plots of all finished runs below a folder into it. Raises DataError."""
@@ -98,9 +101,9 @@ def baseline(setting: Setting, runs: Runs) -> Setting | None:
 def table(runs: Runs, summary: dict[str, Any]) -> str:
     """The test metrics as a Markdown table, with teachers' errors and the change of joint against Hessian-only runs."""
     fields, short_names = varying(runs), names(runs)
-    metrics = [name for name in TITLES if any(name in values for values in summary["methods"].values())]
+    metrics = [name for name in COLUMNS if any(name in values for values in summary["methods"].values())]
     heads = [SYMBOLS.get(name, name) for name in fields]
-    lines = ["| " + " | ".join([*heads, *(TITLES[name].replace("\n", ", ") for name in metrics)]) + " |"]
+    lines = ["| " + " | ".join([*heads, *(COLUMNS[name].replace("\n", ", ") for name in metrics)]) + " |"]
     lines.append("|---" * (len(heads) + len(metrics)) + "|")
     teachers = set()
     for setting, group in runs.items():

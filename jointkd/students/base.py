@@ -5,7 +5,32 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from jointkd.errors import ConfigError
+from jointkd.ranges import check_integer, check_number
 from jointkd.structures.batch import Prediction, Structure
+
+SHORTEST_CUTOFF = 1.0  # Å; the bond of H2 has 0.74 Å, so that hardly any atom has a neighbour within less
+HEAVIEST = 118
+
+
+def check_cutoff(cutoff: float) -> None:
+    """Raise ConfigError for a cutoff (Å) within which atoms have no neighbours."""
+    check_number("student.cutoff", cutoff, "Å")
+    if cutoff < SHORTEST_CUTOFF:
+        raise ConfigError(
+            f"student.cutoff={cutoff} Å is shorter than bonds, so atoms would have no neighbours",
+            "give Å; 4 to 12 are usual",
+        )
+
+
+def check_sizes(cutoff: float, elements: int, max_neighbors: int | None, least_width: int, **sizes: int) -> None:
+    """Raise ConfigError for a size of a student that is out of range. cutoff: Å; sizes: others, by parameter."""
+    check_cutoff(cutoff)
+    check_integer("student.elements", elements, 1, HEAVIEST)
+    if max_neighbors is not None:
+        check_integer("student.max_neighbors", max_neighbors)
+    for name, size in sizes.items():
+        check_integer(f"student.{name}", size, least_width if name == "width" else 1)
 
 
 class Student(Protocol):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from jointkd.structures.batch import Prediction, Structure
 from jointkd.students import kernels
+from jointkd.students.base import check_sizes
 from jointkd.students.basis import GaussianBasis, PolynomialEnvelope, length, spherical_harmonics
 from jointkd.students.graph import Graph, twice
 from jointkd.students.operations import ScaledSiLU, linear, triplet_graph
@@ -191,6 +192,8 @@ class GemNet(nn.Module):
         max_neighbors: int | None = None,
     ) -> None:
         super().__init__()
+        sizes = {"width": width, "blocks": blocks, "radial": radial, "spherical": spherical}
+        check_sizes(cutoff, elements, max_neighbors, least_width=4, **sizes)
         self.cutoff = cutoff
         self.max_neighbors = max_neighbors
         self.conservative = conservative

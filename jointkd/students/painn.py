@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from jointkd.structures.batch import Prediction, Structure
 from jointkd.students import kernels
+from jointkd.students.base import check_sizes
 from jointkd.students.basis import LayerNorm, RadialBasis, length
 from jointkd.students.graph import EdgesToAtoms, PairGraph
 from jointkd.students.operations import Linear, ScaledSiLU, pair_graph, radial_filters
@@ -119,6 +120,7 @@ class PaiNN(nn.Module):
         max_neighbors: int | None = None,
     ) -> None:
         super().__init__()
+        check_sizes(cutoff, elements, max_neighbors, least_width=2, width=width, layers=layers, radial=radial)
         self.width = width
         self.cutoff = cutoff
         self.max_neighbors = max_neighbors

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.calculator import BaseCalculator
+from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedError
 from ase.data import chemical_symbols, covalent_radii
 
 from jointkd.errors import ConfigError, MissingExtra, TeacherError, first_line
 from jointkd.files.foreign_loads import foreign_loads
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
+from jointkd.ranges import check_number
 from jointkd.structures.frame import Frame
 from jointkd.teachers.base import by_atomic_number, check_elements
 from jointkd.teachers.charges import is_charged, refuse, with_charge
@@ -52,7 +53,7 @@ class AseTeacher:
         atoms = with_charge(frame)
         try:
             labels = self._calculate(atoms, row_ids)
-        except (torch.OutOfMemoryError, MemoryError):
+        except (torch.OutOfMemoryError, MemoryError, TeacherError):
             raise
         except Exception as error:  # calculators raise errors of any class
             if not self.works:
@@ -84,8 +85,19 @@ class AseTeacher:
         atomic = np.zeros(0)
         if self.identity.atomic_energies:
             free = [self.identity.free_atom_energies.get(int(z), 0.0) for z in atoms.numbers]
-            atomic = np.array(atoms.get_potential_energies(), dtype=np.float64) - free
+            atomic = self._atomic_energies(atoms) - free
         return TeacherLabels(energy, atomic, forces, difference_rows(atoms, row_ids, self.displacement), row_ids)
+
+    def _atomic_energies(self, atoms: Atoms) -> np.ndarray:
+        """[N] eV. Raises TeacherError where a calculator has them only if it is asked."""
+        try:
+            return np.array(atoms.get_potential_energies(), dtype=np.float64)
+        except PropertyNotImplementedError as error:
+            raise TeacherError(
+                f"teacher {self.identity.name} returns no energies of atoms, though its calculator can",
+                "ask for them in teacher.options, as 'teacher.options={return_site_energies: true}' of CHGNet, or "
+                "leave them out with teacher.atomic_energies=false",
+            ) from error
 
     def rows(self, frame: Frame, row_ids: np.ndarray, displacement: float) -> np.ndarray:
         """[K, N, 3] eV/Å²: Hessian rows by central differences of another displacement, Å."""
@@ -151,7 +163,7 @@ def from_calculator(
     level_of_theory: str = "",
     citation: str = "",
 ) -> AseTeacher:
-    """A teacher from any ASE calculator. calculator: the import path of its class, or of a function that returns it.
+    """A teacher from any ASE calculator. calculator: the import path of its class, or of what returns it.
 
     options: arguments of the class or function; displacement: Å; atomic_energies: whether the calculator's atomic
     energies are labels (None: if it has them); free_atom_energies: eV by symbol, subtracted from atomic energies;
@@ -162,10 +174,7 @@ def from_calculator(
     """
     if dtype != "float64":
         raise ConfigError(f"teacher.dtype={dtype} must be float64 for ASE calculators", "leave out teacher.dtype")
-    if displacement <= 0:
-        raise ConfigError(
-            f"teacher.displacement={displacement} must be a positive length in Å", "give teacher.displacement=0.002"
-        )
+    check_number("teacher.displacement", displacement, "Å")
     with foreign_loads():
         built = build(calculator, options or {})
     properties = set(built.implemented_properties)
@@ -206,11 +215,11 @@ def from_calculator(
 
 def build(path: str, options: dict[str, Any]) -> BaseCalculator:
     """The calculator of an import path. Raises MissingExtra if its package is not installed, ConfigError."""
-    module, _, name = path.rpartition(".")
+    module = path.rpartition(".")[0]
     package = path.partition(".")[0]
     remedy = "give the import path of an ASE calculator, such as tblite.ase.TBLite"
     try:
-        make = getattr(import_module(module), name)
+        make = imported(path)
     except ModuleNotFoundError as error:
         if error.name is None or (module.startswith(error.name) and error.name != package):
             raise ConfigError(f"teacher.calculator={path} does not exist ({first_line(error)})", remedy) from error
@@ -231,6 +240,20 @@ def build(path: str, options: dict[str, Any]) -> BaseCalculator:
             f"teacher.calculator={path} must be an ASE calculator, but it is {type(built).__name__}", remedy
         )
     return built
+
+
+def imported(path: str) -> Any:
+    """The object of an import path, also a method of a class. Raises ImportError, AttributeError, ValueError."""
+    module, _, name = path.rpartition(".")
+    owner: Any
+    try:
+        owner = import_module(module)
+    except ModuleNotFoundError as error:
+        parent, _, kind = module.rpartition(".")
+        owner = getattr(import_module(parent), kind, None) if parent and error.name == module else None
+        if owner is None:
+            raise
+    return getattr(owner, name)
 
 
 def description(

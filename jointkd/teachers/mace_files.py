@@ -49,9 +49,11 @@ def fetch_known(family: str, size: str) -> Path:
         with contextlib.redirect_stdout(io.StringIO()):
             return fetch_off(size) if family == "mace_off" else fetch_mp(size)
     except (RuntimeError, OSError) as error:
+        urls = foundations_models.mace_off_urls if family == "mace_off" else foundations_models.mace_mp_urls
         raise TeacherError(
             f"the {family} model {size!r} could not be downloaded ({error})",
-            f"download it elsewhere and give it as teacher=mace teacher.checkpoint=FILE, or put it into {cache()}",
+            f"download {urls.get(size, 'it')} elsewhere and give the file as teacher=mace teacher.checkpoint=FILE, "
+            f"or put it into {cache()}",
         ) from error
 
 

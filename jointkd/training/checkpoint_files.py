@@ -58,7 +58,11 @@ def read_checkpoint(path: Path, weights_only: bool = True) -> dict[str, Any]:
     try:
         checkpoint = torch.load(whole, map_location="cpu", weights_only=weights_only)
         checkpoint["state_dict"], checkpoint["epoch"]
-    except (RuntimeError, UnpicklingError, KeyError, TypeError) as error:
+    except UnpicklingError as error:
+        raise DataError(
+            f"{whole} is not a checkpoint of plain weights: to load it would run code", "give the last.ckpt of a run"
+        ) from error
+    except (RuntimeError, KeyError, TypeError) as error:
         raise DataError(
             f"{whole} is not a checkpoint of training ({first_line(error)})", "give the last.ckpt of a run"
         ) from error

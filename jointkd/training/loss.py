@@ -4,6 +4,7 @@ A term maps a prediction and a batch to (sum, count); `weighted_sum` divides sum
 """
 
 import logging
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from jointkd.errors import ConfigError
+from jointkd.ranges import check_integer, check_number
 from jointkd.structures.batch import Prediction, Structure
 
 log = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ class Term(ABC):
     per_atom = True
 
     def __init__(self, weight: float, norm: str) -> None:
+        check_number(f"method.terms.{self.option}.weight", weight, zero=True)
         self.weight = weight
         if norm not in NORMS:
             raise ConfigError(f"norm={norm!r} is not known", f"choose one of {', '.join(NORMS)}")
@@ -58,6 +61,11 @@ class Term(ABC):
         """The sum of the norms of all differences, and their number."""
         values = self.norm(self.difference(prediction, batch))
         return SumCount(values.sum(), values.new_tensor(float(values.numel())))
+
+    @property
+    def option(self) -> str:
+        """The name of the term among the options, as `atomic_energy` of `AtomicEnergy`."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
 
     @abstractmethod
     def difference(self, prediction: Prediction, batch: Structure) -> Tensor:
@@ -96,10 +104,8 @@ class AtomicEnergy(Term):
 
     def __init__(self, weight: float, norm: str, spread: float | None = None) -> None:
         super().__init__(weight, norm)
-        if spread is not None and not spread > 0:
-            raise ConfigError(
-                f"method.terms.atomic_energy.spread={spread} must be a positive energy", "give eV, or null"
-            )
+        if spread is not None:
+            check_number("method.terms.atomic_energy.spread", spread, "eV")
         self.spread = spread
 
     def __call__(self, prediction: Prediction, batch: Structure) -> SumCount:
@@ -126,10 +132,10 @@ class Hessian(Term):
 
     def __init__(self, weight: float, norm: str, rows: int, limit: float | None = None) -> None:
         super().__init__(weight, norm)
-        if weight > 0 and rows < 1:
-            raise ConfigError(
-                f"hessian.rows={rows} must be a positive integer", "give at least 1, or choose another method"
-            )
+        if weight > 0:
+            check_integer("hessian.rows", rows)
+        if limit is not None:
+            check_number("hessian.limit", limit, "eV/Å²")
         self.rows, self.limit = rows, limit
         self.faint = 0  # structures of weight FAINT, over all steps of this process
 

@@ -8,7 +8,7 @@ import lightning
 import torch
 from torch import Tensor
 
-from jointkd.errors import ConfigError, DivergedError
+from jointkd.errors import ConfigError, DivergedError, first_line
 from jointkd.evaluation.metrics import METRICS, MeanOfAll, prediction_errors
 from jointkd.structures.batch import Prediction, Structure
 from jointkd.students.base import Student
@@ -38,6 +38,9 @@ class DistillationModule(lightning.LightningModule):
         super().__init__()
         self.student: Student = student
         self.terms = {name: term for name, term in terms.items() if term.weight > 0}
+        if terms and not self.terms:
+            weights = ", ".join(f"method.terms.{name}.weight" for name in terms)
+            raise ConfigError(f"nothing is learned, as {weights} are all 0", "give one of them a weight above 0")
         self.rows = max((term.rows for term in self.terms.values()), default=0)
         self.make_optimizer: Callable[..., torch.optim.Optimizer] = optimizer
         self.make_scheduler = scheduler
@@ -121,18 +124,23 @@ class DistillationModule(lightning.LightningModule):
             self.log(f"{stage}/{name}", metric, prog_bar=stage == "val", batch_size=batch.num_structures)
 
     def configure_optimizers(self) -> Any:
-        try:
-            optimizer = self.make_optimizer(self.student.parameters())
-        except ValueError as error:
-            raise ConfigError(f"optimizer: {error}", "see --help for the options") from error
+        optimizer = made("optimizer", self.make_optimizer, self.student.parameters())
         if self.make_scheduler is None:
             return optimizer
-        scheduler = self.make_scheduler(optimizer)
+        scheduler = made("schedulers", self.make_scheduler, optimizer)
         config = {"scheduler": scheduler, "interval": "epoch", "monitor": MONITOR}
         if is_plateau(scheduler):
             # Lightning skips a plateau scheduler in the epoch in which training is resumed, so we step it ourselves.
             config["frequency"] = sys.maxsize
         return {"optimizer": optimizer, "lr_scheduler": config}
+
+
+def made(option: str, make: Callable[..., Any], argument: Any) -> Any:
+    """What a class of another package makes of its options. Raises ConfigError where it refuses them."""
+    try:
+        return make(argument)
+    except Exception as error:  # other packages raise errors of any class
+        raise ConfigError(f"{option}: {first_line(error)}", "see --help for the options") from error
 
 
 def is_plateau(scheduler: Any) -> bool:

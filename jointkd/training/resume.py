@@ -21,7 +21,8 @@ FREE = {  # options, or groups of them, that change neither the objective nor th
     *("trainer", "logger", "name", "ckpt_path", "overwrite", "label.path", "label.shard_size", "label.validation"),
     *(f"callbacks.{name}" for name in ("early_stopping", "interrupt", "progress", "checkpoint", "last")),
     *("teacher.python", "teacher.device", "teacher.batch_atoms"),
-    *("data.path", "data.prepared", "data.source", "data.downloads", "data.workers", "data.report"),  # data: by content
+    *("data.path", "data.train", "data.val", "data.test", "data.prepared", "data.source"),  # data: by content
+    *("data.downloads", "data.workers", "data.report"),
 }
 SILENT = {"logger", "name", "ckpt_path", "overwrite", "label.path", "data.prepared", "data.path"}  # not worth a line
 FOLLOWS = {"schedulers.cosine.T_max"}  # trainer.max_epochs, unless it is set

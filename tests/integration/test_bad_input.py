@@ -84,7 +84,7 @@ def test_a_bug_keeps_its_traceback(command, monkeypatch):
 def test_a_folder_without_runs_is_refused_and_not_created(command, tmp_path, name, option):
     result = command(name, f"{option}=nowhere")
     assert result.status == 1
-    assert result.err.startswith(f"DataError: {option}=nowhere holds no finished run")
+    assert result.err.startswith(f"DataError: {option}=nowhere does not exist")
     assert result.err.count("\n") == 1
     assert not (tmp_path / "nowhere").exists()
 

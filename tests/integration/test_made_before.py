@@ -58,9 +58,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def printed(text: str) -> dict[str, float]:
-    """The metrics that a command printed."""
+    """The metrics that a command printed, without that which version 0.1 had not."""
     lines = (line.split() for line in text.splitlines())
-    return {words[0]: float(words[1]) for words in lines if len(words) == 2 and "_mae_" in words[0]}
+    metrics = {words[0]: float(words[1]) for words in lines if len(words) == 2 and "_mae_" in words[0]}
+    return {name: value for name, value in metrics.items() if name != "energy_mae_meV"}
 
 
 def structures() -> list[Atoms]:
@@ -213,7 +214,8 @@ def test_training_goes_on_where_it_was(command, made):
     summary = json.loads((run / "summary.json").read_text())
     assert summary["steps"] == 18
     # as it went on then, which takes the optimiser's state, the learning rate and the average
-    assert summary["test"] == pytest.approx(ANSWERS["gone_on"], rel=1e-3)
+    test = {name: summary["test"][name] for name in ANSWERS["gone_on"]}
+    assert test == pytest.approx(ANSWERS["gone_on"], rel=1e-3)
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 5
     assert (run / "metrics" / "metrics-1.csv").read_bytes() == logged
     with (run / "metrics" / "metrics.csv").open() as opened:

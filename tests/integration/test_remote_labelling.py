@@ -135,7 +135,7 @@ def test_the_other_interpreter_ends_with_this_process_for_whatever_reason(tmp_pa
         (child,) = processes(folders[number] / "processes")
         assert alive(child)
         parent.send_signal(number)
-        assert parent.wait(60) == (143 if number == signal.SIGTERM else -number)
+        assert parent.wait(300) == (143 if number == signal.SIGTERM else -number)
         wait_until(lambda child=child: not alive(child))
         assert 4 <= len(LabelStore.open(folders[number] / "labels")) < 600
         assert not list(shards.glob(".*"))

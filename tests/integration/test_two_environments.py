@@ -71,6 +71,6 @@ def test_a_training_run_labels_in_the_other_environment_and_trains_in_this_one(c
     assert len(summary["teacher_card"]["elements"]) == 89
     assert summary["teacher_card"]["level_of_theory"].startswith("PBE")
     assert np.isfinite(list(summary["test"].values())).all()
-    again = command("train", *options, f"teacher.python={tmp_path / 'nowhere'}")
+    again = command("train", *options, "overwrite=true", f"teacher.python={tmp_path / 'nowhere'}")
     assert again.status == 0, again.err
     assert "labels of esen_oam" not in again.out

@@ -7,7 +7,7 @@ import jointkd
 
 PACKAGE = Path(jointkd.__file__).parent
 TEXT = {"open", "read_text", "write_text", "TextIOWrapper"}
-OTHERS = {"lmdb", "tarfile", "h5py", "cls", "LabelStore", "part", "os"}  # whose `open` opens no text file
+OTHERS = {"lmdb", "tarfile", "h5py", "cls", "LabelStore", "part", "opener", "os"}  # whose `open` opens no text file
 
 
 def opens_text_of_the_locale(call: ast.Call) -> bool:

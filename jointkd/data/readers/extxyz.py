@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 ISOLATED = "IsolatedAtom"
 SAME_ATOM = 1e-4  # eV; energies of an isolated atom that differ by less agree
+FREE_ENERGY = "free_energy"  # as ASE calls it in the results of a calculator
 FILE = "file"  # the entry that holds the name of a frame's file, beside the entries of the file itself
 
 
@@ -78,6 +79,26 @@ def read(
     return frames(), isolated
 
 
+def read_splits(
+    train: str, val: str | None, test: str, *arguments: Any, **options: Any
+) -> tuple[Iterator[Frame], dict[int, float]]:
+    """The frames of a file, folder or pattern for each split, to which they are assigned; see `read`.
+
+    val None: none are assigned to validation. Raises DataError as well for two energies of an isolated atom.
+    """
+    isolated: dict[int, float] = {}
+
+    def frames() -> Iterator[Frame]:
+        for split, path in (("train", train), ("val", val), ("test", test)):
+            if path is not None:
+                found, alone = read(path, *arguments, **options)
+                yield from (replace(frame, split=split) for frame in found)
+                for element, energy in alone.items():
+                    add_isolated(isolated, element, energy, path)
+
+    return frames(), isolated
+
+
 def add_isolated(isolated: dict[int, float], element: int, energy: float, source: str) -> None:
     """Add the energy (eV) of an isolated atom. Raises DataError if it is not finite or differs from an earlier one."""
     if not math.isfinite(energy):
@@ -97,13 +118,23 @@ def log_unused(path: str, unused: Counter[str]) -> None:
     if unused:
         listing = ", ".join(f"{name} ({number:,})" for name, number in unused.most_common())
         log.info("data.path=%s: not used, with the number of structures that have them: %s", path, listing)
+    if FREE_ENERGY in unused:
+        log.warning(
+            "data.path=%s: where occupations are smeared, forces are derivatives of the free energy; "
+            "data.energy_key=%s learns that instead",
+            path,
+            FREE_ENERGY,
+        )
 
 
 def unused_entries(atoms: Atoms, energy_key: str | None, forces_key: str | None) -> set[str]:
     """The results, arrays and constraints of a structure that become no part of a frame."""
     results = atoms.calc.results if atoms.calc is not None else {}
     constraints = {"constraints"} if atoms.constraints else set()
-    return {*atoms.arrays, *results, *constraints} - {"numbers", "positions", energy_key, forces_key}
+    used = {"numbers", "positions", energy_key, forces_key}
+    if abs(results.get(FREE_ENERGY, 0.0) - results.get(energy_key, math.inf)) < SAME_ATOM:
+        used.add(FREE_ENERGY)
+    return {*atoms.arrays, *results, *constraints} - used
 
 
 def frame_of(

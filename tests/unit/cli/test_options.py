@@ -28,6 +28,7 @@ REQUIRED = {
         "checkpoint": "a.model",
         "checkpoints": "[a.model,b.model]",
         "task": "omol",
+        "run": "outputs/mine",
         "calculator": "ase.calculators.emt.EMT",
     },
 }
@@ -104,8 +105,17 @@ def test_methods_differ_in_the_terms_with_a_weight():
         (["metod=joint"], r"no option metod; did you mean method\?"),
         (["~loger"], r"no option loger"),
         (["trainer.precision=16-mixed"], r"\+trainer.precision=… adds a parameter of lightning.Trainer"),
+        (["+foo.bar=3"], r"there is no option foo.bar, and nothing would read it; \+NODE.NAME=… adds a parameter"),
+        (["+label.rowz=3"], r"there is no option label.rowz, and nothing would read it"),
         (["method"], r"write options as name=value"),
-        (["seed=[1"], r"write options as name=value"),
+        (["seed=[1"], r"seed=\[1 cannot be read .* quote it, as 'seed=\"\[1\"'"),
+        (["data=null"], r"there is no data=null; choose one of bandgap5"),
+        (
+            ["data=extxyz", "data.path=[a.xyz,b.xyz]"],
+            r"data.path=\[a.xyz,b.xyz\] must be one path; give a folder, or a",
+        ),
+        (["data.path=mine.xyz"], r"data.path=mine.xyz is not a file of data=demo; add data=extxyz"),
+        (["teacher.checkpoint=a.model"], r"teacher.checkpoint=a.model is not a file of teacher=demo; add teacher=mace"),
         (["data=extxyz"], r"data.path is not set; give data.path=…"),
         (["teacher=mace"], r"teacher.checkpoint is not set"),
     ],
@@ -123,6 +133,7 @@ def test_a_misspelt_or_missing_option_is_named_with_the_nearest_one(arguments, m
         ["method=none,hessian,joint", "seed=range(0,3)"],
         ["method=glob(*)"],
         ["logger=[csv,wandb]"],
+        ["+callbacks.mine._target_=builtins.dict", "+optimizer.foreach=false", "++seed=3", "+task=1,2"],
         ["~logger", "+trainer.precision=16-mixed", "hydra.run.dir=somewhere"],
         ["data.reference_energies={H: -13.6, O: -2040}", "experiment=demo", "teacher=none"],
         ["method.terms.atomic_energy.weight=0,1,10"],
@@ -144,6 +155,11 @@ def test_valid_overrides_of_hydra_are_accepted(arguments):
         (["data.split.train=most"], "data.split.train=most is of the wrong type; give it a value of type float or int"),
         (["weights.hessian=heavy"], "weights.hessian=heavy is of the wrong type"),
         (["optimizer.weight_decay=null"], "optimizer.weight_decay=None is of the wrong type"),
+        (["optimizer=sgd"], "optimizer=sgd must be a group of options; set optimizer._target_, optimizer._partial_, "),
+        (["callbacks.ema=null"], "callbacks.ema=null must be a group of options; ~callbacks.ema leaves it out"),
+        (["~optimizer"], "~optimizer removes options that are needed; leave it out of the command"),
+        (["weights.forces=nan"], "weights.forces=nan is not a number"),
+        (["data.max_force=nan"], "data.max_force=nan is not a number"),
         (["data=iodine", "data.workers=many"], "data.workers=many is of the wrong type"),
         (["data=iodine", "+data.wrokers=1"], r"there is no option data.wrokers; did you mean workers\?"),
         (["+data.expectd_size=1"], r"there is no option data.expectd_size; did you mean expected_size\?"),
@@ -153,6 +169,24 @@ def test_valid_overrides_of_hydra_are_accepted(arguments):
 def test_a_value_of_another_type_than_its_parameter_is_refused(arguments, message):
     with pytest.raises(ConfigError, match=message):
         check_values(composed(*arguments))
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (
+            "student._target_=nowhere.Net",
+            r"student._target_=nowhere.Net cannot be imported \(.*No module named 'nowhere'",
+        ),
+        ("data._target_=Net", "data._target_=Net cannot be imported"),
+        ("student._target_=jointkd.errors", "student._target_=jointkd.errors cannot be called"),
+        ("optimizer._target_=torch.optim.AdamV", "optimizer._target_=torch.optim.AdamV cannot be imported"),
+    ],
+)
+def test_a_target_that_is_no_class_is_named(option, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        check_values(composed(option))
+    assert "\n" not in str(caught.value)
 
 
 def test_values_of_the_right_types_are_accepted():

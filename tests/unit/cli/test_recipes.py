@@ -279,3 +279,12 @@ def test_the_preset_uses_the_reference_implementation_of_painn(student):
 def test_the_preset_uses_the_corrected_energies_of_mptrj(data):
     assert recipe(data, "painn", "preset=paper").data.energy == "corrected"
     assert recipe(data, "painn").data.energy == "uncorrected"
+
+
+@pytest.mark.parametrize("student", ["painn", "gemnet_dt", "gemnet_t"])
+@pytest.mark.parametrize("data", ["solvated_aa", "demo"])
+def test_students_for_dynamics_are_conservative_and_local_whatever_the_recipe(student, data):
+    chosen = recipe(data, student, "preset=md").student
+    assert chosen.conservative
+    assert chosen.cutoff == 5.0
+    assert chosen.width == (64 if student == "painn" else 32)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from jointkd.commands.build import build, data_options, label_place, teacher_spec
+from jointkd.commands.build import build, build_module, data_options, label_place, prepare_data, teacher_spec
+from jointkd.data.datamodule import DistillationData
 from jointkd.data.options import FileData
 from jointkd.errors import ConfigError
 from tests.configurations import composed
@@ -55,3 +56,31 @@ def test_labels_of_no_teacher_have_no_place():
 def test_options_of_the_label_command_do_not_decide_which_labels_they_are(tmp_path):
     place = label_place(composed("teacher=demo", "label.rows=3"))
     assert place.options.settings == {"rows": 3, "eval_rows": 2, "row_seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
+        (["optimizer._target_=torch.optim.SGD"], "optimizer: .*unexpected keyword argument 'eps'"),
+        (["schedule=plateau", "schedulers.plateau.factor=3"], "schedulers: Factor should be < 1"),
+        (
+            ["weights={energy: 0, forces: 0, hessian: 0, atomic_energy: 0}"],
+            "nothing is learned, as method.terms.energy",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_when_the_student_is_built(options, message):
+    with pytest.raises(ConfigError, match=message):
+        build_module(composed(*SMALL, *options))
+
+
+def test_a_seed_out_of_range_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="seed=-1 must be an integer from 0 to 4294967295"):
+        build(composed("seed=-1"), tmp_path)
+
+
+def test_a_cutoff_without_neighbours_is_refused_for_every_student(tmp_path):
+    data = DistillationData(data_options(composed("data.prepared=null")))
+    with pytest.raises(ConfigError, match=r"student\.cutoff=0\.5 Å is shorter than bonds"):
+        prepare_data(data, tmp_path, 0.5, None)

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jointkd.data.alignment import align
+from jointkd.data.alignment import align, prior_shifts
 from jointkd.data.references import References
 from jointkd.labels.records import TeacherLabels
 from jointkd.structures.frame import Frame
 from tests.files import FREE, frames
+from tests.toy import toy_data
 
 
 def sums(energies: dict[int, float], frame: Frame) -> float:
@@ -47,6 +48,22 @@ def test_aligned_targets_sum_to_the_reference_totals_for_any_energy_zero_of_the_
         assert target == pytest.approx(frame.energy - sums(FREE, frame), abs=1e-9)
 
 
+def test_large_structures_weigh_as_much_as_small_ones_and_residuals_are_per_atom():
+    chains = [Frame(np.ones(n, dtype=int), np.eye(3)[:1] * np.arange(n)[:, None], energy=FREE[1] * n) for n in (2, 8)]
+    excess = {frame.key: per_atom for frame, per_atom in zip(chains, (1.0, 2.0), strict=True)}  # eV/atom
+    labels = {
+        frame.key: TeacherLabels(
+            frame.energy + excess[frame.key] * len(frame), np.full(len(frame), excess[frame.key]),
+            np.zeros((len(frame), 3)), np.zeros((0, len(frame), 3)), np.zeros(0, int),
+        )
+        for frame in chains
+    }  # fmt: skip
+    alignment = align(chains, energies_in(labels), References(FREE, "test"))
+    assert alignment.shift == pytest.approx({1: 1.5})
+    assert alignment.residual_before == pytest.approx(np.sqrt((1 + 4) / 2))
+    assert alignment.residual_after == pytest.approx(0.5)
+
+
 def test_the_free_atoms_of_the_teacher_do_not_change_the_targets():
     some = frames(12)
     targets = []
@@ -80,3 +97,17 @@ def test_atomic_energies_that_contain_those_of_unknown_free_atoms_become_targets
     assert np.abs(targets).max() < 30.0
     assert alignment.residual_after < 1e-9
     assert "the mean atomic energies of all elements were made equal" in str(alignment)
+
+
+@pytest.mark.parametrize(("energy", "shift"), [(-29.0, 0.0), (-31.0, -27.0)])
+def test_mean_atomic_energies_of_more_than_thirty_electronvolts_are_not_those_of_bonds(energy, shift):
+    assert prior_shifts({1: energy, 8: -5.0}, mean=-4.0)[1][1] == shift
+
+
+def test_a_data_set_is_aligned_on_its_training_split_alone(tmp_path):
+    data = toy_data(tmp_path)
+    energies = data.teacher["train"].store.energies
+    train, test = data.frames["train"], data.frames["test"]
+    expected, with_test = (align(part, energies, data.references) for part in (train, [*train, *test]))
+    for split in ("train", "test"):
+        assert data.teacher[split].alignment == expected != with_test

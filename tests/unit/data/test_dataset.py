@@ -341,6 +341,21 @@ def test_a_loader_collates_in_single_precision_by_default(data):
     assert next(iter(loader)).positions.dtype == torch.float32
 
 
+def test_a_test_on_all_rows_has_each_stored_row_of_every_structure(tmp_path, some):
+    data = unlabelled(some, torch.float64)
+    store = LabelStore.create(tmp_path / "full", IDENTITY, {"rows": "all"})
+    for frame in some:
+        ids = np.arange(3 * len(frame))
+        rows = np.ones((len(ids), len(frame), 3))
+        store.append({frame.key: TeacherLabels(frame.energy, np.zeros(len(frame)), frame.forces, rows, ids)})
+    data.join(store, train_rows=1, eval_rows="all")
+    longest = max(3 * len(frame) for frame in data.frames["test"])
+    for batch in data.test_dataloader():
+        assert batch.row_ids.shape[1] == longest
+        for ids, atoms in zip(batch.row_ids, batch.atoms_per_structure, strict=True):
+            assert set(ids.tolist()) == set(range(3 * int(atoms)))
+
+
 def test_the_spread_of_an_ensemble_reaches_the_batch(tmp_path, some):
     three = LabelStore.create(tmp_path / "three", replace(IDENTITY, members=3), {"rows": ROWS})
     one = store_of(tmp_path / "one", some)

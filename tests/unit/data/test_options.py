@@ -19,5 +19,5 @@ def test_no_limit_on_forces_may_be_asked_for():
 
 
 def test_shares_that_are_not_numbers_are_refused():
-    with pytest.raises(ConfigError, match=r"data.split.train, val and test must be shares"):
+    with pytest.raises(ConfigError, match=r"data.split.train, val and test are \(nan"):
         Split(train=float("nan")).indices(frames(9))

@@ -52,6 +52,12 @@ def mace_off(tmp_path):
     return folder
 
 
+@pytest.mark.parametrize("name", ["mptrj", "pm3m", "yttrium", "bandgap5"])
+def test_crystals_are_divided_by_the_shares_of_the_paper(name):
+    split = configured(f"data={name}").split
+    assert (split.train, split.val, split.test) == (0.7, 0.15, 0.15)
+
+
 @pytest.mark.parametrize("name", [*SIZES, "mace_off", "spice", "mptrj"])
 def test_a_published_set_has_a_doi_a_licence_urls_and_the_size_in_the_paper(name):
     config = configured(f"data={name}")

@@ -7,8 +7,9 @@ import pytest
 import torch
 from ase import Atoms
 
+from jointkd.data.composition_fit import fit_compositions
 from jointkd.data.datamodule import DistillationData
-from jointkd.data.free_atoms import ALL_ELECTRONS
+from jointkd.data.free_atoms import ALL_ELECTRONS, TABLES
 from jointkd.data.options import ReaderData
 from jointkd.data.references import References, least_squares
 from jointkd.data.splits import Split
@@ -84,6 +85,23 @@ def test_the_free_atoms_of_the_teacher_serve_where_no_others_fit():
     references = least_squares([formula("Li2Si", -12.0)], None, {3: -0.3, 14: -0.9})
     assert references.energies == pytest.approx({3: -0.3 - 10.5 * 2 / 5, 14: -0.9 - 10.5 / 5})  # along Li2Si
     assert "free atoms of the teacher" in references.origin
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_the_energies_of_free_atoms_are_those_of_bound_electrons(table):
+    assert table[1] == pytest.approx(-13.6, abs=3.0)
+    assert all(table[z] < 3 * table[1] for z in table if z > 1)
+    assert table[8] < table[7] < table[6]
+
+
+def test_larger_cells_of_the_same_crystals_determine_energies_as_well():
+    counts, prior = np.array([[1.0, 2.0], [1.0, 1.0]]), {1: -13.0, 8: -2040.0}
+    fits = [
+        fit_compositions(size * counts, size * np.array([-4100.0, -2060.0]), [1, 8], prior, 5.0) for size in (1, 16)
+    ]
+    assert fits[0].errors[1] > 0
+    assert fits[1].errors == pytest.approx(fits[0].errors)
+    assert fits[1].energies == pytest.approx(fits[0].energies) == {1: -20.0, 8: -2040.0}
 
 
 def test_the_errors_of_fitted_references_are_those_of_repeated_fits():

@@ -258,3 +258,10 @@ def test_a_saved_split_that_is_a_fifo_or_nested_too_deeply_is_refused(tmp_path):
     for name in ("pipe.json", "deep.json"):
         with pytest.raises(DataError, match=rf"data.split.path=.*{name} must be a saved split"):
             Split(path=str(tmp_path / name)).indices(frames(9))
+
+
+@pytest.mark.parametrize("counted", ["train", "val", "test"])
+def test_a_share_beside_a_number_may_be_less_than_one_structure(counted):
+    shares = {"train": 0.1, "val": 0.1, "test": 0.1, counted: 5}
+    parts = Split(**shares).indices(frames(9))  # 0.9 structures are one
+    assert {name: len(part) for name, part in parts.items()} == {"train": 1, "val": 1, "test": 1, counted: 5}

@@ -121,6 +121,12 @@ def test_a_band_gap_may_be_open_at_either_end(tmp_path, bounds, kept):
     assert {frame.group for frame in Subset(band_gap=bounds)(frames)} == kept
 
 
+@pytest.mark.parametrize(("bounds", "kept"), [([1.8, 5], {"mp-1"}), ([5, 5.6], {"mp-2"}), ([0.2, 0.2], {"mp-3"})])
+def test_a_range_of_band_gaps_includes_its_ends(tmp_path, bounds, kept):
+    frames, _ = read_mptrj(write(tmp_path / "a.json"))
+    assert {frame.group for frame in Subset(band_gap=bounds)(frames)} == kept
+
+
 @pytest.mark.parametrize("bounds", [5, "5", [1, 2, 3]])
 def test_a_band_gap_that_is_not_a_range_is_refused(bounds):
     with pytest.raises(ConfigError, match=r"data.subset.band_gap=.* must be a range"):

@@ -13,14 +13,18 @@ from tests.toy import FREE, toy_data
 def test_errors_are_means_over_the_targets_of_the_student(tmp_path):
     data = toy_data(tmp_path)
     alignment, store = data.teacher["train"].alignment, data.teacher["train"].store
-    forces, energies = [], []
+    forces, energies, raw = [], [], []
     for frame in data.frames["val"]:
         labels = store.read(frame.key)
         forces += list(np.abs(labels.forces - frame.forces).flatten())
         excess = labels.atomic_energies.sum() - (frame.energy - sum(FREE[int(z)] for z in frame.numbers))
-        energies.append(abs(excess - sum(alignment.shift[int(z)] for z in frame.numbers)) / len(frame))
+        energies.append(abs(excess - sum(alignment.shift[int(z)] for z in frame.numbers)))
+        raw.append(abs(labels.energy - frame.energy) / len(frame))
+    sizes = [len(frame) for frame in data.frames["val"]]
     assert teacher_errors(data, "val") == {
-        "energy_mae_meV_per_atom": pytest.approx(1e3 * np.mean(energies)),
+        "energy_mae_meV_per_atom": pytest.approx(1e3 * np.mean(np.divide(energies, sizes))),
+        "energy_mae_meV": pytest.approx(1e3 * np.mean(energies)),
+        "unaligned_energy_mae_meV_per_atom": pytest.approx(1e3 * np.mean(raw)),
         "force_mae_meV_per_A": pytest.approx(1e3 * np.mean(forces)),
     }
 

@@ -10,14 +10,15 @@ import pytest
 import torch
 
 from jointkd.errors import TeacherError
-from jointkd.labelling.batching import Batching
+from jointkd.labelling.batching import NO_MEMORY, Batching
 from jointkd.labelling.checker import LabelChecker
+from jointkd.labelling.jobs import make_labels
 from jointkd.labelling.loop import LabelProgress, commit, label
 from jointkd.labels.records import TeacherLabels
 from jointkd.labels.store import LabelStore
 from jointkd.progress import QUIET
 from jointkd.structures.frame import Frame
-from tests.teachers import IDENTITY, SETTINGS, NumberTeacher, calls_in, frames_of, rows_of
+from tests.teachers import IDENTITY, SETTINGS, NumberTeacher, calls_in, frames_of, plan_of, rows_of
 
 FRAMES = frames_of(20)
 
@@ -190,3 +191,17 @@ def test_a_structure_that_does_not_fit_into_memory_fails_alone_with_that_reason(
     assert large
     assert store.failed == dict.fromkeys(large, "there is not enough memory for it")
     assert store.keys() == {frame.key for frame in FRAMES} - large
+
+
+def test_structures_for_which_memory_did_not_suffice_are_tried_again_when_labels_are_asked_for(tmp_path):
+    (tmp_path / "calls").mkdir()
+    plan = plan_of("CompanionTeacher", tmp_path / "calls", tmp_path / "labels", 4, shard_size=2)
+    spec = replace(plan.teacher, options={**plan.teacher.options, "companions": 1})
+    plan = replace(plan, place=replace(plan.place, teacher=spec))
+    first, second = list(plan.frames)[:2]
+    store = LabelStore.create(plan.path, spec.build().identity, plan.options.settings)
+    store.append({}, {first: NO_MEMORY, second: "the Hessian is not symmetric (off by 1)"})
+    assert make_labels(plan).failed.keys() == {first, second}
+    again = make_labels(plan, retry=True)
+    assert again.failed.keys() == {second}
+    assert first in again

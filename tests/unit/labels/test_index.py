@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jointkd.errors import CorruptShard, StorageError
+from jointkd.labels import shards
 from jointkd.labels import store as store_module
 from jointkd.labels.index import FILE, read_index, write_index
 from jointkd.labels.store import LabelStore
@@ -68,7 +69,7 @@ def test_a_store_that_is_only_read_gets_no_index(copied):
 
 
 def test_a_store_with_an_index_opens_without_reading_a_shard(copied, monkeypatch):
-    monkeypatch.setattr(store_module, "safe_open", lambda *_, **__: pytest.fail("a shard is read"))
+    monkeypatch.setattr(shards, "safe_open", lambda *_, **__: pytest.fail("a shard is read"))
     assert len(LabelStore.open(copied)) == 89
 
 
@@ -112,11 +113,11 @@ def test_a_verified_shard_is_verified_again_only_after_it_has_changed(copied, mo
 
 
 def test_a_store_has_more_shards_than_a_process_may_open(copied, monkeypatch):
-    monkeypatch.setattr(store_module, "OPEN_SHARDS", 8)
+    monkeypatch.setattr(shards, "OPEN_SHARDS", 8)
     store = LabelStore.open(copied)
     for frame in FRAMES[:-1]:
         assert len(store.read(frame.key).forces) == len(frame)
-    assert len(store._open) == 8
+    assert len(store._shards._open) == 8
 
 
 def test_an_index_that_cannot_be_written_is_done_without(copied):
@@ -137,7 +138,7 @@ def test_a_shard_without_permission_is_not_called_damaged(copied, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(store_module, "safe_open", refuse)
+    monkeypatch.setattr(shards, "safe_open", refuse)
     with pytest.raises(StorageError, match=r"cannot be read \(Permission denied\); see to its permissions"):
         LabelStore.open(copied)
 

@@ -284,3 +284,15 @@ def test_partial_files_of_killed_processes_are_never_read_and_removed_when_old(s
     assert len(again) == 6
     assert young.exists()
     assert not old.exists()
+
+
+def test_a_structure_that_failed_and_was_labelled_later_is_labelled(store):
+    (frame,) = frames_of(1, seed=9)
+    store.append({}, {frame.key: "there is not enough memory for it"})
+    store.forget("there is not enough memory for it")
+    assert not store.is_done(frame.key)
+    assert store.failed == {"bad": "because"}
+    store.append(labels_of([frame]))
+    for each in (store, LabelStore.open(store.path)):
+        assert frame.key in each
+        assert each.failed == {"bad": "because"}

@@ -2,7 +2,9 @@
 
 import math
 
-from jointkd.reports.plots import error_bars, history, panels
+from matplotlib import pyplot
+
+from jointkd.reports.plots import error_bars, history, panels, teacher_lines
 from jointkd.reports.runs import read_runs
 from tests.unit.reports.test_tables import is_plotted, reported, run
 
@@ -28,6 +30,23 @@ def test_runs_without_a_teacher_are_drawn_in_the_panels_of_the_teachers_of_their
         ("pm3m", "none"): [("none", "none")],
     }
     assert is_plotted((reported(tmp_path), tmp_path / "comparison.png")[1])
+
+
+def test_each_teacher_has_a_line_at_its_own_error_and_runs_without_one_have_none(tmp_path):
+    for teacher in ("mace", "xtb"):
+        run(tmp_path / teacher, "joint", 1.0, teacher=teacher)
+    run(tmp_path / "none", "none", 2.0, teacher="none")
+    runs = read_runs(tmp_path)
+    errors = {"mace": 489.0, "xtb": 40.0}
+    for setting, group in runs.items():
+        group[0]["teacher_test"] = {"force_mae_meV_per_A": errors[setting.teacher]} if setting.teacher in errors else {}
+    _, axis = pyplot.subplots()
+    teacher_lines(axis, "force_mae_meV_per_A", runs)
+    assert sorted(line.get_ydata()[0] for line in axis.lines) == [40.0, 489.0]
+    assert {text.get_text() for text in axis.texts} == {"teacher mace 489", "teacher xtb 40"}
+    teacher_lines(axis, "energy_mae_meV_per_atom", runs)
+    assert len(axis.lines) == 2
+    pyplot.close("all")
 
 
 def test_a_damaged_line_of_the_metrics_is_left_out_of_the_curve(tmp_path):

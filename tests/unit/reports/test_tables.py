@@ -8,6 +8,7 @@ import matplotlib.image
 import pytest
 
 from jointkd.errors import DataError
+from jointkd.reports import plots
 from jointkd.reports.runs import read_runs
 from jointkd.reports.tables import summarise, table, write_comparison
 
@@ -135,6 +136,34 @@ def test_the_table_is_grouped_and_compared_with_hessian_runs_as_in_the_paper(tmp
     ]
     assert [row[0] for row in rows[1:]] == ["monomers"] * 7 + ["solvated_aa"] * 7
     assert [row[1].split()[0] for row in rows[9:]] == ["gemnet_dt"] * 3 + ["painn"] * 3
+
+
+@pytest.mark.parametrize(
+    ("drawn", "different"),
+    [
+        ("methods", [{"method": method} for method in ("none", "hessian", "joint")]),
+        ("sweep", [{"width": width} for width in (32, 64, 128)]),
+        ("methods", [{"width": width, "weights": {**PAPER, "energy": width}} for width in (32, 64)]),
+        ("grid", [{"data": data, "method": method} for data in "abc" for method in ("none", "hessian", "joint")]),
+    ],
+)
+def test_the_plot_is_that_of_what_differs_between_the_runs(tmp_path, monkeypatch, drawn, different):
+    plotted = []
+    for name in ("methods", "sweep", "grid"):
+        monkeypatch.setattr(plots, name, lambda *_, name=name: plotted.append(name))
+    for number, options in enumerate(different):
+        run(tmp_path / str(number), **{"method": "joint", "energy": 1.0, **options})
+    write_comparison(tmp_path)
+    assert plotted == [drawn]
+
+
+def test_a_joint_run_is_compared_with_the_hessian_run_of_its_own_teacher(tmp_path):
+    run(tmp_path / "h", "hessian", 4.0, teacher="mace")
+    run(tmp_path / "j", "joint", 1.0, teacher="esen")
+    assert "%" not in reported(tmp_path)
+    run(tmp_path / "other", "hessian", 2.0, teacher="esen")
+    (row,) = [row for row in cells(reported(tmp_path)) if "joint" in row]
+    assert "1 (-50.0%)" in row
 
 
 def test_a_swept_weight_has_a_column_and_a_plot(tmp_path):

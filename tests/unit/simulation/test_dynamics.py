@@ -131,6 +131,14 @@ def test_a_broken_molecule_ends_the_simulation_and_a_deviating_bond_alone_does_n
     assert [(row["event"], row["atoms"]) for row in rows] == [("bond deviation", "0 1"), ("fragments", "0 1")]
 
 
+def test_the_speed_in_the_summary_is_that_of_the_steps_that_were_made(tmp_path):
+    summary, simulation = pulled(tmp_path, 0.5, timestep=1.0)
+    steps, seconds = simulation.dynamics.nsteps, simulation.seconds
+    assert summary["steps"] == steps > 0
+    assert summary["steps_per_second"] == pytest.approx(steps / seconds)
+    assert summary["ns_per_day"] == pytest.approx(ns_per_day(steps, 1.0, seconds))
+
+
 def test_the_papers_criterion_ends_it_at_the_first_bond_that_deviates(tmp_path):
     summary, _ = pulled(tmp_path, 0.5, stop_when="bond", bond_tolerance=0.3)
     assert [event["kind"] for event in summary["events"]] == ["bond deviation"]

@@ -33,6 +33,14 @@ def test_a_bond_that_is_longer_or_shorter_than_its_equilibrium_by_more_than_the_
     assert watch(iodine(2.67)).deviation(iodine(length)) == pytest.approx(0.55)
 
 
+def test_of_several_bonds_that_deviate_the_worst_is_described_and_the_others_are_counted():
+    chain = Atoms("I3", [[0, 0, 0], [0, 0, 2.67], [0, 0, 5.34]])
+    stretched = Atoms("I3", [[0, 0, 0], [0, 0, 3.27], [0, 0, 6.64]])  # by 0.6 and by 0.7 Å
+    (event,) = watch(chain).events(stretched)
+    assert (event.kind, event.atoms) == (DEVIATION, (1, 2))
+    assert event.description.endswith("3.37 Å long, 2.67 Å in equilibrium, the most of 2 bonds that deviate")
+
+
 @pytest.mark.parametrize("length", [2.67 - 0.45, 2.67 + 0.45])
 def test_a_bond_within_the_tolerance_does_not_deviate(length):
     assert watch(iodine(2.67)).events(iodine(length)) == []

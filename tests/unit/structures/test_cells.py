@@ -5,7 +5,7 @@ import pytest
 from ase.build import bulk, graphene, nanotube
 
 from jointkd.errors import DataError
-from jointkd.structures.cells import cell_fault
+from jointkd.structures.cells import cell_fault, share_within
 from jointkd.structures.neighbors import find_pairs
 
 PERIODIC = np.ones(3, dtype=bool)
@@ -56,3 +56,11 @@ def test_real_structures_are_sound(atoms, cutoff):
 def test_a_long_structure_in_a_narrow_periodic_cell_is_sound():
     positions = np.random.default_rng(0).random((2000, 3)) * [5, 5, 900]
     assert cell_fault(positions, np.diag([5.0, 5.0, 0.0]), np.array([True, True, False]), 6.0) is None
+
+
+def test_the_share_of_the_atoms_within_the_cutoff_is_taken_where_the_structure_is_not_periodic():
+    wire = np.array([[0.0, 0, 0], [0, 40, 0], [3, 20, 100]])
+    assert share_within(wire, np.eye(3)[:2], 5.0) == pytest.approx(10 / 100)
+    assert share_within(wire, np.eye(3)[:1], 5.0) == pytest.approx(10 / 100 * 10 / 40)
+    assert share_within(wire, np.eye(3)[:2], 60.0) == 1.0
+    assert share_within(wire, np.eye(3), 5.0) == 1.0

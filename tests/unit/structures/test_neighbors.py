@@ -1,5 +1,7 @@
 """Neighbours equal those of ASE, with every periodic image, unless their number is capped."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 from ase.neighborlist import neighbor_list
 
-from jointkd.structures.neighbors import neighbors
+from jointkd.structures.neighbors import backward, neighbors
 from tests.structures import TRICLINIC, rattled
 
 CASES = {
@@ -108,3 +110,9 @@ def test_a_cap_keeps_the_nearest_images_of_an_atom_itself(most):
     distances = np.linalg.norm(vectors_of(atoms, edge_index, edge_shift), axis=1)
     assert most <= len(distances) <= 2 * most
     np.testing.assert_allclose(distances, 3.61 / np.sqrt(2))
+
+
+def test_of_an_image_and_its_opposite_exactly_one_is_backward():
+    images = np.array([image for image in itertools.product((-1, 0, 1), repeat=3) if any(image)])
+    assert (backward(images) != backward(-images)).all()
+    assert not backward(np.zeros((1, 3), dtype=int)).any()

@@ -43,6 +43,24 @@ def test_other_objects_than_calculators_are_refused_in_one_line(path, error, mes
     assert "\n" not in str(caught.value)
 
 
+def test_a_class_method_makes_a_calculator():
+    teacher = ase.from_calculator(f"{HERE}.AtomicOnRequest.made", "c", {"return_site_energies": True})
+    assert teacher.calculator.return_site_energies
+    with pytest.raises(ConfigError, match="cannot be imported"):
+        ase.from_calculator(f"{HERE}.AtomicOnRequest.unmade", "c")
+
+
+def test_a_calculator_that_returns_no_atomic_energies_is_told_how_to():
+    teacher = ase.from_calculator(f"{HERE}.AtomicOnRequest", "c")
+    with pytest.raises(
+        TeacherError, match=r"returns no energies of atoms.*return_site_energies: true.*atomic_energies=f"
+    ):
+        labels_of(teacher, ETHANOL)
+    asked = ase.from_calculator(f"{HERE}.AtomicOnRequest", "c", {"return_site_energies": True})
+    labels = labels_of(asked, ETHANOL)
+    assert labels.atomic_energies.sum() == pytest.approx(labels.energy)
+
+
 def test_a_missing_package_of_a_calculator_is_named(tmp_path, monkeypatch):
     (tmp_path / "mine_with_needs.py").write_text("import not_installed_here\n")
     monkeypatch.syspath_prepend(tmp_path)

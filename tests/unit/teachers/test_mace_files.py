@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import sys
 import threading
 from functools import partial
@@ -136,6 +137,7 @@ def test_without_a_network_the_error_says_how_to_provide_a_foundation_model(fami
     assert "refused" in caught.value.problem
     assert "teacher=mace teacher.checkpoint=FILE" in caught.value.remedy
     assert str(tmp_path / "mace") in caught.value.remedy
+    assert re.search(r"download https://\S+\.model elsewhere", caught.value.remedy)
     assert capfd.readouterr().out == ""
     assert not list((tmp_path / "mace").iterdir())
 

@@ -88,6 +88,13 @@ def test_without_a_whole_checkpoint_there_is_one_line_of_what_to_do(last, damage
         read_checkpoint(last)
 
 
+def test_a_checkpoint_with_code_is_refused_without_advice_to_run_it(tmp_path):
+    torch.save({"state_dict": {}, "epoch": 0, "callbacks": logging.getLogger}, tmp_path / "foreign.ckpt")
+    with pytest.raises(DataError, match="is not a checkpoint of plain weights: to load it would run code") as caught:
+        read_checkpoint(tmp_path / "foreign.ckpt")
+    assert "weights_only" not in str(caught.value)
+
+
 def test_a_whole_archive_that_is_no_checkpoint_is_refused(tmp_path):
     torch.save([1, 2], tmp_path / "other.ckpt")
     with pytest.raises(DataError, match="is not a checkpoint of training"):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from jointkd.errors import ConfigError
-from jointkd.structures.batch import Prediction, collate
+from jointkd.structures.batch import MicroBatch, Prediction, collate
 from jointkd.students.derivatives import predict
 from jointkd.students.painn import PaiNN
 from jointkd.training.loss import NORMS, AtomicEnergy, Energy, Forces, Hessian, weighted_sum
@@ -60,6 +60,37 @@ def test_each_term_is_the_mean_in_the_paper(batch, prediction):
     assert float(loss) == pytest.approx(sum(weights[name] * value for name, value in expected.items()), rel=1e-12)
 
 
+def part_of(batch, prediction, index: int):
+    """One of the two structures as a micro-batch of the batch."""
+    one = [labelled(ETHANOL, 2, seed=1), labelled(WATER, 2, seed=2)][index]
+    atoms = slice(0, 9) if index == 0 else slice(9, 12)
+    micro = replace(collate([one], torch.float64), whole=MicroBatch(2, batch.num_atoms, parts=2, last=index == 1))
+    return micro, Prediction(
+        prediction.atomic_energies[atoms], prediction.forces[atoms], prediction.hessian_rows[atoms]
+    )
+
+
+def test_the_micro_batches_of_a_batch_add_up_to_its_loss_and_means(batch, prediction):
+    loss, means = weighted_sum(TERMS, {name: term(prediction, batch) for name, term in TERMS.items()}, batch)
+    parts = []
+    for index in range(2):
+        micro, own = part_of(batch, prediction, index)
+        parts.append(weighted_sum(TERMS, {name: term(own, micro) for name, term in TERMS.items()}, micro))
+    assert float(sum(part[0] for part in parts)) / 2 == pytest.approx(float(loss), rel=1e-12)  # Lightning divides by 2
+    for name, mean in means.items():
+        assert float(sum(part[1][name] for part in parts)) == pytest.approx(float(mean), rel=1e-12), name
+
+
+def test_a_term_asks_for_the_labels_that_it_compares_and_no_others():
+    asked = {name: (term.teacher, term.atomic, term.rows, term.per_atom) for name, term in TERMS.items()}
+    assert asked == {
+        "energy": (False, False, 0, False),
+        "forces": (False, False, 0, True),
+        "atomic_energy": (True, True, 0, True),
+        "hessian": (True, False, 2, True),
+    }
+
+
 def test_a_perfect_prediction_has_zero_loss_and_finite_gradients(batch):
     positions = torch.zeros_like(batch.forces, requires_grad=True)
     prediction = Prediction(batch.teacher_atomic_energies, batch.forces + positions, batch.hessian_rows)
@@ -72,6 +103,8 @@ def test_a_perfect_prediction_has_zero_loss_and_finite_gradients(batch):
 @pytest.mark.parametrize(("name", "expected"), [("mae", 3.5), ("l2", 5.0), ("mse", 12.5), ("huber", 0.03495)])
 def test_norms_of_a_vector_are_right(name, expected):
     assert float(NORMS[name](torch.tensor([[3.0, 4.0]]))) == pytest.approx(expected, rel=1e-5)
+    rows = torch.tensor([3.0, 4.0]).expand(5, 3, 2)  # atoms, rows, components
+    assert torch.allclose(NORMS[name](rows), torch.full((5, 3), expected), rtol=1e-5)
 
 
 def test_an_unknown_norm_is_refused_with_the_known_ones():
@@ -83,7 +116,7 @@ def test_an_unknown_norm_is_refused_with_the_known_ones():
 def test_gradients_of_the_joint_loss_are_its_central_differences(batch, conservative):
     torch.manual_seed(5)
     student = PaiNN(width=8, layers=2, radial=6, cutoff=CUTOFF, conservative=conservative).double()
-    parameters = dict(student.named_parameters())
+    parameters = {name: each for name, each in student.named_parameters() if each.requires_grad}
 
     def loss() -> torch.Tensor:
         prediction = predict(student, batch, batch.row_ids)
@@ -142,5 +175,18 @@ def test_atoms_on_which_an_ensemble_disagrees_have_less_weight(batch, prediction
 
 @pytest.mark.parametrize("spread", [0.0, -1.0])
 def test_a_spread_that_is_not_positive_is_refused(spread):
-    with pytest.raises(ConfigError, match=r"atomic_energy\.spread=.* must be a positive energy"):
+    with pytest.raises(ConfigError, match=r"atomic_energy\.spread=.* must be a positive number in eV"):
         AtomicEnergy(20, "mae", spread=spread)
+
+
+@pytest.mark.parametrize("weight", [-5.0, float("nan"), float("inf")])
+@pytest.mark.parametrize(("kind", "name"), [(Forces, "forces"), (AtomicEnergy, "atomic_energy")])
+def test_a_weight_out_of_range_is_refused_by_the_name_of_its_term(kind, name, weight):
+    with pytest.raises(ConfigError, match=rf"method\.terms\.{name}\.weight={weight} must be a number of at least 0"):
+        kind(weight, "l2")
+
+
+@pytest.mark.parametrize(("rows", "limit", "message"), [(0, None, "hessian.rows=0"), (1, -1.0, "hessian.limit=-1.0")])
+def test_a_number_of_rows_and_a_limit_are_positive(rows, limit, message):
+    with pytest.raises(ConfigError, match=f"{message} must be a positive"):
+        Hessian(1.0, "l2", rows=rows, limit=limit)

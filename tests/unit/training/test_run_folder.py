@@ -1,11 +1,16 @@
-"""What becomes of the files of a run that goes on, or is replaced."""
+"""What a finished run writes, and what becomes of the files of a run that goes on, or is replaced."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from jointkd.errors import ConfigError
-from jointkd.training.run_folder import check_unused, clear, keep_earlier
+from jointkd.evaluation.teacher_errors import compare_sample, teacher_errors
+from jointkd.students.student_file import read_student, target_of
+from jointkd.training.run_folder import RunDescription, check_unused, clear, keep_earlier, write_results
+from tests.toy import FREE, toy_data, toy_module
 
 RESULTS = ("summary.json", "config.yaml", "student.safetensors", "metrics/metrics.csv")
 
@@ -18,6 +23,32 @@ def write(folder: Path, *names: str) -> None:
 
 def files(folder: Path) -> set[str]:
     return {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """The data and the store of a run with results in the folder `run`."""
+    data, module = toy_data(tmp_path), toy_module()
+    store = data.teacher["train"].store
+    monkeypatch.setattr(type(module), "trainer", SimpleNamespace(global_step=7))
+    options = {"_target_": target_of(type(module.student)), "width": 8, "layers": 2, "radial": 6}
+    described = RunDescription("joint", "painn", "toy", 0, {"energy": 5.0}, options, "")
+    (tmp_path / "run").mkdir()
+    write_results(described, tmp_path / "run", module, data, store, {"force_mae_meV_per_A": 1.0}, started=0.0)
+    return data, store
+
+
+def test_the_teachers_errors_in_the_summary_are_those_on_the_students_test_structures(tmp_path, written):
+    data, store = written
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["test"] == {"force_mae_meV_per_A": 1.0}
+    assert summary["teacher_test"] == teacher_errors(data, "test") != teacher_errors(data, "train")
+    assert summary["teacher_train"] == compare_sample(data, store).metrics
+
+
+@pytest.mark.usefixtures("written")
+def test_a_students_file_has_the_references_that_its_energies_are_relative_to(tmp_path):
+    assert read_student(tmp_path / "run").reference_energies == FREE
 
 
 def test_results_are_numbered_as_often_as_a_run_goes_on(tmp_path):

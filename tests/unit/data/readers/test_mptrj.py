@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from ase import Atoms
 
 from jointkd.data.readers.mptrj import read
 from jointkd.errors import ConfigError, DataError
 from tests.mptrj import entry, materials, write
+from tests.structures import TRICLINIC
 
 
 def test_frames_are_read_in_the_order_of_the_file(tmp_path):
@@ -24,6 +26,15 @@ def test_frames_are_read_in_the_order_of_the_file(tmp_path):
     np.testing.assert_allclose(frame.cell, atoms.cell.array)
     np.testing.assert_allclose(frame.positions, atoms.positions, atol=1e-12)
     assert frame.pbc.all()
+
+
+def test_fractional_coordinates_are_those_along_the_vectors_of_a_triclinic_cell(tmp_path):
+    crystal = Atoms("H2O", [[0.1, 0.2, 0.3], [2.0, 1.0, 3.0], [1.0, 3.0, 0.5]], cell=TRICLINIC, pbc=True)
+    content = entry(crystal, "mp-1", -1.0, 0.0, np.random.default_rng(0))
+    (tmp_path / "a.json").write_text(json.dumps({"mp-1": {"mp-1-0-0": content}}))
+    (frame,) = read(tmp_path / "a.json")[0]
+    np.testing.assert_allclose(frame.positions, crystal.positions, atol=1e-12)
+    np.testing.assert_array_equal(frame.cell, TRICLINIC)
 
 
 def test_forces_belong_to_their_atoms(tmp_path):

@@ -111,6 +111,20 @@ def test_the_free_energy_of_vasp_can_be_read(tmp_path):
     assert frame.energy == pytest.approx(steps[0][1] - 0.01)
 
 
+@pytest.mark.parametrize("key", ["energy", "free_energy"])
+def test_energies_that_forces_may_not_belong_to_are_named(tmp_path, caplog, key):
+    list(read(str(vasprun(tmp_path / "vasprun.xml", relaxation(2))), energy_key=key)[0])
+    assert ("data.energy_key=free_energy learns that instead" in caplog.text) == (key == "energy")
+
+
+def test_a_free_energy_that_equals_the_energy_is_not_named(tmp_path, caplog):
+    atoms = bulk("Cu")
+    atoms.calc = SinglePointCalculator(atoms, energy=-3.7, free_energy=-3.7, forces=np.zeros((1, 3)))
+    write(tmp_path / "a.traj", atoms)
+    list(read(str(tmp_path / "a.traj"))[0])
+    assert "free_energy" not in caplog.text
+
+
 def test_each_calculation_of_a_folder_is_read_once(tmp_path):
     steps = relaxation(2)
     for name in ("one", "two"):

@@ -1,0 +1,74 @@
+"""Options that name files: ~ is the home folder in all of them, and files that are read must exist."""
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from jointkd.errors import ConfigError, DataError
+
+READ = {  # must exist before a command begins
+    "ckpt_path",
+    "data.path",
+    "data.split.path",
+    "data.test",
+    "data.train",
+    "data.val",
+    "finetune",
+    "label.merge",
+    "run",
+    "runs",
+    "structures",
+    "student_weights",
+    "teacher.run",
+}
+OWN_FILES = "jointkd.data.options.FileData"
+FILES = READ | {
+    "checkpoint",
+    "data.downloads",
+    "data.prepared",
+    "data.source",
+    "directory",
+    "hydra.run.dir",
+    "hydra.sweep.dir",
+    "label.path",
+    "output",
+    "teacher.checkpoint",
+    "teacher.checkpoints",
+    "teacher.python",
+}
+KEYWORDS = {"last"}  # of ckpt_path
+HOME = re.compile(r"""(^|[,\[]\s*)(["']?)(~[^/,'"\]]*)""")  # at the beginning, also of an entry of a list or a sweep
+
+
+def expand_home(value: Any) -> Any:
+    """The value of an option that names files with ~ and ~user as home folders; others than strings as they are."""
+    if not isinstance(value, str):
+        return value
+    return HOME.sub(lambda match: match[1] + match[2] + os.path.expanduser(match[3]), value)
+
+
+def check_files(config: DictConfig, swept: Iterable[str] = ()) -> None:
+    """Raise DataError for a file that is to be read and does not exist, and ConfigError where data=extxyz names none.
+
+    Patterns with * are left to their readers. swept: options with another value in each job of a sweep, which are
+    checked when it begins.
+    """
+    if OmegaConf.select(config, "data._target_") == OWN_FILES and not (config.data.path or config.data.train):
+        raise ConfigError("data.path is not set", "give data.path=…, or data.train, data.val and data.test")
+    for option in sorted(READ.difference(swept)):
+        value = OmegaConf.select(config, option)
+        if not isinstance(value, str) or not value or value in KEYWORDS or any(sign in value for sign in "*?["):
+            continue
+        if option == "data.path" and is_prepared_set(OmegaConf.select(config, "data.prepared")):
+            continue  # a prepared set serves without the file that it was made of
+        if not Path(value).exists():
+            raise DataError(f"{option}={value} does not exist", f"check the path; relative ones begin at {Path.cwd()}")
+
+
+def is_prepared_set(path: str | None) -> bool:
+    """Whether a path is that of a prepared set, rather than of the folder that holds several."""
+    return path is not None and (Path(path) / "manifest.json").exists()

@@ -1,0 +1,58 @@
+"""Options that are given and have no effect beside the others."""
+
+from collections.abc import Iterable, Iterator
+
+from omegaconf import DictConfig, OmegaConf
+
+DIVIDING = ("by", "train", "val", "test", "seed", "official_test")  # options of data.split
+
+
+def describe_unused(config: DictConfig, given: Iterable[str]) -> list[str]:
+    """A line for each option on the command line that this configuration does not use. given: `name=value`."""
+    names = {word.partition("=")[0].lstrip("+~"): word for word in given}
+    return [
+        f"{word} is not used with {reason}"
+        for option, reason in unused(config)
+        for name, word in names.items()
+        if name == option or name.startswith(f"{option}.")
+    ]
+
+
+def unused(config: DictConfig) -> Iterator[tuple[str, str]]:
+    """Options, or groups of them, that a configuration does not use, with what makes them so."""
+    yield from unused_of_data(config)
+    yield from unused_of_training(config)
+    if OmegaConf.select(config, "ensemble") == "nve":
+        yield "friction", "ensemble=nve"
+
+
+def unused_of_data(config: DictConfig) -> Iterator[tuple[str, str]]:
+    """Options of the data set that others of it overrule."""
+    split = OmegaConf.select(config, "data.split")
+    if isinstance(split, str):
+        return
+    if OmegaConf.select(config, "data.split.path") is not None:
+        yield from (
+            (f"data.split.{name}", "data.split.path, which says where each structure belongs") for name in DIVIDING
+        )
+    elif OmegaConf.select(config, "data.split.by") == "file":
+        yield from ((f"data.split.{name}", "data.split.by=file") for name in DIVIDING[1:])
+    if OmegaConf.select(config, "data.amin2025") is not None:
+        yield "data.amin2025", "these shares: set data.split=amin2025"
+    if OmegaConf.select(config, "data.reference") == "teacher":
+        yield "data.reference_energies", "data.reference=teacher"
+
+
+def unused_of_training(config: DictConfig) -> Iterator[tuple[str, str]]:
+    """Options of labels, terms and schedulers that nothing asks for."""
+    if "method" not in config:
+        return
+    method, terms = f"method={config.method.name}", config.method.terms
+    yield from ((f"weights.{name}", method) for name in config.weights if name not in terms)
+    if "hessian" not in terms or not terms.hessian.weight:
+        yield from ((option, method) for option in ("hessian", "method.rows"))
+    if "_target_" not in config.teacher:
+        yield "label", "teacher=none"
+    yield from (
+        (f"schedulers.{name}", f"schedule={config.schedule}") for name in config.schedulers if name != config.schedule
+    )
