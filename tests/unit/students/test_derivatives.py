@@ -1,16 +1,15 @@
-"""Forces, Hessian rows and virial of a student against central differences of what they are derivatives of."""
+"""Hessian rows of a student against central differences of its forces."""
 
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from jointkd.structures.batch import Structure
-from jointkd.students.derivatives import predict, predict_with_virial
+from jointkd.students.derivatives import predict
 from jointkd.students.painn import PaiNN
-from tests.structures import CUTOFF, ETHANOL, SPECIAL, WATER, batch_of, rattled
+from tests.structures import CUTOFF, ETHANOL, WATER, batch_of
 
 STEP = 1e-5
 
@@ -51,26 +50,3 @@ def test_more_rows_than_atoms_are_those_that_are_asked_for_one_by_one():
     for row in range(9):
         (one,) = [predict(student, batch, torch.tensor([[row]])).hessian_rows]
         assert torch.allclose(every[:, row], one[:, 0], rtol=1e-10, atol=1e-13)
-
-
-def test_the_virial_is_the_derivative_by_a_symmetric_strain():
-    student = small(True)
-    crystal = rattled(SPECIAL["triclinic"], 6)
-    prediction, virial = predict_with_virial(student, batch_of(crystal))
-    rng = np.random.default_rng(0)
-    for _ in range(3):
-        strain = rng.normal(size=(3, 3))
-        strain += strain.T
-        energies = []
-        for sign in (1, -1):
-            strained = crystal.copy()
-            strained.set_cell(crystal.cell.array @ (np.eye(3) + sign * STEP * strain), scale_atoms=True)
-            energies.append(float(student(batch_of(strained).positions, batch_of(strained)).atomic_energies.sum()))
-        expected = (energies[0] - energies[1]) / (2 * STEP)
-        assert float((virial * torch.from_numpy(strain)).sum()) == pytest.approx(expected, rel=1e-5)
-    assert torch.equal(virial, virial.T)
-    batch = batch_of(crystal)
-    plain = predict(student, batch).forces
-    assert plain is not None
-    assert prediction.forces is not None
-    assert torch.allclose(prediction.forces, plain, rtol=1e-10, atol=1e-13)
