@@ -3,10 +3,11 @@
     python -m tests.benchmarks.md --before ../jointkd-fc05e51
 
 A conservative PaiNN of the example's size with random weights, whose energies are scaled down so that nothing flies
-apart. Each form is a process of its own, and they take turns: `before`, the calculator of another checkout; `no skin`,
-which searches for neighbours in every step; `eager`; `exported`, the compiled library; `kept`, the library in a process
-that keeps freed memory, as `jointkd.simulate` does. Process time of velocity Verlet at 300 K with 0.5 fs, every turn
-from the same start; memory is the peak above what was in use before (Linux).
+apart. Each form is a process of its own, and they take turns: `teacher`, the example's MACE by mace-torch's own
+calculator; `before`, the calculator of another checkout; `no skin`, which searches for neighbours in every step; `eager`;
+`exported`, the compiled library; `kept`, the library in a process that keeps freed memory, as `jointkd.simulate` does.
+Process time of velocity Verlet at 300 K with 0.5 fs, every turn from the same start; memory is the peak above what was in
+use before (Linux).
 """
 
 import argparse
@@ -28,7 +29,7 @@ from ase.io import read
 from ase.md.verlet import VelocityVerlet
 
 STEPS = {25: 200, 90: 100, 1002: 10, 10002: 2}  # per turn
-FORMS = ("before", "no skin", "eager", "exported", "kept")
+FORMS = ("teacher", "before", "no skin", "eager", "exported", "kept")
 STUDENT = {"width": 48, "layers": 3, "radial": 24, "cutoff": 4.5, "conservative": True}
 
 
@@ -68,14 +69,12 @@ def write_student(path: Path) -> None:
 def worker(form: str, path: str) -> None:
     """Answer each size on standard input with the time of a step (ms), searches per step, memory (MB) and energy."""
     torch.set_num_threads(1)
-    from jointkd.calculator import JointKD
-
     if form == "kept":
         from jointkd.runtime import keep_freed_memory
 
         keep_freed_memory()
-    calculator = JointKD(path, trust=True) if path.endswith(".pt2") else JointKD(path)
-    near = None if form == "before" else calculator.evaluator.neighbors
+    calculator = teacher() if form == "teacher" else student(path)
+    near = None if form in ("teacher", "before") else calculator.evaluator.neighbors
     if form == "no skin":
         near.skin = 0.0
     for line in sys.stdin:
@@ -92,6 +91,23 @@ def worker(form: str, path: str) -> None:
         searched = (near.searches - searches) / steps if near else 1.0
         answer = {"ms": 1e3 * spent / steps, "searched": searched, "MB": memory("VmHWM") - before}
         print(json.dumps({**answer, "eV": atoms.get_total_energy()}), flush=True)
+
+
+def student(path: str) -> Any:
+    """The calculator of a student's file, or of a package."""
+    from jointkd.calculator import JointKD
+
+    return JointKD(path, trust=True) if path.endswith(".pt2") else JointKD(path)
+
+
+def teacher() -> Any:
+    """The calculator of the example's teacher in float32."""
+    from mace.calculators import MACECalculator
+
+    from jointkd.teachers import mace_model
+
+    module, _ = mace_model.load(Path("jointkd/demo/teacher"))
+    return MACECalculator(models=[module], device="cpu", default_dtype="float32")
 
 
 def memory(field: str) -> float:
