@@ -4,10 +4,10 @@
 
 A conservative PaiNN of the example's size with random weights, whose energies are scaled down so that nothing flies
 apart. Each form is a process of its own, and they take turns: `teacher`, the example's MACE by mace-torch's own
-calculator; `before`, the calculator of another checkout; `no skin`, which searches for neighbours in every step; `eager`;
-`exported`, the compiled library; `kept`, the library in a process that keeps freed memory, as `jointkd.simulate` does.
-Process time of velocity Verlet at 300 K with 0.5 fs, every turn from the same start; memory is the peak above what was in
-use before (Linux).
+calculator; `before`, the calculator of another checkout; `no skin`, which searches for neighbours in every step;
+`eager`; `exported`, the compiled library; `kept`, the library in a process that keeps freed memory, as `simulate` does.
+Process time of velocity Verlet at 300 K with 0.5 fs, every turn from the same start; memory is the peak above what was
+in use before (Linux).
 """
 
 import argparse
@@ -73,7 +73,7 @@ def worker(form: str, path: str) -> None:
         from jointkd.runtime import keep_freed_memory
 
         keep_freed_memory()
-    calculator = teacher() if form == "teacher" else student(path)
+    calculator: Any = teacher() if form == "teacher" else student(path)
     near = None if form in ("teacher", "before") else calculator.evaluator.neighbors
     if form == "no skin":
         near.skin = 0.0
