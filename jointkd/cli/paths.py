@@ -57,7 +57,11 @@ def check_files(config: DictConfig, swept: Iterable[str] = ()) -> None:
     Patterns with * are left to their readers. swept: options with another value in each job of a sweep, which are
     checked when it begins.
     """
-    if OmegaConf.select(config, "data._target_") == OWN_FILES and not (config.data.path or config.data.train):
+    if (
+        OmegaConf.select(config, "data._target_") == OWN_FILES
+        and config.data.path is None
+        and config.data.train is None
+    ):
         raise ConfigError("data.path is not set", "give data.path=…, or data.train, data.val and data.test")
     for option in sorted(READ.difference(swept)):
         value = OmegaConf.select(config, option)

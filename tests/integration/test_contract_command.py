@@ -60,10 +60,10 @@ def test_a_class_with_arguments_is_checked_line_by_line(command):
     assert done.status == 0, done.err
     title, *lines, total = done.out.splitlines()
     assert title == "student=mine.Pairs (83 parameters; cutoff=4)"
-    assert len(lines) == 21
+    assert len(lines) == 23
     assert any(line.startswith(f"  passed          {TURNS} (") for line in lines)
     assert "  does not apply  Forces of a few atoms alone" in done.out
-    assert total == "20 passed, 0 failed, 1 does not apply"
+    assert total == "22 passed, 0 failed, 1 does not apply"
 
 
 def test_a_property_that_fails_is_named_with_its_error_and_the_status_is_1(command):
@@ -130,7 +130,7 @@ def test_help_has_an_example_of_each_kind_and_the_names(command):
         (["student=painn", "teacher.name=x"], "teacher.name is not an option of student=painn"),
         (["studnet=painn"], "studnet=painn names nothing that has a contract; did you mean student?"),
         (["student=painn,gemnet_t"], "student=painn,gemnet_t must be one value"),
-        (["reader=extxyz"], "reader.path is not set"),
+        (["reader=extxyz"], "data.path is not set; give data.path=FILE"),
         (["reader=extxyz", "reader.path=none.xyz"], "data.path=none.xyz does not exist"),
         (["term=jointkd.training.loss.Hessian"], "cannot be built (TypeError: Hessian.__init__() missing 1 required"),
         (["term=mine.NotAStudent"], "NotAStudent"),

@@ -128,7 +128,7 @@ def test_a_test_that_is_not_finite_is_refused(command, tmp_path):
     torch.save(checkpoint, best)
     refused = command("evaluate", "run=here")
     assert refused.status == 1
-    assert "the test failed: energy_mae_meV_per_atom=nan, force_mae_meV_per_A=nan" in refused.err
+    assert "the test failed: energy_mae_meV_per_atom=nan, energy_mae_meV=nan, force_mae_meV_per_A=nan" in refused.err
 
 
 def test_a_missing_gpu_is_one_line(command, tmp_path):

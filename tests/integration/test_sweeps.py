@@ -89,6 +89,7 @@ def test_without_reference_calculations_the_teachers_energies_and_forces_are_lea
     assert trained.status == 0, trained.err
     (run,) = [file.parent for file in (tmp_path / "outputs").rglob("summary.json")]
     assert set(summary_of(run)["test"]) == {
+        "energy_mae_meV",
         "energy_mae_meV_per_atom",
         "force_mae_meV_per_A",
         "atomic_energy_mae_meV",
