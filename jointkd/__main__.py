@@ -8,7 +8,18 @@ from pathlib import Path
 from jointkd import __version__
 from jointkd.errors import did_you_mean
 
-COMMANDS = ("train", "prepare", "label", "evaluate", "simulate", "report", "bench", "contract", "import_checkpoint")
+COMMANDS = (
+    "train",
+    "prepare",
+    "label",
+    "evaluate",
+    "simulate",
+    "report",
+    "bench",
+    "contract",
+    "import_checkpoint",
+    "export",
+)
 
 
 def main() -> None:

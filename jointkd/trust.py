@@ -32,9 +32,23 @@ class Trust:
         return target in self.names or self.known(target)
 
 
-def trusted_names(trust: str | Iterable[str] | None) -> frozenset[str]:
-    """The option `trust`, one import path or several, as a set."""
+Consent = str | Iterable[str] | bool | None  # the option `trust`: import paths of classes; True: compiled code
+
+
+def trusted_names(trust: Consent) -> frozenset[str]:
+    """The option `trust`, one import path or several, as a set; True names none."""
+    if isinstance(trust, bool):
+        return frozenset()
     return frozenset([trust] if isinstance(trust, str) else trust or ())
+
+
+def require_consent(trust: Consent, path: object) -> None:
+    """Raise DataError for a file of compiled code unless `trust` is True."""
+    if trust is not True:
+        raise DataError(
+            f"{path} is compiled code, which would run as it is loaded",
+            "if you trust it, add trust=true (from Python: trust=True), or use the student's file, which is data",
+        )
 
 
 def build_named(options: Any, kind: type[Kind], trust: Trust, place: str) -> Kind:

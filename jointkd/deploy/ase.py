@@ -1,8 +1,7 @@
 """A student as an ASE calculator: `atoms.calc = JointKD("outputs/NAME/DATE")`."""
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,46 +11,44 @@ from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from jointkd.deploy.energy_zero import EnergyZero
+from jointkd.deploy.evaluator import SKIN, Evaluator
+from jointkd.deploy.model import load_model
+from jointkd.deploy.pair_form import structure_of
+from jointkd.deploy.skin import SkinNeighbors
 from jointkd.errors import ConfigError, DataError
-from jointkd.runtime import device_of
-from jointkd.structures.batch import Structure, collate
-from jointkd.structures.neighbors import neighbors
-from jointkd.students.base import Student
-from jointkd.students.derivatives import predict, predict_with_virial
-from jointkd.students.student_file import load_student
+from jointkd.students.derivatives import predict
+from jointkd.trust import Consent
 
 
 class JointKD(Calculator):
     """An ASE calculator of energy (total, eV), energies (of atoms, which sum to the energy, eV), forces (eV/Å) and, for
     conservative students and structures with a cell, stress (eV/Å³); see also `get_hessian`.
 
-    student: the folder of a finished run, or a student's file; device: cuda if available, else cpu; dtype: float32 or
-    float64; trust: import paths of classes of your own that the file may name. Raises ConfigError for a device that is
-    not here, and DataError for a file that is not a student's, for one of a class that is not trusted, for elements on
-    which it was not trained, and for positions that are not finite.
+    student: the folder of a finished run, a student's file, or a package of `python -m jointkd.export`; device: cuda if
+    available, else cpu; dtype: float32 (default) or float64; a package has a device and a dtype of its own; trust:
+    import paths of classes of your own that the file may name, or True for a package, whose code runs. Raises
+    ConfigError for a device that is not here or not the package's, and DataError for a file that is not a student's,
+    for one that is not trusted, for elements on which it was not trained, and for positions that are not finite.
     """
 
     def __init__(
         self,
         student: str | Path,
         device: str | None = None,
-        dtype: str = "float32",
-        trust: str | Iterable[str] | None = None,
+        dtype: str | None = None,
+        trust: Consent = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if dtype not in ("float32", "float64"):
-            raise ConfigError(f"dtype={dtype} is not known", "choose float32 or float64")
-        self.device = device_of(device)
-        self.dtype = {"float32": torch.float32, "float64": torch.float64}[dtype]
-        module, saved = load_student(Path(student), trust or ())
-        self.references = saved.reference_energies  # empty in some imported files: total energies then lack them
-        self.origin = saved.origin
-        self.zero = EnergyZero(saved.undetermined)
-        module = module.to(device=self.device, dtype=self.dtype).eval().requires_grad_(False)
-        self.student = cast(Student, module)
+        self.model = load_model(Path(student), device, dtype, trust)
+        self.student = self.model.student  # None for a package
+        self.references = self.model.saved.reference_energies  # of some imported files empty: totals then lack them
+        self.origin = self.model.saved.origin
+        self.zero = EnergyZero(self.model.saved.undetermined)
+        near = SkinNeighbors(self.model.cutoff, SKIN, self.model.max_neighbors)
+        self.evaluator = Evaluator(self.model.form, near, self.model.device, self.model.dtype)
         self.implemented_properties = ["energy", "free_energy", "energies", "forces"]
-        if self.student.conservative:
+        if self.model.conservative:
             self.implemented_properties.append("stress")
 
     def calculate(
@@ -70,25 +67,14 @@ class JointKD(Calculator):
         solid = system.cell.rank == 3
         if "stress" in properties and not solid:
             raise PropertyNotImplementedError("there is no stress without a cell of three vectors")
-        batch = self._batch(system)
-        virial = None
-        if self.student.conservative and solid:
-            prediction, virial = predict_with_virial(self.student, batch)
-        else:
-            prediction = predict(self.student, batch)
-        assert prediction.forces is not None
+        self._check(system)
+        predicted = self.evaluator(system.numbers, system.positions, system.cell.array, system.pbc)
         self.zero.check(system.numbers)
-        free = np.array([self.references.get(z, 0.0) for z in system.numbers.tolist()])
-        energies = prediction.atomic_energies.double().cpu().numpy() + free
+        energies = predicted.atomic_energies + [self.references.get(z, 0.0) for z in system.numbers.tolist()]
         total = float(energies.sum())
-        self.results = {
-            "energy": total,
-            "free_energy": total,
-            "energies": energies,
-            "forces": prediction.forces.double().cpu().numpy(),
-        }
-        if virial is not None:
-            self.results["stress"] = full_3x3_to_voigt_6_stress(virial.double().cpu().numpy() / system.get_volume())
+        self.results = {"energy": total, "free_energy": total, "energies": energies, "forces": predicted.forces}
+        if self.model.conservative and solid:
+            self.results["stress"] = full_3x3_to_voigt_6_stress(predicted.virial / system.get_volume())
 
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
         """The exact Hessian H = +∂²E/∂R² [3N, 3N] in eV/Å², row and column 3 · atom + axis, as ASE orders them.
@@ -97,29 +83,26 @@ class JointKD(Calculator):
         images move together (the Γ point). With a force head it is −∂F/∂R, which need not be symmetric: row
         3 · atom + axis belongs to the force on that atom. In float32 entries are accurate to about 1e-4 eV/Å².
         """
-        batch = self._batch(atoms)
+        if self.student is None:
+            raise ConfigError("an exported package has no Hessian", "load the student's file for it")
+        self._check(atoms)
+        pairs = self.evaluator.neighbors.pairs(atoms.positions, atoms.cell.array, atoms.pbc)
+        vectors = torch.from_numpy(pairs.vectors).to(self.model.device, self.model.dtype)
+        ends = (torch.from_numpy(index).to(self.model.device) for index in (pairs.source, pairs.target, atoms.numbers))
+        batch = structure_of(vectors, *ends)
         size = 3 * len(atoms)
-        rows = predict(self.student, batch, torch.arange(size, device=self.device)[None]).hessian_rows
+        rows = predict(self.student, batch, torch.arange(size, device=self.model.device)[None]).hessian_rows
         assert rows is not None
         return rows.transpose(0, 1).reshape(size, size).double().cpu().numpy()
 
-    def _batch(self, atoms: Atoms) -> Structure:
-        """The structure as the student sees it: the vectors of its edges, which are differences in float64.
-
-        Differences of float32 positions would lose a digit with every decade of the distance from the origin. Students
-        depend on vectors of edges alone (`Student`), so the vectors are given as shifts between atoms at the origin.
-        """
-        unknown = sorted(set(atoms.numbers.tolist()) - self.references.keys())
-        if self.references and unknown:
-            known = " ".join(chemical_symbols[z] for z in sorted(self.references))
+    def _check(self, atoms: Atoms) -> None:
+        """Raise DataError for elements on which the student was not trained, and for positions that are not finite."""
+        trained = sorted(self.references) or range(1, self.model.elements + 1)
+        unknown = sorted(set(atoms.numbers.tolist()).difference(trained))
+        if unknown:
+            known = " ".join(chemical_symbols[z] for z in sorted(self.references)) or f"elements 1 to {trained[-1]}"
             raise DataError(
                 f"the student was not trained on {chemical_symbols[unknown[0]]}", f"give structures of {known} only"
             )
         if not np.isfinite(atoms.positions).all():
             raise DataError("positions of atoms are not finite", "see to the forces and the size of the step before")
-        student, positions = self.student, torch.from_numpy(atoms.positions)
-        edges = neighbors(atoms.positions, atoms.cell.array, atoms.pbc, student.cutoff, student.max_neighbors)
-        source, target = edges.edge_index
-        edges = edges._replace(edge_shift=positions[source] + edges.edge_shift - positions[target])
-        structure = Structure.from_arrays(atoms.numbers, np.zeros_like(atoms.positions), edges)
-        return collate([structure], self.dtype).to(self.device)

@@ -66,7 +66,7 @@ def integrator(atoms: Atoms, options: SimulationOptions, rng: np.random.Generato
     if options.ensemble == "nvt":
         friction = options.friction / units.fs
         return Langevin(atoms, timestep, temperature_K=options.temperature, friction=friction, fixcm=False, rng=rng)
-    if not atoms.calc.student.conservative:
+    if not atoms.calc.model.conservative:
         log.warning("the student's forces are not the gradient of its energy: the total energy will drift")
     return VelocityVerlet(atoms, timestep)
 

@@ -16,7 +16,7 @@ COUNTS = ("steps", "interval")
 class SimulationOptions:
     """Options of a simulation of one structure with a student. Raises ConfigError for a value out of its range."""
 
-    run: str  # the folder of a finished run, or a student's file
+    run: str  # the folder of a finished run, a student's file or a package
     structures: str  # a file that ASE reads
     directory: str  # folder of the results
     index: int = 0  # of the structure in the file, counted from 0; -1 is the last one
@@ -32,7 +32,7 @@ class SimulationOptions:
     seed: int = 0
     device: str | None = None  # None: cuda if available, else cpu
     dtype: str = "float32"
-    trust: str | list[str] | None = None  # import paths of students of your own that the file may name
+    trust: str | list[str] | bool | None = None  # import paths that the file may name; True: a package, which is code
 
     def __post_init__(self) -> None:
         for name in POSITIVE:

@@ -1,6 +1,5 @@
-"""Energies, forces, virial and Hessian rows of a student from one forward pass, by `torch.func`."""
+"""Energies, forces and Hessian rows of a student from one forward pass, by `torch.func`."""
 
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -47,20 +46,3 @@ def answer(student: Student, batch: Structure, positions: Tensor) -> Prediction:
 
     gradient, atomic_energies = torch.func.grad(energy, has_aux=True)(positions)
     return Prediction(atomic_energies, -gradient)
-
-
-def predict_with_virial(student: Student, batch: Structure) -> tuple[Prediction, Tensor]:
-    """The prediction of a conservative student for one structure, and its virial, from one gradient.
-
-    The virial ∂E/∂ε [3, 3] eV is the derivative by the symmetric strain ε under which positions and shifts of edges
-    become R (1 + ε). Both are linear in ε, so that it is the sum of each times the gradient by it.
-    """
-
-    def energy(positions: Tensor, edge_shift: Tensor) -> tuple[Tensor, Tensor]:
-        atomic_energies = student(positions, replace(batch, edge_shift=edge_shift)).atomic_energies
-        return atomic_energies.sum(), atomic_energies
-
-    lengths = batch.positions, batch.edge_shift
-    gradients, atomic_energies = torch.func.grad(energy, argnums=(0, 1), has_aux=True)(*lengths)
-    virial = torch.stack([length.T @ gradient for length, gradient in zip(lengths, gradients, strict=True)]).sum(0)
-    return Prediction(atomic_energies, -gradients[0]), (virial + virial.T) / 2

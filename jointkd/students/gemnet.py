@@ -212,6 +212,11 @@ class GemNet(nn.Module):
         self.interactions = nn.ModuleList(Interaction(width, spherical) for _ in range(blocks))
         self.outputs = nn.ModuleList(Output(width, forces=not conservative) for _ in range(blocks + 1))
 
+    @property
+    def hops(self) -> int:
+        """How many edges away the atoms lie that an atom's energy depends on: two more with each block."""
+        return 1 + 2 * len(self.interactions)
+
     def graph_of(self, structure: Structure) -> TripletGraph:
         """What the student needs of a structure's neighbour list."""
         return triplet_graph(structure, self.spherical, self.embedding.embedding_dim // 2)

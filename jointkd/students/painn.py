@@ -151,6 +151,11 @@ class PaiNN(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
+    @property
+    def hops(self) -> int:
+        """How many messages away the atoms lie that an atom's energy depends on."""
+        return len(self.messages)
+
     def graph_of(self, structure: Structure) -> PairGraph:
         """What the student needs of a structure's neighbour list."""
         return pair_graph(structure, self.width)

@@ -3,7 +3,6 @@
 import json
 import logging
 import re
-from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,7 +17,7 @@ from jointkd.errors import ConfigError, DataError
 from jointkd.files.atomic import write_whole
 from jointkd.runtime import default_dtype
 from jointkd.students.base import Student
-from jointkd.trust import Trust, build_named, trusted_names
+from jointkd.trust import Consent, Trust, build_named, trusted_names
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +88,7 @@ def by_number(values: dict[str, Any]) -> dict[int, float]:
     return {int(z): float(value) for z, value in values.items()}
 
 
-def load_student(path: Path, trust: str | Iterable[str] = ()) -> tuple[nn.Module, SavedStudent]:
+def load_student(path: Path, trust: Consent = ()) -> tuple[nn.Module, SavedStudent]:
     """The student of a file or of the folder of a run, in the precision of its weights, and the contents of the file.
 
     trust: import paths of classes that the file may name beside jointkd's students and those of entry points. Raises
@@ -133,9 +132,7 @@ def load_weights(student: nn.Module | Student, path: Path) -> SavedStudent:
     return saved
 
 
-def build(
-    config: dict[str, Any], dtype: torch.dtype, trust: str | Iterable[str] = (), place: str = "student"
-) -> nn.Module:
+def build(config: dict[str, Any], dtype: torch.dtype, trust: Consent = (), place: str = "student") -> nn.Module:
     """An untrained student whose weights and constants are computed in `dtype`.
 
     trust: import paths of classes that `config` may name beside those of `is_known`; place: for messages. Raises

@@ -88,6 +88,35 @@ class PaddedTriplets(NamedTuple):
         return sums.index_select(0, self.slot) - own_weights(len(by_degree), x) * x[:, None]
 
 
+class SummedTriplets(NamedTuple):
+    """The sums degree by degree over edges as they come: no size depends on the data, so that it may be exported."""
+
+    graph: Graph
+    atoms: int | torch.SymInt
+
+    def to(self, target: torch.device) -> "SummedTriplets":
+        return SummedTriplets(self.graph.to(target), self.atoms)
+
+    def pin_memory(self) -> "SummedTriplets":
+        return SummedTriplets(self.graph.pin_memory(), self.atoms)
+
+    def vectors(self, positions: Tensor, edge_shift: Tensor) -> Tensor:
+        return self.graph.vectors(positions, edge_shift)
+
+    def triplet_sum(self, harmonics: Tensor) -> TripletSum:
+        degrees = math.isqrt(harmonics.shape[1])
+        return partial(self._sums, harmonics.split([2 * degree + 1 for degree in range(degrees)], dim=1))
+
+    def _sums(self, by_degree: tuple[Tensor, ...], x: Tensor) -> Tensor:
+        """by_degree: harmonics [E, 2 l + 1] of each degree; x [E, F] → [E, L, F]."""
+        sums = []
+        for y in by_degree:
+            moments = x.new_zeros(self.atoms, y.shape[1], x.shape[1])
+            moments = moments.index_add(0, self.graph.target, y[:, :, None] * x[:, None])
+            sums.append((y[:, :, None] * moments.index_select(0, self.graph.target)).sum(1))
+        return torch.stack(sums, dim=1) - own_weights(len(by_degree), x) * x[:, None]
+
+
 def own_weights(degrees: int, like: Tensor) -> Tensor:
     """[L, 1], what an edge contributes to its own sum of each degree: √((2l+1)/4π)."""
     degree = torch.arange(degrees, dtype=like.dtype, device=like.device)

@@ -217,3 +217,29 @@ def test_a_wrong_option_gives_a_one_line_error(command, tmp_path, student, optio
     assert result.status == 1
     assert result.err.startswith(message)
     assert result.err.count("\n") == 1
+
+
+def test_an_exported_student_simulates_as_its_file_does_and_only_with_consent(command, tmp_path, student):
+    exported = command("export", "run=student.safetensors", "to=exported")
+    assert exported.status == 0, exported.err
+    assert "written to student.exported.pt2" in exported.out
+    options = ("structures=start.xyz", "steps=10", "interval=10", "temperature=10")
+    refused = command("simulate", "run=student.exported.pt2", *options)
+    assert refused.status == 1
+    assert "student.exported.pt2 is compiled code" in refused.err
+    assert "Traceback" not in refused.err
+    for run in (("run=student.exported.pt2", "trust=true"), ("run=student.safetensors",)):
+        result = command("simulate", *run, *options, f"directory={Path(run[0]).suffix[1:]}")
+        assert result.status == 0, result.err
+    frames = [read(tmp_path / folder / "trajectory.xyz", index=-1) for folder in ("pt2", "safetensors")]
+    np.testing.assert_allclose(frames[0].positions, frames[1].positions, atol=1e-6)
+    again = command("export", "run=student.safetensors", "to=exported")
+    assert again.status == 1
+    assert "output=student.exported.pt2 exists already" in again.err
+
+
+def test_a_simulation_keeps_freed_memory(command, student, monkeypatch):
+    kept = []
+    monkeypatch.setattr("jointkd.commands.simulate.keep_freed_memory", lambda: kept.append(True))
+    assert command("simulate", "run=student.safetensors", "structures=start.xyz", "steps=1").status == 0
+    assert kept == [True]

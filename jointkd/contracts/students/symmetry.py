@@ -7,6 +7,7 @@ from ase import Atoms
 
 from jointkd.contracts.structures import CRYSTAL, PEROXIDE, ROTATION, SALT, turned
 from jointkd.contracts.students.built import BuiltStudent
+from jointkd.deploy.pair_form import EagerForm
 
 GENERIC = (PEROXIDE, SALT)  # a molecule and a crystal without symmetry
 BOUNDS = {torch.float64: 1e-10, torch.float32: 1e-5}  # of energies and forces; Hessian rows add up more numbers
@@ -50,6 +51,21 @@ class Symmetries(BuiltStudent):
             for old, new, order in zip(predictions, predictions[len(GENERIC) :], orders, strict=False):
                 self.same(new.atomic_energies, old.atomic_energies[order], bound, f"atomic energies {after}")
                 self.same(new.forces, old.forces[order], bound, f"forces {after}", floor=0.1)
+
+    def test_simulation_programs_may_give_pairs_in_any_order(self) -> None:
+        """Energies and forces from vectors of pairs, in any order and direction, are those of the structure itself."""
+        student = self.student()
+        form = EagerForm(student)
+        for atoms in GENERIC:
+            batch = self.batch(student, [atoms])
+            first = (torch.arange(len(batch.edge_reverse)) < batch.edge_reverse).nonzero()[:, 0]
+            source, target = batch.edge_index
+            vectors = batch.positions[source] + batch.edge_shift - batch.positions[target]
+            (expected,) = self.predictions(student, [atoms])
+            for order in (first, batch.edge_reverse[first].flip(0)):
+                found = form(vectors[order], source[order], target[order], batch.atomic_numbers)
+                self.same(found.atomic_energies, expected.atomic_energies, 1e-10, f"atomic energies of {atoms.symbols}")
+                self.same(found.forces, expected.forces, 1e-10, f"forces of {atoms.symbols}", floor=0.1)
 
     def test_a_crystal_is_the_same_in_a_larger_cell_and_with_its_atoms_in_other_cells(self) -> None:
         """A crystal has the same energies and forces in a supercell, and with a periodic image in place of an atom."""

@@ -59,6 +59,8 @@ class Faulty(nn.Module):
         pairs = ((-2 * distances).exp() - charge[source] * charge[target] * (-distances).exp()) / 2
         if fault != "a sharp cutoff":
             pairs = pairs * self.envelope(distances / self.cutoff)
+        if fault == "order of edges":
+            pairs = pairs * torch.linspace(1, 2, len(pairs))
         strength = pairs[:, None] * vectors
         atomic = torch.zeros_like(positions[:, 0]).index_add(0, target, pairs)
         if fault == "a root at zero":
@@ -69,6 +71,8 @@ class Faulty(nn.Module):
             atomic = atomic + 1e-6 * atomic.mean()
         if fault == "place in space":
             atomic = atomic + 1e-6 * positions.square().sum(1)
+        if fault == "distance from the centre":
+            atomic = atomic + 1e-6 * (positions - positions.mean(0)).square().sum(1)
         if fault == "unsaved weights":
             atomic = atomic * self.unsaved[0].to(atomic.dtype)
         if fault == "float32 inside":
@@ -102,6 +106,8 @@ FAULTS = {
     "no zero": "test_an_isolated_atom_has_its_reference_energy",
     "a sharp cutoff": "test_nothing_jumps_where_an_atom_crosses_the_cutoff",
     "other forces of a few atoms": "test_forces_of_some_atoms_are_theirs_and_their_rows_are_the_same",
+    "distance from the centre": "test_positions_count_only_through_the_vectors_of_edges",
+    "order of edges": "test_simulation_programs_may_give_pairs_in_any_order",
     "positions of the batch": "test_positions_are_those_of_the_argument_and_the_batch_is_not_changed",
     "half a derivative": "test_forces_of_a_conservative_student_are_central_differences_of_its_energy",
     "a root at zero": "test_hessian_rows_and_gradients_of_their_loss_are_differences_in_structures_of_high_symmetry",

@@ -21,13 +21,13 @@ from tests.unit.simulation.test_stability import hydroxonium
 
 
 class Push(Calculator):
-    """A constant force (eV/Å) on every atom; `conservative` is what `integrator` asks of a student."""
+    """A constant force (eV/Å) on every atom; `conservative` is what `integrator` asks of a model."""
 
     implemented_properties = ("energy", "forces")
 
     def __init__(self, forces) -> None:
         super().__init__()
-        self.forces, self.student, self.conservative = np.asarray(forces, dtype=float), self, True
+        self.forces, self.model, self.conservative = np.asarray(forces, dtype=float), self, True
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
         super().calculate(atoms, properties, system_changes)

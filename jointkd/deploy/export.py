@@ -1,0 +1,157 @@
+"""Exports a student: one file for all sizes, as a compiled library or as a graph, compared with the student first."""
+
+import copy
+import logging
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch._inductor import aoti_compile_and_package
+from torch._inductor.cpp_builder import get_cpp_compiler
+from torch._inductor.exc import CppCompileError, InvalidCxxCompiler
+
+from jointkd.deploy.model import Model, load_model
+from jointkd.deploy.package import Description, describe, load_package, processor
+from jointkd.deploy.pair_form import EagerForm, PairForm
+from jointkd.deploy.parity import ROUNDING, TOLERANCE, deviation, structures
+from jointkd.deploy.tracing import trace
+from jointkd.errors import ConfigError, first_line
+from jointkd.files.atomic import file_sha256, storage_errors, write_whole
+from jointkd.progress import format_time
+from jointkd.students.gemnet import GemNet
+from jointkd.students.painn import PaiNN
+from jointkd.students.student_file import locate_student, target_of
+from jointkd.trust import Consent
+
+log = logging.getLogger(__name__)
+
+FORMS = {"aoti": "a compiled library", "exported": "a graph of torch.export"}
+EXPORTABLE = (PaiNN, GemNet)
+HEARTBEAT = 15.0  # s between lines while the compiler says nothing
+
+
+def export(
+    run: str, to: str, output: str | None = None, device: str | None = None, dtype: str = "float32", trust: Consent = ()
+) -> Path:
+    """Write the package of a student and return its path. run: a run's folder or a student's file; see `FORMS` for to.
+
+    output: None for a file beside the student's, which must not exist. Raises ConfigError for options that are not
+    right and for students that are not `EXPORTABLE`, and DataError for files that are not a student's.
+    """
+    if to not in FORMS:
+        raise ConfigError(f"to={to} is not known", f"choose one of {', '.join(FORMS)}")
+    source = locate_student(Path(run))
+    target = Path(output) if output else source.with_name(f"{source.stem}.{to}.pt2")
+    if target.exists():
+        raise ConfigError(f"output={target} exists already", "name another file with output=…, or remove it")
+    model = load_model(source, device, dtype, trust)
+    if not isinstance(model.student, EXPORTABLE):
+        name = target_of(type(model.student)) if model.student else "a package"
+        raise ConfigError(f"run={run} is {name}, which cannot be exported", "use the student's file as it is")
+    with storage_errors(target, "output"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "student.pt2"
+        build(model, to, archive)
+        describe(archive, description_of(model, model.student, to, file_sha256(source)))
+        check_parity(model, archive)
+        with storage_errors(target, "output"):
+            write_whole(target, archive.read_bytes())
+    log.info("%s, %.1f MB, written to %s", FORMS[to], target.stat().st_size / 1e6, target)
+    return target
+
+
+def build(model: Model, to: str, archive: Path) -> None:
+    """Trace the student, compile it where a library is wanted, and write torch's part of the package."""
+    if to == "aoti":
+        require_compiler()
+    *_, (_, example) = structures(elements_of(model), model.cutoff, model.device, model.dtype)
+    with stage("tracing energies and their gradient"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, on its interior
+        program = trace(cast(PaiNN | GemNet, model.student), example)
+    if to == "exported":
+        torch.export.save(program, archive)
+        return
+    with stage("compiling"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            aoti_compile_and_package(program, package_path=str(archive))
+        except CppCompileError as error:
+            raise ConfigError(f"the C++ compiler failed ({first_line(error)})", "choose to=exported") from error
+
+
+def require_compiler() -> None:
+    """Raise ConfigError where there is no C++ compiler."""
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        raise ConfigError("to=aoti needs a C++ compiler", "install g++ or clang, or choose to=exported") from error
+
+
+def description_of(model: Model, student: PaiNN | GemNet, to: str, sha256: str) -> Description:
+    """The description of a package that is made here and now."""
+    device, saved = torch.device(model.device).type, model.saved
+    return Description(
+        form=to,
+        torch=torch.__version__,
+        device=device,
+        processor=processor(device),
+        dtype=str(model.dtype).removeprefix("torch."),
+        cutoff=model.cutoff,
+        max_neighbors=model.max_neighbors,
+        hops=student.hops,
+        conservative=model.conservative,
+        elements=model.elements,
+        student=saved.config,
+        student_sha256=sha256,
+        reference_energies=saved.reference_energies,
+        undetermined=list(saved.undetermined),
+        origin=saved.origin,
+    )
+
+
+def check_parity(model: Model, archive: Path) -> None:
+    """Compare a package, as it will be loaded, with the student in float64. Raises ConfigError where they differ."""
+    form: PairForm = load_package(archive, None, None, trust=True).form
+    student: Any = copy.deepcopy(model.student)
+    reference, largest = EagerForm(student.double()), 0.0
+    for name, inputs in structures(elements_of(model), model.cutoff, model.device, model.dtype):
+        found, own = (deviation(each, reference, inputs) for each in (form, model.form))
+        if not found <= max(TOLERANCE[model.dtype], ROUNDING * own):
+            raise ConfigError(
+                f"the exported student differs by {found:.1e} of the largest value for {name}, itself by {own:.1e}",
+                "use the student's file as it is, or export it with dtype=float64",
+            )
+        largest = max(largest, found)
+    log.info("energies, forces and virials equal the student's in float64 to %.1g of the largest value", largest)
+
+
+def elements_of(model: Model) -> list[int]:
+    """The atomic numbers that the model is compared with."""
+    return sorted(model.saved.reference_energies) or list(range(1, model.elements + 1))
+
+
+@contextmanager
+def stage(task: str) -> Iterator[None]:
+    """Log when a task begins, that it goes on, and how long it took."""
+    started, done = time.monotonic(), threading.Event()
+
+    def beat() -> None:
+        while not done.wait(HEARTBEAT):
+            log.info("%s: %s so far", task, format_time(time.monotonic() - started))
+
+    log.info("%s …", task)
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+    log.info("%s took %s", task, format_time(time.monotonic() - started))

@@ -1,0 +1,51 @@
+"""A student that is ready to be called: of its file, or of a package that was exported from it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from jointkd.deploy.package import is_package, load_package
+from jointkd.deploy.pair_form import EagerForm, PairForm
+from jointkd.errors import ConfigError
+from jointkd.runtime import device_of
+from jointkd.students.base import Student
+from jointkd.students.student_file import SavedStudent, load_student
+from jointkd.trust import Consent
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A student that is ready to be called."""
+
+    form: PairForm
+    cutoff: float  # Å
+    max_neighbors: int | None
+    conservative: bool
+    elements: int  # the highest atomic number that it knows
+    saved: SavedStudent  # of a package: without weights
+    device: str
+    dtype: torch.dtype
+    student: Student | None = None  # None: the model is a package
+
+
+def load_model(path: Path, device: str | None, dtype: str | None, trust: Consent) -> Model:
+    """The student of a file, of a run's folder, or of a package. dtype: None for float32, or the package's own.
+
+    Raises ConfigError for a device that is not here or an unknown dtype, and DataError as `load_student` and
+    `load_package` do.
+    """
+    if dtype is not None and dtype not in DTYPES:
+        raise ConfigError(f"dtype={dtype} is not known", "choose float32 or float64")
+    if is_package(path):
+        form, of = load_package(path, device, dtype, trust)
+        here = device or of.device
+        return Model(form, of.cutoff, of.max_neighbors, of.conservative, of.elements, of.saved, here, DTYPES[of.dtype])
+    device, precision = device_of(device), DTYPES[dtype or "float32"]
+    module, saved = load_student(path, trust)
+    student = cast(Student, module.to(device=device, dtype=precision).eval().requires_grad_(False))
+    facts = student.cutoff, student.max_neighbors, student.conservative, student.elements
+    return Model(EagerForm(student), *facts, saved, device, precision, student)

@@ -1,0 +1,78 @@
+"""A student as a function of pairs alone: the form in which programs that move atoms call it."""
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from jointkd.structures.batch import Prediction, Structure
+from jointkd.students.base import Student
+
+
+class Evaluated(NamedTuple):
+    """Energies, forces and virial of one structure."""
+
+    atomic_energies: Tensor  # [N] eV, relative to the reference energies
+    forces: Tensor  # [N, 3] eV/Å
+    virial: Tensor  # [3, 3] eV, ∂E/∂ε by a symmetric strain; zero for a student with a force head
+
+
+Inputs = tuple[Tensor, Tensor, Tensor, Tensor]  # vectors of pairs, sources, targets, atomic numbers
+
+
+class PairForm(Protocol):
+    """The vectors [P, 3] Å of pairs from target [P] to source [P], and atomic numbers [N] → `Evaluated`."""
+
+    def __call__(
+        self, vectors: Tensor, source: Tensor, target: Tensor, atomic_numbers: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]: ...
+
+
+class EagerForm:
+    """Any student, called as it is."""
+
+    def __init__(self, student: Student) -> None:
+        self.student = student
+
+    def __call__(self, vectors: Tensor, source: Tensor, target: Tensor, atomic_numbers: Tensor) -> Evaluated:
+        """See `PairForm`."""
+        if not self.student.conservative:
+            energies, forces = self.predict(vectors, source, target, atomic_numbers)[:2]
+            assert forces is not None
+            return Evaluated(energies, forces, vectors.new_zeros(3, 3))
+        with torch.enable_grad():
+            vectors = vectors.detach().requires_grad_()
+            energies = self.predict(vectors, source, target, atomic_numbers).atomic_energies
+            return differentiated(energies, vectors, source, target)
+
+    def predict(self, vectors: Tensor, source: Tensor, target: Tensor, atomic_numbers: Tensor) -> Prediction:
+        """What the student itself predicts."""
+        structure = structure_of(vectors, source, target, atomic_numbers)
+        return self.student(structure.positions, structure)
+
+
+def structure_of(vectors: Tensor, source: Tensor, target: Tensor, atomic_numbers: Tensor) -> Structure:
+    """The structure of these pairs: atoms at the origin, between which the vectors are shifts."""
+    pairs, atoms = vectors.shape[0], atomic_numbers.shape[0]
+    number = torch.arange(pairs, device=source.device)
+    return Structure(
+        atomic_numbers=atomic_numbers,
+        positions=vectors.new_zeros(atoms, 3),
+        edge_index=torch.stack([torch.cat([source, target]), torch.cat([target, source])]),
+        edge_shift=torch.cat([vectors, -vectors]),
+        edge_reverse=torch.cat([number + pairs, number]),
+        batch=torch.zeros_like(atomic_numbers),
+        ptr=torch.tensor([0, atoms], device=source.device),
+    )
+
+
+def differentiated(energies: Tensor, vectors: Tensor, source: Tensor, target: Tensor) -> Evaluated:
+    """Forces and virial from the one gradient of the energy by the vectors of pairs."""
+    total = energies.sum()
+    if not total.requires_grad:  # nothing depends on the vectors where there are none
+        total = total + 0 * vectors.sum()
+    (gradient,) = torch.autograd.grad(total, vectors)
+    forces = vectors.new_zeros(energies.shape[0], 3).index_add(0, target, gradient)
+    forces = forces.index_add(0, source, gradient, alpha=-1)
+    virial = vectors.detach().T @ gradient
+    return Evaluated(energies.detach(), forces, (virial + virial.T) / 2)

@@ -1,0 +1,46 @@
+"""Whether an exported student gives what the student itself gives: small structures of every kind."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from jointkd.deploy.pair_form import Inputs, PairForm
+from jointkd.deploy.skin import SkinNeighbors
+
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}  # of the largest value
+ROUNDING = 4  # times that of the student itself, which counts where sums of large terms cancel
+SPACING = 1.9  # Å
+SIZES = {  # atoms along each axis, and whether the structure is periodic
+    "one atom": ((1, 1, 1), False),
+    "two atoms": ((2, 1, 1), False),
+    "a molecule": ((3, 3, 2), False),
+    "a cell of one atom": ((1, 1, 1), True),
+    "a crystal": ((4, 3, 3), True),
+}
+
+
+def deviation(form: PairForm, reference: PairForm, inputs: Inputs) -> float:
+    """The largest difference of energies (eV), forces (eV/Å) and virials (eV), over the largest of all values or 1.
+
+    reference: in float64.
+    """
+    vectors, *others = inputs
+    values = reference(vectors.double(), *others)
+    differences = [(ours - theirs).abs().max() for ours, theirs in zip(form(*inputs), values, strict=True)]
+    return float(torch.stack(differences).max() / max(1.0, *(float(value.abs().max()) for value in values)))
+
+
+def structures(elements: list[int], cutoff: float, device: str, dtype: torch.dtype) -> Iterator[tuple[str, Inputs]]:
+    """Names and inputs of lattices of random elements with random displacements, and of atoms without neighbours."""
+    rng = np.random.default_rng(0)
+    for name, (size, periodic) in SIZES.items():
+        positions = SPACING * np.array(list(np.ndindex(*size))) + rng.normal(scale=0.1, size=(np.prod(size), 3))
+        cell, pbc = SPACING * np.diag(size).astype(float), np.full(3, periodic)
+        pairs = SkinNeighbors(cutoff, 0.0).pairs(positions, cell, pbc)
+        numbers = rng.choice(elements, len(positions))
+        vectors = torch.from_numpy(pairs.vectors).to(device, dtype)
+        source, target, kinds = (torch.from_numpy(index).to(device) for index in (pairs.source, pairs.target, numbers))
+        yield name, (vectors, source, target, kinds)
+        if name == "two atoms":
+            yield "two atoms without neighbours", (vectors[:0], source[:0], target[:0], kinds)
