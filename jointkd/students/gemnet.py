@@ -19,6 +19,7 @@ from jointkd.students.base import check_sizes
 from jointkd.students.basis import GaussianBasis, PolynomialEnvelope, length, spherical_harmonics
 from jointkd.students.graph import Graph, twice
 from jointkd.students.operations import ScaledSiLU, linear, triplet_graph
+from jointkd.students.repulsion import repulsion_of
 from jointkd.students.scales import Scale
 from jointkd.students.triplets import TripletGraph, TripletSum
 
@@ -177,7 +178,8 @@ class GemNet(nn.Module):
 
     width: features per atom and edge, all other sizes follow from it as in the paper's table 5; blocks: interaction
     blocks; radial: Gaussians; spherical: Legendre polynomials of the angle; cutoff: Å; conservative: GemNet-T,
-    forces are -∂E/∂R, else GemNet-dT; elements: highest atomic number known; max_neighbors: see `neighbors`.
+    forces are -∂E/∂R, else GemNet-dT; elements: highest atomic number known; max_neighbors: see `neighbors`;
+    repulsion: whether nuclei repel each other at short distances, see `Repulsion`.
     """
 
     def __init__(
@@ -190,12 +192,15 @@ class GemNet(nn.Module):
         conservative: bool = False,
         elements: int = 83,
         max_neighbors: int | None = None,
+        repulsion: bool = False,
     ) -> None:
         super().__init__()
         sizes = {"width": width, "blocks": blocks, "radial": radial, "spherical": spherical}
         check_sizes(cutoff, elements, max_neighbors, least_width=4, **sizes)
         self.cutoff = cutoff
         self.max_neighbors = max_neighbors
+        self.repulsion = repulsion
+        self.short_range = repulsion_of(repulsion, conservative, elements)
         self.conservative = conservative
         self.elements = elements
         self.spherical = spherical
@@ -252,6 +257,8 @@ class GemNet(nn.Module):
             h, m = interaction(h, m, near)
             atomic_energies = atomic_energies + output(m, near)
             messages.append(m)
+        if self.short_range is not None:
+            atomic_energies = atomic_energies + self.short_range(vectors, graph, atomic_numbers)
         if self.conservative:
             return Prediction(atomic_energies)
 

@@ -25,6 +25,9 @@ class PairGraph(Protocol):
     def vectors(self, positions: Tensor, edge_shift: Tensor) -> Tensor:
         """[P, 3] Å from the target of each pair's first edge to its source. edge_shift [E, 3] Å: the structure's."""
 
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """[P], [P] the source and the target of the first edge of each pair."""
+
     def aggregate(self, filters: Tensor, features: Tensor, directions: Tensor | None = None) -> Tensor:
         """Sum of messages over the neighbours j of every atom i; see `aggregate`. filters [P, F]; directions [3, P]."""
 
@@ -69,9 +72,13 @@ class Graph(NamedTuple):
         return Graph(*(index.pin_memory() for index in self))
 
     def vectors(self, positions: Tensor, edge_shift: Tensor) -> Tensor:
-        pairs = self.first.shape[0]  # `len` would fix the number in a trace
-        ends = positions.index_select(0, self.source[:pairs]) - positions.index_select(0, self.target[:pairs])
+        source, target = self.ends()
+        ends = positions.index_select(0, source) - positions.index_select(0, target)
         return ends + edge_shift.index_select(0, self.first)
+
+    def ends(self) -> tuple[Tensor, Tensor]:
+        pairs = self.first.shape[0]  # `len` would fix the number in a trace
+        return self.source[:pairs], self.target[:pairs]
 
     def reverse(self, x: Tensor) -> Tensor:
         """x [E, …] of the reverse of each edge."""

@@ -20,6 +20,7 @@ from jointkd.students.base import check_sizes
 from jointkd.students.basis import LayerNorm, RadialBasis, length
 from jointkd.students.graph import EdgesToAtoms, PairGraph
 from jointkd.students.operations import Linear, ScaledSiLU, pair_graph, radial_filters
+from jointkd.students.repulsion import repulsion_of
 
 SOFTENING = 0.1  # in the units of the features, which are of order one
 
@@ -103,7 +104,8 @@ class PaiNN(nn.Module):
     fades with the envelope and lengths of features are softened, so that nothing jumps at the cutoff and nothing
     kinks where a feature vanishes by symmetry, and an atom without neighbours has no energy (False: as the reference
     implementation, for its weights);
-    max_neighbors: see `neighbors`.
+    max_neighbors: see `neighbors`;
+    repulsion: whether nuclei repel each other at short distances, see `Repulsion`.
     """
 
     scales: Tensor  # [layers]
@@ -118,12 +120,15 @@ class PaiNN(nn.Module):
         elements: int = 83,
         smooth: bool = True,
         max_neighbors: int | None = None,
+        repulsion: bool = False,
     ) -> None:
         super().__init__()
         check_sizes(cutoff, elements, max_neighbors, least_width=2, width=width, layers=layers, radial=radial)
         self.width = width
         self.cutoff = cutoff
         self.max_neighbors = max_neighbors
+        self.repulsion = repulsion
+        self.short_range = repulsion_of(repulsion, conservative, elements)
         self.conservative = conservative
         self.elements = elements
         self.smooth = smooth
@@ -177,6 +182,8 @@ class PaiNN(nn.Module):
         atomic_energies = self.energy_head(s)[:, 0]
         if self.smooth:
             atomic_energies = atomic_energies - self.isolated_energies().index_select(0, atomic_numbers - 1)
+        if self.short_range is not None:
+            atomic_energies = atomic_energies + self.short_range(vectors, graph, atomic_numbers)
         if self.force_head is None:
             return Prediction(atomic_energies)
 

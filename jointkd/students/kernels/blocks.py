@@ -84,6 +84,9 @@ class Blocks(PairList):
         ends = positions.index_select(0, self.column) - positions.index_select(0, self.row)
         return torch.where(self.present[:, None], ends + edge_shift.index_select(0, self.edge), FAR)
 
+    def ends(self) -> tuple[Tensor, Tensor]:
+        return self.column, self.row
+
     def ending_in(self, atoms: Tensor) -> EdgesToAtoms:
         near = self.graph.ending_in(atoms)
         return near._replace(pair=self.pair[near.edge], sign=self.sign[near.edge])

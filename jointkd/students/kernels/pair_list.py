@@ -35,6 +35,9 @@ class PairList:
     def vectors(self, positions: Tensor, edge_shift: Tensor) -> Tensor:
         return self.graph.vectors(positions, edge_shift)
 
+    def ends(self) -> tuple[Tensor, Tensor]:
+        return self.graph.ends()
+
     def ending_in(self, atoms: Tensor) -> EdgesToAtoms:
         return self.graph.ending_in(atoms)
 
@@ -48,7 +51,7 @@ class PairList:
         """∂L/∂operand; see `Kernel`."""
         result = empty_result(missing, operands, len(self.graph.first), zero=True)
         pairs = len(self.graph.first)
-        ends = self.graph.source[:pairs], self.graph.target[:pairs]
+        ends = self.ends()
         for start in range(0, pairs, PART):
             part = slice(start, start + PART)
             first, second = (end[part] for end in ends)
