@@ -11,13 +11,13 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from jointkd.deploy.energy_zero import EnergyZero
 from jointkd.errors import ConfigError, DataError
 from jointkd.runtime import device_of
 from jointkd.structures.batch import Structure, collate
 from jointkd.structures.neighbors import neighbors
 from jointkd.students.base import Student
 from jointkd.students.derivatives import predict, predict_with_virial
+from jointkd.students.energy_zero import EnergyZero
 from jointkd.students.student_file import load_student
 
 
@@ -104,11 +104,7 @@ class JointKD(Calculator):
         return rows.transpose(0, 1).reshape(size, size).double().cpu().numpy()
 
     def _batch(self, atoms: Atoms) -> Structure:
-        """The structure as the student sees it: the vectors of its edges, which are differences in float64.
-
-        Differences of float32 positions would lose a digit with every decade of the distance from the origin. Students
-        depend on vectors of edges alone (`Student`), so the vectors are given as shifts between atoms at the origin.
-        """
+        """The structure as the student sees it. Raises DataError."""
         unknown = sorted(set(atoms.numbers.tolist()) - self.references.keys())
         if self.references and unknown:
             known = " ".join(chemical_symbols[z] for z in sorted(self.references))
@@ -117,9 +113,7 @@ class JointKD(Calculator):
             )
         if not np.isfinite(atoms.positions).all():
             raise DataError("positions of atoms are not finite", "see to the forces and the size of the step before")
-        student, positions = self.student, torch.from_numpy(atoms.positions)
+        student = self.student
         edges = neighbors(atoms.positions, atoms.cell.array, atoms.pbc, student.cutoff, student.max_neighbors)
-        source, target = edges.edge_index
-        edges = edges._replace(edge_shift=positions[source] + edges.edge_shift - positions[target])
-        structure = Structure.from_arrays(atoms.numbers, np.zeros_like(atoms.positions), edges)
+        structure = Structure.from_vectors(atoms.numbers, atoms.positions, edges)
         return collate([structure], self.dtype).to(self.device)
