@@ -45,7 +45,7 @@ class Evaluation:
 
 
 def run(config: DictConfig) -> dict[str, float] | FileErrors:
-    """The metrics of a run's test split or, with `structures`, the errors on that file. Raises DataError, ConfigError."""
+    """The metrics of a run's test split, or with `structures` the errors on that file. Raises DataError, ConfigError."""
     options = plain(config)
     of_file = {name: options.pop(name) for name in OF_FILE}
     if of_file["structures"] is not None:
@@ -63,6 +63,10 @@ def file_evaluation(of_file: dict[str, Any], options: dict[str, Any]) -> FileEva
 
 def evaluate_split(options: Evaluation) -> dict[str, float]:
     """Log and return the metrics of a run's test split."""
+    if Path(options.run).is_file():
+        raise ConfigError(
+            f"run={options.run} is a file and has no test split", "give structures=FILE, or a run's folder"
+        )
     record = RunRecord.read(Path(options.run))
     module = load_module(record, options)
     with evaluated_split(record, options, module) as split:

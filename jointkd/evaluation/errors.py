@@ -46,7 +46,7 @@ class ForceSums(NamedTuple):
 
 
 class Errors:
-    """The errors of structures; about 80 bytes are kept of each."""
+    """The errors of structures, of each of which about 80 bytes are kept."""
 
     def __init__(self) -> None:
         self._rows = array("d")  # atoms, error of the energy (meV, not a number without a label), then force sums
@@ -77,17 +77,21 @@ class Errors:
         return averages(*self._sums())
 
     def intervals(self, seed: int) -> dict[str, tuple[float, float]]:
-        """The 95 % interval of each metric by a bootstrap over structures, of those with two or more of them."""
+        """The 95 % intervals of the metrics by a bootstrap over structures, where two or more have the labels.
+
+        The means over compositions are not computed anew.
+        """
         numerators, denominators = self._sums()
         rng = np.random.default_rng(seed)
         count = len(self)
         replicates = []
-        for _ in range(REPLICATES if count > 1 else 0):
+        for _ in range(REPLICATES if count > 1 else 0):  # weights: how often each structure is drawn
             weights = np.bincount(rng.integers(count, size=count), minlength=count).astype(float)
             replicates.append(averages(weights @ numerators, weights @ denominators))
         return {
             name: tuple(np.percentile([each[name] for each in replicates if name in each], LEVELS).tolist())
-            for name in (self.metrics() if replicates else {})
+            for name, structures in zip(HEADLINE, (denominators > 0).sum(0), strict=True)
+            if structures > 1
         }
 
     def counts(self) -> dict[str, int]:
@@ -104,10 +108,13 @@ class Errors:
 
     def by_element(self) -> dict[str, Metrics]:
         """The errors of the forces on the atoms of each element, with their number."""
+        numerators, denominators = force_ratios(ForceSums(*self._by_element.T))
         return {
-            chemical_symbols[z]: {"atoms": sums.components / 3, **averages(*force_ratios(sums), HEADLINE[-3:])}
-            for z, sums in enumerate(ForceSums(*row) for row in self._by_element)
-            if sums.components
+            chemical_symbols[z]: {
+                "atoms": float(denominators[z, 0] / 3),
+                **averages(numerators[z], denominators[z], HEADLINE[-3:]),
+            }
+            for z in np.flatnonzero(denominators[:, 0])
         }
 
     def by(self, kind: str) -> dict[str, Metrics]:
@@ -127,7 +134,7 @@ class Errors:
         return np.asarray(self._rows, dtype=float).reshape(len(self), 2 + len(ForceSums._fields))
 
     def _relative(self) -> np.ndarray:
-        """[M] meV: errors of energies without their mean over each composition, not a number where it is that of one."""
+        """[M] meV: errors of energies minus their mean over the composition; not a number for the only one of its kind."""
         errors, of = self._table()[:, 1], np.asarray(self._of["composition"], dtype=int)
         known = np.isfinite(errors)
         number = np.bincount(of[known], minlength=of.max(initial=-1) + 1)
@@ -142,13 +149,13 @@ class Errors:
             known = np.isfinite(error).astype(float)
             for scaled in (np.nan_to_num(error) / atoms, np.nan_to_num(error)):
                 columns += [(np.abs(scaled), known), (scaled**2, known)]
-        columns += zip(*force_ratios(ForceSums(*sums)), strict=True)
-        numerators, denominators = (np.stack(parts, axis=1) for parts in zip(*columns, strict=True))
+        of_energies = (np.stack(parts, axis=1) for parts in zip(*columns, strict=True))
+        numerators, denominators = map(np.hstack, zip(of_energies, force_ratios(ForceSums(*sums)), strict=True))
         return numerators, denominators
 
 
 def averages(numerators: np.ndarray, denominators: np.ndarray, names: Sequence[str] = HEADLINE) -> Metrics:
-    """The metrics that there are data for, from [M, metrics] numerators and denominators, or from [metrics] their sums."""
+    """The metrics that there are data for. numerators, denominators: [M, metrics], or their sums [metrics]."""
     above, below = (np.reshape(sums, (-1, len(names))).sum(0) for sums in (numerators, denominators))
     ratios = above / np.maximum(below, 1e-300)
     return {
@@ -173,9 +180,12 @@ def force_sums(predicted: np.ndarray, reference: np.ndarray) -> ForceSums:
     )
 
 
-def force_ratios(sums: ForceSums) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Numerators and denominators of the metrics of forces, the last three of `HEADLINE`."""
-    return [sums.absolute, sums.square, sums.cosine], [sums.components, sums.components, sums.vectors]
+def force_ratios(sums: ForceSums) -> tuple[np.ndarray, np.ndarray]:
+    """[M, 3] numerators and denominators of the metrics of forces, the last three of `HEADLINE`."""
+    return (
+        np.stack([sums.absolute, sums.square, sums.cosine], axis=1),
+        np.stack([sums.components, sums.components, sums.vectors], axis=1),
+    )
 
 
 def composition(frame: Frame) -> str:

@@ -36,8 +36,11 @@ def described(result: FileErrors, structures: str) -> str:
     """The counts, the metrics with their intervals, and the tables. structures: the file's name."""
     lines = [f"{structures}: {', '.join(f'{count} {name}'.replace('_', ' ') for name, count in shown_counts(result))}"]
     lines += [f"  set aside: {count}, because {reason}" for reason, count in result.set_aside.items()]
-    if not result.metrics:
-        lines.append("  there are no labels: see data.energy_key and data.forces_key if the file has some")
+    if estimates := result.counts["structures_with_estimated_energy"]:
+        lines.append(
+            f"  the training did not determine energies of the compositions of {estimates} structures: these may be off "
+            "by eV per atom, relative energies are not"
+        )
     for name, value in result.metrics.items():
         interval = result.intervals.get(name)
         lines.append(f"  {name:<34}{value:10.3f}" + ("   [{:.3f}, {:.3f}]".format(*interval) if interval else ""))

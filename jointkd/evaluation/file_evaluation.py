@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from jointkd.data.readers import extxyz
@@ -99,6 +100,7 @@ def evaluate_file(options: FileEvaluation) -> FileErrors:
         by_config_type=errors.by("config_type"),
         by_group=errors.by("group"),
     )
+    report_missing(result.counts, options)
     log.info("%s", described(result, options.structures))
     if options.plot_path is not None and parity.save(options.plot_path):
         log.info("plot: %s", options.plot_path)
@@ -109,12 +111,25 @@ def watched(outcomes: Iterable[Predicted | Rejected], structures: str) -> Iterat
     """The outcomes, with the progress of how many there are; the total is unknown as the file is read once."""
     with Progress(f"predicting {structures}", 0, None, unit=" structures") as progress:
         for count, outcome in enumerate(outcomes, start=1):
-            progress.show(count, lambda count=count: f"predicted {count} structures of {structures}")  # type: ignore[misc]
+            progress.show(count, partial("{} structures of {} are predicted".format, count, structures))
             yield outcome
 
 
 def report_first(rejected: Rejected, set_aside: Counter[str]) -> None:
     """Count a structure that is set aside, and name the first one of each reason."""
     if rejected.reason not in set_aside:
-        log.warning("%s is set aside: %s (the number of such structures follows)", rejected.frame.source, rejected.reason)
+        log.warning(
+            "%s is set aside: %s (the number of such structures follows)", rejected.frame.source, rejected.reason
+        )
     set_aside[rejected.reason] += 1
+
+
+def report_missing(counts: Mapping[str, int], options: FileEvaluation) -> None:
+    """Say which labels no structure has."""
+    for label, key in (("energy", options.energy_key), ("forces", options.forces_key)):
+        if key is not None and counts["structures"] and not counts[f"structures_with_{label}"]:
+            log.warning(
+                "no structure of %s has %s under data.%s_key=%s: it is predicted, but its error is not known; "
+                "set data.%s_key if the file has it under another name",
+                *(options.structures, label, label, key, label),
+            )

@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.colors import ListedColormap, LogNorm
+from matplotlib.ticker import MaxNLocator
 
 from jointkd.evaluation.predictions import Predicted
 
@@ -86,7 +87,9 @@ class Parity:
         shown = [panel for panel in panels if panel[0].counts.any()]
         if not shown:
             return False
-        figure, axes = pyplot.subplots(1, len(shown), figsize=(4.5 * len(shown), 3.9), layout="constrained", squeeze=False)
+        figure, axes = pyplot.subplots(
+            1, len(shown), figsize=(4.5 * len(shown), 3.9), layout="constrained", squeeze=False
+        )
         for axis, panel in zip(axes[0], shown, strict=True):
             draw(axis, *panel)
         figure.savefig(path, dpi=150, format="png")
@@ -105,5 +108,7 @@ def draw(axis: Any, density: Density, title: str, quantity: str, unit: str) -> N
     axis.set_title(title, fontsize=10)
     axis.set_xlabel(f"reference {quantity}")
     axis.set_ylabel(f"predicted {quantity}")
+    for each in (axis.xaxis, axis.yaxis):
+        each.set_major_locator(MaxNLocator(5))
     axis.spines[["top", "right"]].set_visible(False)
     axis.figure.colorbar(mesh, ax=axis, label=f"{unit} per bin", shrink=0.9)

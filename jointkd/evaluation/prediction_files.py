@@ -35,7 +35,7 @@ COLUMNS = (
 
 @contextmanager
 def extxyz_file(path: Path) -> Iterator[Add]:
-    """Extended XYZ: structures in eV and Å with `jointkd_energy`, `jointkd_forces` and, of the atoms, `jointkd_energies`.
+    """Extended XYZ: structures in eV and Å with `jointkd_energy`, `jointkd_energies` of the atoms, `jointkd_forces`.
 
     Other strings and numbers of a structure stay; its labels are `reference_energy` and `reference_forces`. Structures
     that were set aside are left out.
@@ -68,7 +68,9 @@ def csv_file(path: Path) -> Iterator[Add]:
         def add(outcome: Predicted | Rejected) -> None:
             line = described(outcome.frame)
             line |= {"set_aside": outcome.reason} if isinstance(outcome, Rejected) else errors_of(outcome)
-            table.writerow({name: f"{value:.9g}" if isinstance(value, float) else value for name, value in line.items()})
+            table.writerow(
+                {name: f"{value:.9g}" if isinstance(value, float) else value for name, value in line.items()}
+            )
 
         yield add
 

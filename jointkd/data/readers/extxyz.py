@@ -42,8 +42,8 @@ def read(
     Keys name entries of a frame's properties; None means that the file has no such label. `group_key=file` groups by
     file. Forces are in energy / length of `units`. Isolated atoms are frames of one atom with
     `config_type=IsolatedAtom`. `Frame.info` has the other strings and single numbers of a frame; results and arrays
-    that are not used are counted in the log. option: the name of `path` in messages; labels_required: whether every frame
-    must have the labels that the keys name.
+    that are not used are counted in the log. option: the name of `path` in messages; labels_required: whether all
+    frames must have the labels that the keys name.
     Raises DataError for a missing or unreadable file, for frames without the labels that the keys name, for units that
     a file states otherwise, and for two energies of an isolated atom; ConfigError for an unknown unit; MissingExtra for
     a database format that needs another package.
@@ -75,7 +75,9 @@ def read(
                 yield replace(frame_of(atoms, energy, forces, scale, group_key, split_key, source), fault=fault)
                 count += 1
         if not count:
-            raise DataError(f"{option}={path} contains no structures", "give a file with structures besides isolated atoms")
+            raise DataError(
+                f"{option}={path} contains no structures", "give a file with structures besides isolated atoms"
+            )
         log_unused(f"{option}={path}", unused)
 
     return frames(), isolated
@@ -167,7 +169,8 @@ def value(
         return None
     results = atoms.calc.results if atoms.calc is not None else {}
     entries = {**atoms.arrays, **atoms.info, **results}
-    remedy = f"set data.{label}_key to the right name, or data.reference=teacher if there are no labels"
+    without = "data.reference=teacher if there are no labels" if required else "to null, so that it is not read"
+    remedy = f"set data.{label}_key to the right name, or {without}"
     if key not in entries:
         if not required:
             return None
