@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
-from jointkd.errors import DataError, UserError, first_line
+from jointkd.errors import ConfigError, DataError, UserError, first_line
 from jointkd.moved import current_name
 
 TARGET = "_target_"
@@ -33,8 +33,11 @@ class Trust:
 
 
 def trusted_names(trust: str | Iterable[str] | None) -> frozenset[str]:
-    """The option `trust`, one import path or several, as a set."""
-    return frozenset([trust] if isinstance(trust, str) else trust or ())
+    """The option `trust`, one import path or several, as a set. Raises ConfigError for anything else."""
+    names = [trust] if isinstance(trust, str) else trust or ()
+    if not (isinstance(names, Iterable) and all(isinstance(name, str) for name in names)):
+        raise ConfigError(f"trust={trust} must be an import path, or a list of them", "give trust=my_module.MyStudent")
+    return frozenset(names)
 
 
 def build_named(options: Any, kind: type[Kind], trust: Trust, place: str) -> Kind:

@@ -4,8 +4,10 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from jointkd.cli import command  # noqa: F401  (registers the resolvers)
+from jointkd.cli import resolvers
 from jointkd.cli.config_tree import CONF
+
+resolvers.register()
 
 
 def composed(*overrides: str, command: str = "train") -> DictConfig:

@@ -27,7 +27,9 @@ from jointkd.training.module import DistillationModule
 
 log = logging.getLogger(__name__)
 
-OF_FILE = ("structures", "output", "plot", "seed")
+PATHS = ("run", "structures", "plot")
+OF_SPLIT = ("run", "checkpoint", "data", "label", "trust")
+OF_FILE = ("run", "structures", "plot", "seed", "trust")
 LABELS_OF_FILE = ("energy_key", "forces_key", "units", "group_key", "format")  # options of `data`
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -45,20 +47,21 @@ class Evaluation:
 
 
 def run(config: DictConfig) -> dict[str, float] | FileErrors:
-    """The metrics of a run's test split, or with `structures` the errors on that file. Raises DataError, ConfigError."""
+    """The metrics of a run's test split, or the errors on a file of `structures`. Raises DataError, ConfigError."""
     options = plain(config)
-    of_file = {name: options.pop(name) for name in OF_FILE}
-    if of_file["structures"] is not None:
-        return evaluate_file(file_evaluation(of_file, options))
-    return evaluate_split(Evaluation(**options))
+    options |= {name: str(options[name]) for name in PATHS if options[name] is not None}  # a name may be a number
+    if options["structures"] is None:
+        return evaluate_split(Evaluation(**{name: options[name] for name in OF_SPLIT}))
+    return evaluate_file(file_evaluation(options))
 
 
-def file_evaluation(of_file: dict[str, Any], options: dict[str, Any]) -> FileEvaluation:
+def file_evaluation(options: dict[str, Any]) -> FileEvaluation:
     """The evaluation of a file."""
-    output = of_file.pop("output")
-    outputs = tuple(output) if isinstance(output, list) else (output,) if output else ()
+    output = options["output"]
+    outputs = output if isinstance(output, list) else [] if output is None else [output]
     labels = {name: options["data"][name] for name in LABELS_OF_FILE}
-    return FileEvaluation(run=options["run"], trust=options["trust"], output=outputs, **of_file, **labels)
+    same = {name: options[name] for name in OF_FILE}
+    return FileEvaluation(output=tuple(map(str, outputs)), **same, **labels)
 
 
 def evaluate_split(options: Evaluation) -> dict[str, float]:

@@ -134,7 +134,7 @@ class Errors:
         return np.asarray(self._rows, dtype=float).reshape(len(self), 2 + len(ForceSums._fields))
 
     def _relative(self) -> np.ndarray:
-        """[M] meV: errors of energies minus their mean over the composition; not a number for the only one of its kind."""
+        """[M] meV: errors of energies minus their mean over the composition, nan for the only one of its kind."""
         errors, of = self._table()[:, 1], np.asarray(self._of["composition"], dtype=int)
         known = np.isfinite(errors)
         number = np.bincount(of[known], minlength=of.max(initial=-1) + 1)

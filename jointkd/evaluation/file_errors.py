@@ -38,8 +38,8 @@ def described(result: FileErrors, structures: str) -> str:
     lines += [f"  set aside: {count}, because {reason}" for reason, count in result.set_aside.items()]
     if estimates := result.counts["structures_with_estimated_energy"]:
         lines.append(
-            f"  the training did not determine energies of the compositions of {estimates} structures: these may be off "
-            "by eV per atom, relative energies are not"
+            f"  total energies of {estimates} structures may be off by eV per atom, relative energies not: "
+            "the training did not determine those of their compositions"
         )
     for name, value in result.metrics.items():
         interval = result.intervals.get(name)

@@ -41,6 +41,10 @@ class FileEvaluation:
 
     def __post_init__(self) -> None:
         check_seed("seed", self.seed)
+        if not isinstance(self.units or {}, Mapping):
+            raise ConfigError(
+                f"data.units={self.units} must be two units", "set data.units.energy or data.units.length"
+            )
         for path in self.outputs:
             check_output(path)
         if len({path.absolute() for path in self.outputs}) < len(self.outputs):

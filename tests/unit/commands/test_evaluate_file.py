@@ -61,6 +61,12 @@ def test_the_command_prints_the_tables_and_writes_what_is_asked_for(command, tmp
             "ConfigError: output=pred.pdf must end with .xyz",
         ),
         ([f"run={FILE}", f"structures={FILE}"], f"DataError: {FILE}"),
+        (["run=3"], "DataError: run=3 holds no finished run"),
+        ([f"run={STUDENT}", "structures=3"], "DataError: structures=3 does not exist"),
+        ([f"run={STUDENT}", f"structures={FILE}", "plot=3"], "ConfigError: plot=3 must end with .png"),
+        ([f"run={STUDENT}", f"structures={FILE}", "output=3"], "ConfigError: output=3 must end with .xyz"),
+        ([f"run={STUDENT}", f"structures={FILE}", "data.units=eV"], "ConfigError: data.units=eV must be two units"),
+        ([f"run={STUDENT}", f"structures={FILE}", "trust=3"], "ConfigError: trust=3 must be an import path"),
         ([f"run={STUDENT}", f"structures={FILE}", "seed=a"], "ConfigError: seed=a must be an integer"),
     ],
 )
