@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jointkd.data.readers import extxyz
 from jointkd.data.screening import Rejected
-from jointkd.errors import ConfigError
+from jointkd.errors import ConfigError, DataError
 from jointkd.evaluation.errors import Errors
 from jointkd.evaluation.file_errors import FileErrors, described
 from jointkd.evaluation.parity import Parity
@@ -94,6 +94,7 @@ def evaluate_file(options: FileEvaluation) -> FileErrors:
             errors.add(outcome)
             parity.add(outcome, float(predictor.reference_energies(outcome.frame.numbers).sum()))
             estimates += predictor.estimates(outcome.frame)
+        check_any(len(errors), set_aside, options.structures)
     counts = {**errors.counts(), "structures_with_estimated_energy": estimates}
     result = FileErrors(
         counts=counts,
@@ -128,10 +129,21 @@ def report_first(rejected: Rejected, set_aside: Counter[str]) -> None:
     set_aside[rejected.reason] += 1
 
 
+def check_any(predicted: int, set_aside: Counter[str], structures: str) -> None:
+    """Raise DataError where no structure could be predicted."""
+    if not predicted:
+        ((reason, count),) = set_aside.most_common(1)
+        raise DataError(
+            f"none of the {set_aside.total()} structures of structures={structures} can be predicted, "
+            f"{count} because {reason}",
+            "give structures of the elements of the training, and check data.units.length",
+        )
+
+
 def report_missing(counts: Mapping[str, int], options: FileEvaluation) -> None:
     """Say which labels no structure has."""
     for label, key in (("energy", options.energy_key), ("forces", options.forces_key)):
-        if key is not None and counts["structures"] and not counts[f"structures_with_{label}"]:
+        if key is not None and not counts[f"structures_with_{label}"]:
             log.warning(
                 "no structure of %s has %s under data.%s_key=%s: it is predicted, but its error is not known; "
                 "set data.%s_key if the file has it under another name",

@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.io import read
 
 from jointkd.deploy.ase import JointKD
@@ -101,6 +102,10 @@ def test_nothing_that_exists_is_replaced(student, file, tmp_path):
 @pytest.mark.parametrize(
     ("options", "line"),
     [
+        (
+            {"structures": "silicon.xyz"},
+            r"none of the 2 structures of structures=silicon\.xyz can be predicted, 2 because",
+        ),
         ({"plot": "parity.pdf"}, r"plot=parity\.pdf must end with \.png"),
         ({"output": ("a.csv", "a.csv")}, "names a file twice"),
         ({"seed": -1}, "seed=-1 must be an integer"),
@@ -116,6 +121,7 @@ def test_nothing_that_exists_is_replaced(student, file, tmp_path):
 def test_bad_input_gets_one_line_and_writes_nothing(student, file, tmp_path, monkeypatch, options, line):
     monkeypatch.chdir(tmp_path)
     saved(tmp_path / "empty.xyz", isolated())
+    saved(tmp_path / "silicon.xyz", [Atoms("Si2", [[0, 0, 0], [0, 0, 2]])] * 2)
     before = sorted(tmp_path.iterdir())
     with pytest.raises((ConfigError, DataError), match=line):
         evaluated(**{"student": student, "file": file, **renamed(options)})
