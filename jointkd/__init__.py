@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 from jointkd import moved
 
 if TYPE_CHECKING:
-    from jointkd.api import Run, evaluate, label, train
+    from jointkd.api import FileErrors, Run, evaluate, label, train
     from jointkd.deploy.loaded import load
 
 __version__ = "0.2.0"
-__all__ = ["Run", "evaluate", "label", "load", "train"]
+__all__ = ["FileErrors", "Run", "evaluate", "label", "load", "train"]
 
 moved.install()
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from hydra.core.hydra_config import HydraConfig
 
@@ -16,12 +16,13 @@ from jointkd.commands import train as train_command
 from jointkd.data.options import DataOptions
 from jointkd.deploy.loaded import LoadedStudent, load
 from jointkd.errors import ConfigError
+from jointkd.evaluation.file_errors import FileErrors
 from jointkd.evaluation.metrics import without_stage
 from jointkd.labels.store import LabelStore
 from jointkd.students.student_file import NAME
 from jointkd.teachers.spec import TARGET, TeacherSpec
 
-__all__ = ["Run", "evaluate", "label", "load", "train"]
+__all__ = ["FileErrors", "Run", "evaluate", "label", "load", "train"]
 
 
 @dataclass(frozen=True)
@@ -77,16 +78,38 @@ def label(
         return label_command.label(config)
 
 
-def evaluate(run: str | Path, checkpoint: str = "best", options: Mapping[str, Any] | None = None) -> dict[str, float]:
-    """The metrics of a finished run on its test split, by name. Raises UserError.
+@overload
+def evaluate(
+    run: str | Path, checkpoint: str = "best", options: Mapping[str, Any] | None = None, *, structures: None = None
+) -> dict[str, float]: ...
 
-    checkpoint: best or last; options: those of `python -m jointkd.evaluate` by their dotted names, as
-    `{"data.path": "mine.xyz", "trust": "my_module.MyStudent"}`.
+
+@overload
+def evaluate(
+    run: str | Path, checkpoint: str = "best", options: Mapping[str, Any] | None = None, *, structures: str | Path
+) -> FileErrors: ...
+
+
+def evaluate(
+    run: str | Path,
+    checkpoint: str = "best",
+    options: Mapping[str, Any] | None = None,
+    *,
+    structures: str | Path | None = None,
+) -> dict[str, float] | FileErrors:
+    """The metrics of a finished run on its test split, by name, or its student's errors on a file. Raises UserError.
+
+    checkpoint: best or last, of the test split; structures: a file, a folder or a pattern with *, with or without
+    labels, for which `run` may be a student's file; options: those of `python -m jointkd.evaluate` by their dotted
+    names, as `{"data.path": "mine.xyz", "trust": "my_module.MyStudent"}` or, for structures, `{"output": "pred.xyz"}`.
     """
     show_log()
     values = {"run": str(run), "checkpoint": checkpoint, **(options or {})}
+    if structures is not None:
+        values["structures"] = str(structures)
     with composed("evaluate", ["run=''"], {}, values) as config:
-        return without_stage(evaluate_command.run(config))
+        result = evaluate_command.run(config)
+    return result if isinstance(result, FileErrors) else without_stage(result)
 
 
 def _configured(

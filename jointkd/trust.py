@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
-from jointkd.errors import DataError, UserError, first_line
+from jointkd.errors import ConfigError, DataError, UserError, first_line
 from jointkd.moved import current_name
 
 TARGET = "_target_"
@@ -36,10 +36,13 @@ Consent = str | Iterable[str] | bool | None  # the option `trust`: import paths 
 
 
 def trusted_names(trust: Consent) -> frozenset[str]:
-    """The option `trust`, one import path or several, as a set; True names none."""
+    """The option `trust`, one import path or several, as a set; True names none. Raises ConfigError for others."""
     if isinstance(trust, bool):
         return frozenset()
-    return frozenset([trust] if isinstance(trust, str) else trust or ())
+    names = [trust] if isinstance(trust, str) else trust or ()
+    if not (isinstance(names, Iterable) and all(isinstance(name, str) for name in names)):
+        raise ConfigError(f"trust={trust} must be an import path, or a list of them", "give trust=my_module.MyStudent")
+    return frozenset(names)
 
 
 def require_consent(trust: Consent, path: object) -> None:

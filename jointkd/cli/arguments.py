@@ -8,7 +8,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from jointkd.cli.config_tree import choices, is_group, is_optional
-from jointkd.cli.paths import FILES, expand_home
+from jointkd.cli.paths import FILES, LISTS, expand_home
 from jointkd.errors import ConfigError, first_line
 
 TEXTS = {"name", "data.name", "teacher.name", "teacher.level_of_theory", "teacher.licence", "teacher.citation"}
@@ -32,7 +32,7 @@ def parse(argument: str) -> Override:
             f"{argument} cannot be read ({first_line(error)})",
             f"if the value is a text, quote it, as {shlex.quote(f'{name}={quote(value)}')}",
         ) from error
-    single = override.key_or_group in FILES - {"teacher.checkpoints"} and not override.is_sweep_override()
+    single = override.key_or_group in FILES - LISTS and not override.is_sweep_override()
     if single and isinstance(override.value(), list | dict):
         raise ConfigError(f"{argument} must be one path", "give a folder, or a pattern with * for several files")
     return override

@@ -36,10 +36,12 @@ FILES = READ | {
     "hydra.sweep.dir",
     "label.path",
     "output",
+    "plot",
     "teacher.checkpoint",
     "teacher.checkpoints",
     "teacher.python",
 }
+LISTS = {"output", "teacher.checkpoints"}  # may name several
 KEYWORDS = {"last"}  # of ckpt_path
 HOME = re.compile(r"""(^|[,\[]\s*)(["']?)(~[^/,'"\]]*)""")  # at the beginning, also of an entry of a list or a sweep
 

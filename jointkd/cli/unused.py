@@ -4,6 +4,11 @@ from collections.abc import Iterable, Iterator
 
 from omegaconf import DictConfig, OmegaConf
 
+OF_RUN = ("checkpoint", "data.path", "data.source", "data.prepared", "label")  # of the split that a run was tested on
+OF_FILE = (  # of a file on which a student is evaluated
+    *("output", "plot", "seed"),
+    *("data.energy_key", "data.forces_key", "data.units", "data.group_key", "data.format"),
+)
 DIVIDING = ("by", "train", "val", "test", "seed", "official_test")  # options of data.split
 
 
@@ -22,6 +27,7 @@ def unused(config: DictConfig) -> Iterator[tuple[str, str]]:
     """Options, or groups of them, that a configuration does not use, with what makes them so."""
     yield from unused_of_data(config)
     yield from unused_of_training(config)
+    yield from unused_of_evaluation(config)
     if OmegaConf.select(config, "ensemble") == "nve":
         yield "friction", "ensemble=nve"
 
@@ -56,3 +62,13 @@ def unused_of_training(config: DictConfig) -> Iterator[tuple[str, str]]:
     yield from (
         (f"schedulers.{name}", f"schedule={config.schedule}") for name in config.schedulers if name != config.schedule
     )
+
+
+def unused_of_evaluation(config: DictConfig) -> Iterator[tuple[str, str]]:
+    """Options of `evaluate` that belong to the run's test split, or to other structures."""
+    if not {"checkpoint", "structures"} <= set(config):
+        return
+    if config.structures is None:
+        yield from ((option, "the run's own test split: give structures=FILE") for option in OF_FILE)
+    else:
+        yield from ((option, "structures=…, on which the student's file is evaluated") for option in OF_RUN)

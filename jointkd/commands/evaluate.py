@@ -1,4 +1,4 @@
-"""Test a finished run again, from what its folder records as plain data and from its checkpoint."""
+"""Test a finished run again, from what its folder records as plain data, or its student on any file."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -17,6 +17,8 @@ from jointkd.commands.run_record import RunRecord, damaged
 from jointkd.commands.run_sources import data_of, labels_of, prepared_set
 from jointkd.errors import ConfigError, DataError, first_line
 from jointkd.evaluation.evaluated_split import EvaluatedSplit, references_of
+from jointkd.evaluation.file_errors import FileErrors
+from jointkd.evaluation.file_evaluation import FileEvaluation, evaluate_file
 from jointkd.evaluation.metrics import check_finite, metrics_table, without_stage
 from jointkd.runtime import somebody_watches
 from jointkd.students.base import Student
@@ -24,6 +26,11 @@ from jointkd.students.student_file import build
 from jointkd.training.module import DistillationModule
 
 log = logging.getLogger(__name__)
+
+PATHS = ("run", "structures", "plot")
+OF_SPLIT = ("run", "checkpoint", "data", "label", "trust")
+OF_FILE = ("run", "structures", "plot", "seed", "trust")
+LABELS_OF_FILE = ("energy_key", "forces_key", "units", "group_key", "format")  # options of `data`
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
@@ -34,14 +41,35 @@ class Evaluation:
 
     run: str  # folder of a run
     checkpoint: str = "best"  # or last
-    data: Mapping[str, str | None] = field(default_factory=dict)  # path, source, prepared: where the data are now
+    data: Mapping[str, Any] = field(default_factory=dict)  # path, source, prepared: where the data are now
     label: Mapping[str, str | None] = field(default_factory=dict)  # path: where the labels are now
     trust: str | list[str] | None = None  # import paths of classes of your own that the run may name
 
 
-def run(config: DictConfig) -> dict[str, float]:
-    """Log and return the metrics of a run's test split. Raises DataError, ConfigError."""
-    options = Evaluation(**plain(config))
+def run(config: DictConfig) -> dict[str, float] | FileErrors:
+    """The metrics of a run's test split, or the errors on a file of `structures`. Raises DataError, ConfigError."""
+    options = plain(config)
+    options |= {name: str(options[name]) for name in PATHS if options[name] is not None}  # a name may be a number
+    if options["structures"] is None:
+        return evaluate_split(Evaluation(**{name: options[name] for name in OF_SPLIT}))
+    return evaluate_file(file_evaluation(options))
+
+
+def file_evaluation(options: dict[str, Any]) -> FileEvaluation:
+    """The evaluation of a file."""
+    output = options["output"]
+    outputs = output if isinstance(output, list) else [] if output is None else [output]
+    labels = {name: options["data"][name] for name in LABELS_OF_FILE}
+    same = {name: options[name] for name in OF_FILE}
+    return FileEvaluation(output=tuple(map(str, outputs)), **same, **labels)
+
+
+def evaluate_split(options: Evaluation) -> dict[str, float]:
+    """Log and return the metrics of a run's test split."""
+    if Path(options.run).is_file():
+        raise ConfigError(
+            f"run={options.run} is a file and has no test split", "give structures=FILE, or a run's folder"
+        )
     record = RunRecord.read(Path(options.run))
     module = load_module(record, options)
     with evaluated_split(record, options, module) as split:

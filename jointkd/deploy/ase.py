@@ -10,13 +10,13 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from jointkd.deploy.energy_zero import EnergyZero
 from jointkd.deploy.evaluator import SKIN, Evaluator
 from jointkd.deploy.model import load_model
 from jointkd.deploy.pair_form import structure_of
 from jointkd.deploy.skin import SkinNeighbors
 from jointkd.errors import ConfigError, DataError
 from jointkd.students.derivatives import predict
+from jointkd.students.energy_zero import EnergyZero
 from jointkd.trust import Consent
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from jointkd.errors import StorageError
 
@@ -25,6 +26,25 @@ def write_whole(path: Path, content: bytes, keep: Path | None = None) -> None:
             os.fsync(file.fileno())
         if keep is not None and path.exists():
             path.replace(keep)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_text(path: Path) -> Iterator[IO[str]]:
+    """A text file to write into, which takes its name when the block ends, and disappears where the block fails.
+
+    Raises FileExistsError if another file has got the name meanwhile.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            raise FileExistsError(f"{path} exists")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

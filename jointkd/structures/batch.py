@@ -77,6 +77,17 @@ class Structure:
         )
 
     @classmethod
+    def from_vectors(cls, numbers: np.ndarray, positions: np.ndarray, neighbors: Neighbors) -> "Structure":
+        """One structure by the vectors of its edges, which are differences in float64. See `from_arrays`.
+
+        Differences of float32 positions would lose a digit with every decade of the distance from the origin. Students
+        depend on vectors of edges alone (`Student`), so the vectors are given as shifts between atoms at the origin.
+        """
+        (source, target), places = neighbors.edge_index, torch.from_numpy(positions)
+        vectors = places[source] + neighbors.edge_shift - places[target]
+        return cls.from_arrays(numbers, np.zeros_like(positions), neighbors._replace(edge_shift=vectors))
+
+    @classmethod
     def from_pyg(cls, data: "Data", cutoff: float | None = None, max_neighbors: int | None = None) -> "Structure":
         """The structure of a torch_geometric `Data`; see `structures.pyg.from_pyg`."""
         from jointkd.structures.pyg import from_pyg

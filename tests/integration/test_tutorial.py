@@ -19,7 +19,16 @@ def test_the_commands_of_the_tutorial_lead_from_a_file_to_dynamics(command, tmp_
     frames = read(shared_data / "3bpa" / "train_300K.xyz", index=":20")
     write(tmp_path / "my.xyz", frames, format="extxyz")
     lines = re.findall(r"^    python -m jointkd\.(\w+) (.*)$", DOC.read_text(), re.MULTILINE)
-    assert [name for name, _ in lines] == ["prepare", "label", "label", "train", "report", "evaluate", "simulate"]
+    assert [name for name, _ in lines] == [
+        "prepare",
+        "label",
+        "label",
+        "train",
+        "report",
+        "evaluate",
+        "evaluate",
+        "simulate",
+    ]
     for name, options in lines:
         available = options.replace("teacher=mace_off", "teacher=demo").split()  # the teacher that needs no download
         result = command(name, *available, *QUICK.get(name, ()))

@@ -34,6 +34,8 @@ def read(
     group_key: str | None = None,
     split_key: str | None = None,
     format: str | None = None,
+    option: str = "data.path",
+    labels_required: bool = True,
 ) -> tuple[Iterator[Frame], dict[int, float]]:
     """Frames of a file, a folder, or the files that match a pattern (see `paths.files`), and free-atom energies (eV by
     atomic number), which are complete when all frames have been read.
@@ -41,19 +43,20 @@ def read(
     Keys name entries of a frame's properties; None means that the file has no such label. `group_key=file` groups by
     file. Forces are in energy / length of `units`. Isolated atoms are frames of one atom with
     `config_type=IsolatedAtom`. `Frame.info` has the other strings and single numbers of a frame; results and arrays
-    that are not used are counted in the log.
+    that are not used are counted in the log. option: the name of `path` in messages; labels_required: whether all
+    frames must have the labels that the keys name.
     Raises DataError for a missing or unreadable file, for frames without the labels that the keys name, for units that
     a file states otherwise, and for two energies of an isolated atom; ConfigError for an unknown unit; MissingExtra for
     a database format that needs another package.
     """
     if path is None:
-        raise DataError("data.path is not set", "give the file with your structures: data.path=FILE")
+        raise DataError(f"{option} is not set", f"give the file with your structures: {option}=FILE")
     names = {"energy": "eV", "length": "angstrom", **(units or {})}
     scale = (
         factor(names["energy"], ENERGY, "data.units.energy"),
         factor(names["length"], LENGTH, "data.units.length"),
     )
-    sources = files(path, format)
+    sources = files(path, format, option)
     isolated: dict[int, float] = {}
 
     def frames() -> Iterator[Frame]:
@@ -63,18 +66,20 @@ def read(
             for index, (atoms, fault) in enumerate(structures(file, format)):
                 source = f"{name} frame {index}"
                 stated_units.check(atoms.info, names, (energy_key, forces_key), source)
-                energy = value(atoms, energy_key, "energy", (), source)
+                energy = value(atoms, energy_key, "energy", (), source, labels_required)
                 if energy is not None and len(atoms) == 1 and atoms.info.get("config_type") == ISOLATED:
                     add_isolated(isolated, int(atoms.numbers[0]), float(energy) * scale[0], source)
                     continue
-                forces = value(atoms, forces_key, "forces", (len(atoms), 3), source)
+                forces = value(atoms, forces_key, "forces", (len(atoms), 3), source, labels_required)
                 unused.update(unused_entries(atoms, energy_key, forces_key))
                 atoms.info.setdefault(FILE, name)
                 yield replace(frame_of(atoms, energy, forces, scale, group_key, split_key, source), fault=fault)
                 count += 1
         if not count:
-            raise DataError(f"data.path={path} contains no structures", "give a file with at least three structures")
-        log_unused(path, unused)
+            raise DataError(
+                f"{option}={path} contains no structures", "give a file with structures besides isolated atoms"
+            )
+        log_unused(f"{option}={path}", unused)
 
     return frames(), isolated
 
@@ -113,16 +118,16 @@ def add_isolated(isolated: dict[int, float], element: int, energy: float, source
         )
 
 
-def log_unused(path: str, unused: Counter[str]) -> None:
+def log_unused(place: str, unused: Counter[str]) -> None:
     """Log what the structures have that is not used, with the number of structures that have it."""
     if unused:
         listing = ", ".join(f"{name} ({number:,})" for name, number in unused.most_common())
-        log.info("data.path=%s: not used, with the number of structures that have them: %s", path, listing)
+        log.info("%s: not used, with the number of structures that have them: %s", place, listing)
     if FREE_ENERGY in unused:
         log.warning(
-            "data.path=%s: where occupations are smeared, forces are derivatives of the free energy; "
+            "%s: where occupations are smeared, forces are derivatives of the free energy; "
             "data.energy_key=%s learns that instead",
-            path,
+            place,
             FREE_ENERGY,
         )
 
@@ -167,14 +172,19 @@ def as_plain(entry: Any) -> Any:
     return entry.item() if isinstance(entry, np.generic) else entry
 
 
-def value(atoms: Atoms, key: str | None, label: str, shape: tuple[int, ...], source: str) -> np.ndarray | None:
+def value(
+    atoms: Atoms, key: str | None, label: str, shape: tuple[int, ...], source: str, required: bool = True
+) -> np.ndarray | None:
     """The label stored under `key` as a result, an info entry or an array. Raises DataError if it is missing."""
     if key is None:
         return None
     results = atoms.calc.results if atoms.calc is not None else {}
     entries = {**atoms.arrays, **atoms.info, **results}
-    remedy = f"set data.{label}_key to the right name, or data.reference=teacher if there are no labels"
+    without = "data.reference=teacher if there are no labels" if required else "to null, so that it is not read"
+    remedy = f"set data.{label}_key to the right name, or {without}"
     if key not in entries:
+        if not required:
+            return None
         present = ", ".join(sorted(entries.keys() - {"numbers", "positions"})) or "nothing"
         raise DataError(f"{source} has no {label} under data.{label}_key={key} (it has {present})", remedy)
     try:

@@ -41,8 +41,8 @@ def folder_files(folder: Path) -> list[Path]:
     return sorted(file for file in everything if file.is_file() and not file.name.startswith("."))
 
 
-def files(path: str, format: str | None) -> list[tuple[Path, str]]:
-    """The files of `candidates` that ASE reads, each with a name for messages.
+def files(path: str, format: str | None, option: str = "data.path") -> list[tuple[Path, str]]:
+    """The files of `candidates` that ASE reads, each with a name for messages, which name the `option` of the path.
 
     For a VASP calculation only vasprun.xml is read, or OUTCAR if there is none. Raises DataError if there are no such
     files, and for the working directory and its parents, because they contain the outputs of jointkd.
@@ -54,25 +54,25 @@ def files(path: str, format: str | None) -> list[tuple[Path, str]]:
         if not (matches := candidates(path)):
             problem = "is neither a file nor a folder" if start.exists() else "does not exist"
             raise DataError(
-                f"data.path={path} {problem}", "check the path (a relative path starts at the working directory)"
+                f"{option}={path} {problem}", "check the path (a relative path starts at the working directory)"
             )
         return [(file, str(file)) for file in matches]
     if Path.cwd().is_relative_to(start.resolve()):
         raise DataError(
-            f"data.path={path} must not contain the working directory, whose outputs would be read as structures",
-            "give a folder that contains structures only, or a pattern such as 'data.path=*.xyz'",
+            f"{option}={path} must not contain the working directory, whose outputs would be read as structures",
+            f"give a folder that contains structures only, or a pattern such as '{option}=*.xyz'",
         )
     everything = candidates(path)
     selected = [file for file in everything if not superseded(file) and (format or readable(file))]
     if not selected:
         raise DataError(
-            f"data.path={path} is a folder of {len(everything)} files, none of which ASE can read",
+            f"{option}={path} is a folder of {len(everything)} files, none of which ASE can read",
             "set data.format to the format of the files",
         )
     left_out = [file.name for file in everything if file not in set(selected)]
     if left_out:
         names = ", ".join(sorted(set(left_out))[:5])
-        log.warning("data.path=%s: left out %d files without readable structures (%s)", path, len(left_out), names)
+        log.warning("%s=%s: left out %d files without readable structures (%s)", option, path, len(left_out), names)
     return [(file, str(file.relative_to(start))) for file in selected]
 
 

@@ -44,3 +44,23 @@ def test_options_that_are_used_are_not_named():
 def test_friction_belongs_to_one_ensemble():
     assert describe_unused(OmegaConf.create({"ensemble": "nve"}), ["friction=1"])
     assert not describe_unused(OmegaConf.create({"ensemble": "nvt"}), ["friction=1"])
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (["structures=a.xyz", "checkpoint=last"], "checkpoint=last is not used with structures=…, on which"),
+        (["structures=a.xyz", "data.path=b.xyz"], "data.path=b.xyz is not used with structures=…, on which"),
+        (["structures=a.xyz", "label.path=a"], "label.path=a is not used with structures=…, on which"),
+        (["output=a.xyz"], "output=a.xyz is not used with the run's own test split: give structures=FILE"),
+        (["data.energy_key=e"], "data.energy_key=e is not used with the run's own test split: give structures=FILE"),
+    ],
+)
+def test_options_of_the_other_kind_of_evaluation_are_named(given, line):
+    (described,) = describe_unused(composed("run=a", *given, command="evaluate"), given)
+    assert described.startswith(line)
+
+
+def test_options_of_an_evaluation_of_structures_are_used():
+    given = ["run=a", "structures=a.xyz", "output=b.xyz", "plot=c.png", "seed=1", "data.units.energy=meV", "trust=a"]
+    assert not describe_unused(composed(*given, command="evaluate"), given)

@@ -2,7 +2,9 @@
 
 import hashlib
 
-from jointkd.files.atomic import combined_sha256, file_sha256
+import pytest
+
+from jointkd.files.atomic import combined_sha256, file_sha256, new_text
 
 
 def test_the_checksum_of_a_file_is_the_sha256_of_its_bytes(tmp_path):
@@ -24,3 +26,20 @@ def test_the_combined_checksum_of_a_folder_depends_on_the_content_of_its_files(t
     assert combined_sha256(tmp_path) != before
     (tmp_path / "weights").write_bytes(b"1")
     assert combined_sha256(tmp_path) == before
+
+
+def test_a_new_text_takes_its_name_when_it_is_complete_and_replaces_nothing(tmp_path):
+    path = tmp_path / "new.txt"
+    with new_text(path) as file:
+        file.write("Å")
+        assert not path.exists()
+    assert path.read_text(encoding="utf-8") == "Å"
+    with pytest.raises(FileExistsError), new_text(path) as file:
+        file.write("other")
+    assert [(each.name, each.read_text(encoding="utf-8")) for each in tmp_path.iterdir()] == [("new.txt", "Å")]
+
+
+def test_a_new_text_whose_block_fails_disappears(tmp_path):
+    with pytest.raises(ValueError, match="no"), new_text(tmp_path / "new.txt"):
+        raise ValueError("no")
+    assert not list(tmp_path.iterdir())

@@ -193,3 +193,23 @@ def test_real_data_is_read(shared_data):
     data = DistillationData(FileData(path=str(path), name="3bpa", split=Split()))
     assert {split: len(part) for split, part in data.frames.items()} == {"train": 400, "val": 50, "test": 50}
     assert not data.source.manifest["set_aside"]
+
+
+def test_labels_that_are_not_required_are_read_where_they_are(tmp_path):
+    first, second = molecules(2)
+    del second.info["REF_energy"], first.arrays["REF_forces"]
+    file = saved(tmp_path / "some.xyz", [first, second])
+    with pytest.raises(DataError, match="has no forces under"):
+        list(read(str(file), "REF_energy", "REF_forces")[0])
+    one, other = read(str(file), "REF_energy", "REF_forces", labels_required=False)[0]
+    assert (one.energy, one.forces) == (pytest.approx(first.info["REF_energy"]), None)
+    assert other.energy is None
+    np.testing.assert_allclose(other.forces, second.arrays["REF_forces"], atol=1e-8)
+
+
+@pytest.mark.parametrize("path", [None, "none.xyz", ".", "empty"])
+def test_messages_name_the_option_of_the_path(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"^DataError: structures(=| is not set)"):
+        read(path, option="structures")

@@ -1,0 +1,114 @@
+"""Predictions of a student for any structures, in batches, and which structures it cannot predict."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+
+from jointkd.data.screening import Rejected, find_fault
+from jointkd.runtime import device_of
+from jointkd.structures.batch import Structure, collate
+from jointkd.structures.cells import cell_fault
+from jointkd.structures.frame import Frame
+from jointkd.structures.neighbors import neighbors
+from jointkd.students.base import Student
+from jointkd.students.derivatives import predict
+from jointkd.students.energy_zero import EnergyZero
+from jointkd.students.student_file import load_student
+
+BATCH_EDGES = 50_000  # of a batch, to which its memory is proportional; a larger structure is a batch of its own
+BATCH_STRUCTURES = 1000
+NOT_FINITE = "the student's prediction is not finite"
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A structure and what a student predicts for it, in single precision."""
+
+    frame: Frame
+    energy: float  # eV, total, like that of the frame
+    energies: np.ndarray  # [N] eV, of the atoms, with their reference energies; they sum to the energy
+    forces: np.ndarray  # [N, 3] eV/Å
+
+
+class Predictor:
+    """A student that predicts structures as they are read.
+
+    run: the folder of a finished run, or a student's file; trust: import paths of classes of your own that the file may
+    name. Raises DataError for a file that is not a student's.
+    """
+
+    def __init__(self, run: str, trust: str | Iterable[str] | None = None) -> None:
+        module, saved = load_student(Path(run).expanduser(), trust or ())
+        self.device = device_of(None)
+        self.student = cast(Student, module.to(self.device, torch.float32).eval().requires_grad_(False))
+        self.references = saved.reference_energies  # empty in some imported files
+        self._zero = EnergyZero(saved.undetermined)
+
+    def __call__(self, frames: Iterable[Frame]) -> Iterator[Predicted | Rejected]:
+        """The predictions in the order of the frames; a frame that cannot be predicted is rejected with the reason."""
+        waiting: list[tuple[Frame, Structure | str]] = []
+        edges = 0
+        for frame in frames:
+            entry = self.fault(frame) or self._structure(frame)
+            added = entry.edge_index.shape[1] if isinstance(entry, Structure) else 0
+            if waiting and (edges + added > BATCH_EDGES or len(waiting) == BATCH_STRUCTURES):
+                yield from self._predict(waiting)
+                waiting, edges = [], 0
+            waiting.append((frame, entry))
+            edges += added
+        yield from self._predict(waiting)
+
+    def fault(self, frame: Frame) -> str | None:
+        """The reason why a frame cannot be predicted, or its labels cannot be compared with, None if they can."""
+        if fault := find_fault(frame, max_force=np.inf):
+            return fault
+        if unknown := sorted(z for z in set(frame.numbers.tolist()) if not self.knows(z)):
+            return f"the student was not trained on {chemical_symbols[unknown[0]]}"
+        if frame.charge:
+            return "it is charged, and the student takes no charge"
+        return cell_fault(frame.positions, frame.cell, frame.pbc, self.student.cutoff)
+
+    def knows(self, element: int) -> bool:
+        """Whether the student was trained on an element or, where its file does not say, has weights for it."""
+        return element in self.references if self.references else element <= self.student.elements
+
+    def estimates(self, frame: Frame) -> bool:
+        """Whether the total energy of the composition was not determined by the structures of the training."""
+        return not self._zero.holds_for(frame.numbers)
+
+    def reference_energies(self, numbers: np.ndarray) -> np.ndarray:
+        """[N] eV: the reference energy of every atom, to which predictions are relative. numbers: [N]."""
+        return np.array([self.references.get(z, 0.0) for z in numbers.tolist()])
+
+    def _structure(self, frame: Frame) -> Structure:
+        cutoff, most = self.student.cutoff, self.student.max_neighbors
+        edges = neighbors(frame.positions, frame.cell, frame.pbc, cutoff, most)
+        return Structure.from_vectors(frame.numbers, frame.positions, edges)
+
+    def _predict(self, entries: list[tuple[Frame, Structure | str]]) -> Iterator[Predicted | Rejected]:
+        structures = [entry for _, entry in entries if isinstance(entry, Structure)]
+        answers = iter(self._batch(structures) if structures else [])
+        for frame, entry in entries:
+            if isinstance(entry, str):
+                yield Rejected(frame, entry)
+                continue
+            energies, forces = next(answers)
+            energies = energies + self.reference_energies(frame.numbers)
+            finite = np.isfinite(energies).all() and np.isfinite(forces).all()
+            yield Predicted(frame, float(energies.sum()), energies, forces) if finite else Rejected(frame, NOT_FINITE)
+
+    def _batch(self, structures: list[Structure]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Atomic energies [N] eV relative to the references and forces [N, 3] eV/Å of each structure, in float64."""
+        batch = collate(structures, torch.float32).to(self.device)
+        prediction = predict(self.student, batch)
+        assert prediction.forces is not None
+        energies, forces = (
+            values.detach().double().cpu().numpy() for values in (prediction.atomic_energies, prediction.forces)
+        )
+        return [(energies[first:last], forces[first:last]) for first, last in pairwise(batch.ptr.tolist())]

@@ -1,0 +1,139 @@
+"""A student on any file: what is read, said, written and refused."""
+
+import logging
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.io import read
+
+from jointkd.deploy.ase import JointKD
+from jointkd.errors import ConfigError, DataError
+from jointkd.evaluation.file_errors import FileErrors, described
+from jointkd.evaluation.file_evaluation import FileEvaluation, evaluate_file
+from tests.files import isolated, molecules, saved
+
+LABELS = {"energy_key": "REF_energy", "forces_key": "REF_forces"}
+
+
+@pytest.fixture
+def file(tmp_path):
+    return saved(tmp_path / "some.xyz", [*isolated(), *molecules(9)])
+
+
+def evaluated(student, file, **options) -> FileErrors:
+    return evaluate_file(FileEvaluation(run=str(student), structures=str(file), **{**LABELS, **options}))
+
+
+def test_errors_are_those_of_the_calculator(student, file):
+    result = evaluated(student, file, group_key="molecule")
+    energies, forces = [], []
+    for atoms in molecules(9):
+        energy, force = atoms.info["REF_energy"], atoms.arrays["REF_forces"]
+        atoms.calc = JointKD(student, device="cpu")
+        energies.append(1e3 * (atoms.get_potential_energy() - energy) / len(atoms))
+        forces.append(1e3 * (atoms.get_forces() - force))
+    assert result.counts["structures"] == 9
+    assert result.metrics["energy_mae_meV_per_atom"] == pytest.approx(np.abs(energies).mean(), rel=1e-4)
+    assert result.metrics["force_mae_meV_per_A"] == pytest.approx(np.abs(np.concatenate(forces)).mean(), rel=1e-4)
+    assert set(result.by_group) == {"H2O", "CH3OH", "CH4"}
+    assert set(result.intervals) == set(result.metrics)
+    assert not result.by_config_type
+
+
+def test_units_are_those_of_the_options(student, tmp_path, file):
+    scaled = molecules(9)
+    for atoms in scaled:
+        atoms.info["REF_energy"] *= 1e3
+        atoms.arrays["REF_forces"] *= 1e3
+    other = saved(tmp_path / "mev.xyz", scaled)
+    metrics = evaluated(student, other, units={"energy": "meV", "length": "angstrom"}).metrics
+    assert metrics == pytest.approx(evaluated(student, file).metrics, rel=1e-4)
+
+
+@pytest.mark.parametrize("key", ["energy_key", "forces_key"])
+def test_a_file_without_a_label_is_evaluated_by_the_other_one(student, file, key, caplog):
+    with caplog.at_level(logging.WARNING):
+        result = evaluated(student, file, **{key: "elsewhere"})
+    label = key.removesuffix("_key")
+    assert f"no structure of {file} has {label} under data.{key}=elsewhere" in caplog.text
+    assert any(name.startswith("force") for name in result.metrics) == (label == "energy")
+    assert any("energy" in name for name in result.metrics) == (label == "forces")
+    quiet = evaluated(student, file, **{key: None})
+    assert quiet.metrics == result.metrics
+
+
+def test_a_file_without_labels_is_predicted(student, file, tmp_path):
+    outputs = (str(tmp_path / "pred.xyz"), str(tmp_path / "pred.csv"))
+    result = evaluated(student, file, energy_key=None, forces_key=None, output=outputs)
+    assert result.metrics == result.intervals == {}
+    first = next(atoms for atoms in read(tmp_path / "pred.xyz", index=":") if len(atoms) > 1)
+    first.calc = JointKD(student, device="cpu")
+    assert first.info["jointkd_energy"] == pytest.approx(first.get_potential_energy(), abs=1e-4)
+    assert not (tmp_path / "pred.png").exists()
+
+
+def test_structures_that_are_set_aside_are_counted_with_the_reason(student, tmp_path, caplog):
+    some = molecules(6)
+    some[1].numbers[0] = 14
+    some[2].numbers[0] = 14
+    some[3].info["charge"] = 1
+    file = saved(tmp_path / "some.xyz", some)
+    with caplog.at_level(logging.WARNING):
+        result = evaluated(student, file, output=(str(tmp_path / "pred.csv"),))
+    unknown, charged = "the student was not trained on Si", "it is charged, and the student takes no charge"
+    assert result.set_aside == {unknown: 2, charged: 1}
+    assert result.counts["structures"] == 3
+    assert f"some.xyz frame 1 is set aside: {unknown}" in caplog.text
+    assert f"set aside: 2, because {unknown}" in described(result, "some.xyz")
+    assert (tmp_path / "pred.csv").read_text().count("\n") == 1 + 6
+    assert (tmp_path / "pred.png").exists()
+
+
+def test_nothing_that_exists_is_replaced(student, file, tmp_path):
+    before = (tmp_path / "pred.png").write_text("mine")
+    for options in ({"output": (str(tmp_path / "pred.csv"),)}, {"plot": str(tmp_path / "pred.png")}):
+        with pytest.raises(ConfigError, match=r"plot=.*pred\.png exists and is not replaced; give another name"):
+            evaluated(student, file, **options)
+    assert len((tmp_path / "pred.png").read_text()) == before
+    assert not (tmp_path / "pred.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            {"structures": "silicon.xyz"},
+            r"none of the 2 structures of structures=silicon\.xyz can be predicted, 2 because",
+        ),
+        ({"plot": "parity.pdf"}, r"plot=parity\.pdf must end with \.png"),
+        ({"output": ("a.csv", "a.csv")}, "names a file twice"),
+        ({"seed": -1}, "seed=-1 must be an integer"),
+        ({"structures": "none.xyz"}, r"structures=none\.xyz does not exist"),
+        ({"structures": "empty.xyz"}, r"structures=empty\.xyz contains no structures"),
+        ({"structures": "."}, r"structures=\. must not contain the working directory"),
+        ({"run": "none"}, "the student file none does not exist"),
+        ({"run": "empty.xyz"}, "empty.xyz is not a student file|empty.xyz"),
+        ({"units": {"energy": "Ry"}}, r"data\.units\.energy='Ry' is not a known unit"),
+        ({"energy_key": "molecule"}, r"must have energy of shape \[\].*or to null, so that it is not read"),
+    ],
+)
+def test_bad_input_gets_one_line_and_writes_nothing(student, file, tmp_path, monkeypatch, options, line):
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path / "empty.xyz", isolated())
+    saved(tmp_path / "silicon.xyz", [Atoms("Si2", [[0, 0, 0], [0, 0, 2]])] * 2)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises((ConfigError, DataError), match=line):
+        evaluated(**{"student": student, "file": file, **renamed(options)})
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def renamed(options):
+    return {{"run": "student", "structures": "file"}.get(name, name): value for name, value in options.items()}
+
+
+def test_a_file_that_breaks_off_leaves_no_files(student, file, tmp_path):
+    file.write_text(file.read_text()[:-200])
+    with pytest.raises(DataError, match="cannot be read after"):
+        evaluated(student, file, output=(str(tmp_path / "pred.xyz"), str(tmp_path / "pred.csv")))
+    assert [path.name for path in tmp_path.iterdir()] == ["some.xyz"]
