@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from jointkd.cli.config_tree import CONF
 from jointkd.errors import ConfigError
 
+OF_LABELS = ("experiment=", "preset=", "recipe=", "teacher", "data", "label.", "student=")  # what labels depend on
 LIST = "list=true"  # among the options of a sweep: its jobs are only printed
 
 
@@ -25,9 +26,27 @@ def jobs_of(command: str, arguments: list[str]) -> list[list[str]]:
 
 
 def list_jobs(command: str, arguments: list[str]) -> str:
-    """The jobs of a sweep, one per line."""
+    """The jobs of a sweep, one per line, and the commands that estimate the hours of the labels that they need."""
     jobs = jobs_of(command, arguments)
-    return "\n".join([*(f"{number:>4}  {' '.join(job)}" for number, job in enumerate(jobs)), f"{len(jobs)} jobs"])
+    lines = [*(f"{number:>4}  {' '.join(job)}" for number, job in enumerate(jobs)), f"{len(jobs)} jobs"]
+    labels = label_commands(command, jobs) if command == "train" else []
+    if labels:
+        lines += ["", "labels that they share; each of these estimates their size and hours:", *labels]
+    return "\n".join(lines)
+
+
+def label_commands(command: str, jobs: list[list[str]]) -> list[str]:
+    """`label` with the options of each of the jobs that labels depend on, as a dry run, without repetition."""
+    shared = {tuple(word for word in job if word.lstrip("+").startswith(OF_LABELS)): None for job in jobs}
+    found: dict[str, None] = {}
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        for words in shared:
+            chosen: Any = hydra.compose(command, list(words), return_hydra_config=True).hydra.runtime.choices
+            if chosen["teacher"] != "none":
+                groups = [f"{group}={chosen[group]}" for group in ("teacher", "data", "student")]
+                options = [word for word in words if "." in word.partition("=")[0]]
+                found[" ".join(["  python -m jointkd.label", *groups, *options, "label.dry_run=true"])] = None
+    return list(found)
 
 
 def check_sweep(command: str, arguments: list[str]) -> None:

@@ -32,7 +32,20 @@ def test_a_sweep_is_listed_without_being_run():
         "   0  method=none seed=0",
         "   1  method=joint seed=0",
         "2 jobs",
+        "",
+        "labels that they share; each of these estimates their size and hours:",
+        "  python -m jointkd.label teacher=demo data=demo student=painn label.dry_run=true",
     ]
+
+
+def test_the_labels_of_a_sweep_are_named_once_each_with_the_options_they_depend_on():
+    swept = ["-m", "experiment=table4", "student=painn", "label.rows=8", "seed=0,1", "list=true"]
+    commands = [line for line in printed("train", swept).splitlines() if "jointkd.label" in line]
+    assert commands == [
+        f"  python -m jointkd.label teacher=esen_oam data={data} student=painn label.rows=8 label.dry_run=true"
+        for data in ("pm3m", "yttrium")
+    ]
+    assert "label" not in printed("train", ["-m", "teacher=none", "method=none", "seed=0,1", "list=true"])
 
 
 def test_the_configuration_of_a_sweep_cannot_be_printed():
