@@ -26,7 +26,7 @@ from jointkd.errors import ConfigError, DataError, LabelMismatch
 from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
 from jointkd.structures.batch import Precomputed, Structure, collate
-from jointkd.structures.columns import all_labelled, elements_of, keys_of, numbers_of, select
+from jointkd.structures.columns import elements_of, keys_of, numbers_of, select, without_labels
 from jointkd.structures.frame import Frame
 
 log = logging.getLogger(__name__)
@@ -92,10 +92,14 @@ class DistillationData(lightning.LightningDataModule):
         """Find the reference energies, unless they will be the teacher's. Raises ConfigError, DataError."""
         if self.reference != "data":
             return
-        if not all(map(all_labelled, self.frames.values())):
+        lacking = np.sum([without_labels(part) for part in self.frames.values()], axis=0)
+        if lacking.any():
+            total = sum(map(len, self.frames.values()))
             raise DataError(
-                f"the structures of data={self.name} have no reference energies and forces",
-                "give data.energy_key and data.forces_key, or set data.reference=teacher",
+                f"{lacking[0]} of the {total} structures of data={self.name} have no reference energy, and "
+                f"{lacking[1]} no forces; training needs both of each",
+                "name them with data.energy_key and data.forces_key, leave out the structures without, or learn both "
+                "from the teacher with data.reference=teacher (jointkd.evaluate structures=FILE needs neither)",
             )
         self._choose_references()
 

@@ -43,11 +43,12 @@ def energies_of(frames: Sequence[Frame]) -> np.ndarray:
     return np.array([np.nan if frame.energy is None else frame.energy for frame in frames], dtype=float)
 
 
-def all_labelled(frames: Sequence[Frame]) -> bool:
-    """Whether all frames have an energy and forces."""
+def without_labels(frames: Sequence[Frame]) -> tuple[int, int]:
+    """How many of the frames have no energy, and how many no forces."""
+    energies = int(np.isnan(energies_of(frames)).sum())
     if isinstance(frames, Columns):
-        return bool(np.isfinite(frames.energies()).all() and frames.with_forces().all())
-    return all(frame.energy is not None and frame.forces is not None for frame in frames)
+        return energies, int((~frames.with_forces()).sum())
+    return energies, sum(frame.forces is None for frame in frames)
 
 
 def groups_of(frames: Sequence[Frame]) -> list[str]:

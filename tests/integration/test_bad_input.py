@@ -93,7 +93,7 @@ def test_a_file_without_labels_is_refused_unless_the_reference_is_the_teacher(co
     saved(tmp_path / "mine.xyz", molecules(30))
     result = command("train", *KEYS, "data.path=mine.xyz", "data.energy_key=null", "data.forces_key=null")
     assert result.status == 1
-    assert result.err.startswith("DataError: the structures of data=mine have no reference energies and forces")
+    assert result.err.startswith("DataError: ")
     assert "data.reference=teacher" in result.err
     assert result.err.count("\n") == 1
 

@@ -182,5 +182,8 @@ def test_an_element_that_only_the_test_split_has_is_refused_before_training():
 @pytest.mark.parametrize("missing", ["energy", "forces"])
 def test_structures_without_labels_are_refused(missing):
     some = [replace(frame, **{missing: None}) for frame in frames(30)]
-    with pytest.raises(DataError, match=r"no reference energies and forces; .* data.reference=teacher"):
+    lacking = (
+        "30 of the 30 .* no reference energy, and 0" if missing == "energy" else "0 of the 30 .*, and 30 no forces"
+    )
+    with pytest.raises(DataError, match=rf"{lacking}.*; name them with .* data.reference=teacher"):
         references_of(data(some))
