@@ -49,9 +49,9 @@ class Evaluation:
 def run(config: DictConfig) -> dict[str, float] | FileErrors:
     """The metrics of a run's test split, or the errors on a file of `structures`. Raises DataError, ConfigError."""
     options = plain(config)
-    options |= {name: str(options[name]) for name in PATHS if options[name] is not None}  # a name may be a number
-    if options["structures"] is None:
-        return evaluate_split(Evaluation(**{name: options[name] for name in OF_SPLIT}))
+    options |= {name: str(options[name]) for name in PATHS if options.get(name) is not None}  # a name may be a number
+    if options.get("structures") is None:
+        return evaluate_split(Evaluation(**{name: options[name] for name in OF_SPLIT if name in options}))
     return evaluate_file(file_evaluation(options))
 
 

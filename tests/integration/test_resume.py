@@ -17,6 +17,16 @@ from tests.toy import toy_data, toy_module
 EPOCHS = 3
 
 
+@pytest.fixture(autouse=True)
+def _signals_as_in_a_terminal():
+    """A shell lets commands in the background ignore Ctrl-C, and `nohup` the end of a session."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGTERM)}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 class Interrupt(lightning.Callback):
     """Sends this process a signal in the middle of one step."""
 
