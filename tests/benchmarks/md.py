@@ -11,6 +11,7 @@ in use before (Linux).
 """
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -102,12 +103,13 @@ def student(path: str) -> Any:
 
 def teacher() -> Any:
     """The calculator of the example's teacher in float32."""
-    from mace.calculators import MACECalculator
+    with contextlib.redirect_stdout(sys.stderr):  # mace-torch prints, and the answers go there
+        from mace.calculators import MACECalculator
 
-    from jointkd.teachers import mace_model
+        from jointkd.teachers import mace_model
 
-    module, _ = mace_model.load(Path("jointkd/demo/teacher"))
-    return MACECalculator(models=[module], device="cpu", default_dtype="float32")
+        module, _ = mace_model.load(Path("jointkd/demo/teacher"))
+        return MACECalculator(models=[module], device="cpu", default_dtype="float32")
 
 
 def memory(field: str) -> float:
