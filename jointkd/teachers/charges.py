@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from ase import Atoms
 
 from jointkd.errors import TeacherError
-from jointkd.structures.frame import Frame
+from jointkd.structures.frame import CHARGES, Frame
 from jointkd.teachers.base import Teacher
 
-KEYS = {"charge": ("charge", "total_charge"), "spin": ("spin", "multiplicity", "total_spin")}  # spin: 2S + 1
+KEYS = {"charge": CHARGES, "spin": ("spin", "multiplicity", "total_spin")}  # spin: 2S + 1
 
 
 def charge_or_spin(frame: Frame, name: str, default: int) -> int:

@@ -26,7 +26,9 @@ def ion(**info: int) -> Frame:
     return replace(HYDRONIUM, info=info)
 
 
-@pytest.mark.parametrize("info", [{"charge": 1, "spin": 1}, {"total_charge": -1}, {"charge": 0, "spin": 3}])
+@pytest.mark.parametrize(
+    "info", [{"charge": 1, "spin": 1}, {"total_charge": -1}, {"net_charge": 1}, {"charge": 0, "spin": 3}]
+)
 def test_a_teacher_without_charges_is_refused_before_labels_are_made(tmp_path, info):
     frames = [*frames_of(3), ion(**info)]
     store = LabelStore.create(tmp_path / "labels", IDENTITY, SETTINGS)
