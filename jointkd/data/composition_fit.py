@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ase.data import chemical_symbols
 
 SMALLEST_RESIDUAL = 0.02  # eV/atom; where there are hardly more structures than elements, residuals say too little
 RANK = 1e-10  # singular values below this share of the largest count as zero
@@ -22,13 +21,6 @@ class CompositionFit:
     def from_prior(self) -> list[int]:
         """The elements whose energies the compositions do not determine."""
         return [z for z in self.energies if any(abs(direction[z]) > 1e-3 for direction in self.undetermined)]
-
-    def __str__(self) -> str:
-        """Energies and standard errors by element."""
-        return ", ".join(
-            f"{chemical_symbols[z]} {energy:.3f}" + ("" if z in self.from_prior else f" ± {self.errors[z]:.3f}")
-            for z, energy in self.energies.items()
-        )
 
 
 def fit_compositions(

@@ -31,6 +31,8 @@ from jointkd.structures.frame import Frame
 
 log = logging.getLogger(__name__)
 
+SMALLEST_TEST_BATCH = 8  # structures; without gradients of weights a batch needs less memory
+
 
 class DistillationData(lightning.LightningDataModule):
     """Structures with reference labels and, after `join`, with a teacher's labels.
@@ -209,12 +211,7 @@ class DistillationData(lightning.LightningDataModule):
         """
         identity: TeacherIdentity = store.teacher
         for split in SPLITS:
-            frames = []
-            for frame in self.labelled(split, store):
-                labels = store.read(frame.key, rows=False)
-                adopted = replace(frame, energy=labels.energy, forces=labels.forces.astype(float))
-                frames.append(adopted.with_key(frame.key))
-            self.frames[split] = frames
+            self.frames[split] = [adopted(frame, store) for frame in self.labelled(split, store)]
         self.references = (
             References(identity.free_atom_energies, f"free atoms of {identity.name}")
             if identity.free_atom_energies
@@ -250,10 +247,16 @@ class DistillationData(lightning.LightningDataModule):
                 + (" or trainer.accumulate_grad_batches" if parts > 1 else ""),
             )
         dataset = StructureDataset(frames, self.find_neighbors(), self.references, self.teacher[split], self.seed)
-        size = self.batch_size if shuffle else max(self.batch_size, 8)
+        size = self.batch_size if shuffle else max(self.batch_size, SMALLEST_TEST_BATCH)
         batches = EpochBatches(len(frames), size, self.seed, shuffle, rank, ranks, parts)
         join = partial(collate, dtype=self.dtype, graph_of=self.graph_of)
         return ResumableLoader(dataset, batches, join, self.workers if shuffle else 0)
+
+
+def adopted(frame: Frame, store: LabelStore) -> Frame:
+    """A frame with the teacher's energy and forces as its reference."""
+    labels = store.read(frame.key, rows=False)
+    return replace(frame, energy=labels.energy, forces=labels.forces.astype(float)).with_key(frame.key)
 
 
 def tested_rows(rows: int | str, store: LabelStore, keys: Iterable[str]) -> int:

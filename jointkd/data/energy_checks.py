@@ -2,11 +2,13 @@
 
 import numpy as np
 
-from jointkd.data.outliers import SAMPLE_SIZE, compositions, least_absolute_deviations
+from jointkd.data.free_atoms import ALL_ELECTRONS
+from jointkd.data.outliers import SAMPLE_SIZE, least_absolute_deviations
 from jointkd.data.readers.units import ENERGY
 from jointkd.errors import DataError
+from jointkd.structures.columns import count_atoms
 
-FREE_ATOMS = {6: -1030, 7: -1486, 8: -2043, 9: -2715, 15: -9287, 16: -10834, 17: -12522}  # eV, all electrons
+FREE_ATOMS = {z: ALL_ELECTRONS[z] for z in (6, 7, 8, 9, 15, 16, 17)}  # eV; bonds are a small part of these
 TOLERANCE = 0.03  # relative; bonds and functionals change all-electron energies by less
 AGREEING = 2  # elements that must give the same unit; that several pseudopotentials do so by chance is unlikely
 
@@ -18,14 +20,15 @@ def check_energies(numbers: np.ndarray, first_atom: np.ndarray, energies: np.nda
     energies [S] eV, NaN where there is none. Nothing is said where the compositions do not determine them.
     """
     sizes = np.diff(first_atom)
-    elements, counts = np.unique(numbers), compositions(numbers, sizes)
+    elements = np.unique(numbers).tolist()
+    counts = count_atoms(numbers, sizes, elements)
     known = np.flatnonzero(np.isfinite(energies))
     known = known[:: max(1, len(known) // SAMPLE_SIZE)]
     shares = counts[known] / sizes[known, None]
     if not len(known) or np.linalg.matrix_rank(shares) < len(elements):
         return
     fitted = least_absolute_deviations(shares, energies[known] / sizes[known])
-    ratios = np.array([e / FREE_ATOMS[z] for z, e in zip(elements.tolist(), fitted, strict=True) if z in FREE_ATOMS])
+    ratios = np.array([e / FREE_ATOMS[z] for z, e in zip(elements, fitted, strict=True) if z in FREE_ATOMS])
     if len(ratios) < AGREEING:
         return
     for unit, size in ENERGY.items():

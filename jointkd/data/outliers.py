@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from jointkd.structures.columns import count_atoms
+
 SAMPLE_SIZE = 20_000  # structures from which the energies of the elements are fitted
 FIT_ITERATIONS = 20
 ABSURD = 10.0  # eV/atom from the fit; structures whose forces are plausible stay far below
@@ -16,7 +18,7 @@ def absurd_energies(numbers: np.ndarray, first_atom: np.ndarray, energies: np.nd
     energies [S] eV, NaN where there is none. Nothing is said of a few structures, which do not determine the fit.
     """
     sizes = np.diff(first_atom)
-    counts = compositions(numbers, sizes)
+    counts = count_atoms(numbers, sizes, np.unique(numbers).tolist())
     known = np.flatnonzero(np.isfinite(energies))
     absurd = np.zeros(len(sizes), dtype=bool)
     if len(known) < SUFFICIENT * counts.shape[1]:
@@ -28,13 +30,6 @@ def absurd_energies(numbers: np.ndarray, first_atom: np.ndarray, energies: np.nd
     residual = np.abs(residual - np.median(residual))
     absurd[known] = residual > max(ABSURD, DEVIATIONS * float(np.median(residual)))
     return absurd
-
-
-def compositions(numbers: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """[S, elements] how many atoms of each element that occurs each structure has."""
-    elements, element = np.unique(numbers, return_inverse=True)
-    place = np.repeat(np.arange(len(sizes)), sizes) * len(elements) + element
-    return np.bincount(place, minlength=len(sizes) * len(elements)).reshape(len(sizes), len(elements))
 
 
 def least_absolute_deviations(shares: np.ndarray, energies: np.ndarray) -> np.ndarray:

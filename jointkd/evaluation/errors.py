@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from ase.data import chemical_symbols
-from ase.formula import Formula
 from ase.symbols import Symbols
 
 from jointkd.evaluation.metrics import force_error
@@ -190,4 +189,4 @@ def force_ratios(sums: ForceSums) -> tuple[np.ndarray, np.ndarray]:
 
 def composition(frame: Frame) -> str:
     """The formula of a structure, in Hill's order."""
-    return str(Formula(str(Symbols(frame.numbers))).convert("hill"))
+    return str(Symbols(frame.numbers).get_chemical_formula())

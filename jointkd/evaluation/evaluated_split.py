@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from jointkd.data.alignment import Alignment, align
-from jointkd.data.datamodule import tested_rows
+from jointkd.data.datamodule import SMALLEST_TEST_BATCH, adopted, tested_rows
 from jointkd.data.dataset import Distillation, EpochBatches, ResumableLoader, StructureDataset
 from jointkd.data.prepared import PreparedSet
 from jointkd.data.references import References
@@ -21,8 +21,6 @@ from jointkd.structures.batch import collate
 from jointkd.structures.frame import Frame
 
 log = logging.getLogger(__name__)
-
-SMALLEST_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class EvaluatedSplit:
         frames = self.frames(self.test)
         neighbors = partial(computed, cutoff=student.cutoff, max_neighbors=student.max_neighbors)
         dataset = StructureDataset(frames, neighbors, self.references, self._distillation(), self.seed)
-        batches = EpochBatches(len(frames), max(self.batch_size, SMALLEST_BATCH), self.seed, shuffle=False)
+        batches = EpochBatches(len(frames), max(self.batch_size, SMALLEST_TEST_BATCH), self.seed, shuffle=False)
         join = partial(collate, dtype=torch.float32, graph_of=getattr(student, "graph_of", None))
         return ResumableLoader(dataset, batches, join, workers=0)
 
@@ -65,13 +63,10 @@ class EvaluatedSplit:
         if len(kept) < len(keys):
             log.warning("%d structures of the run's split have no usable labels", len(keys) - len(kept))
         frames = self.source.frames.at(kept)
-        return [self._adopt(frame) for frame in frames] if self.adopted else frames
-
-    def _adopt(self, frame: Frame) -> Frame:
-        """The frame with the teacher's energy and forces."""
-        assert self.store is not None
-        labels = self.store.read(frame.key, rows=False)
-        return replace(frame, energy=labels.energy, forces=labels.forces.astype(float)).with_key(frame.key)
+        if self.adopted:
+            assert self.store is not None
+            return [adopted(frame, self.store) for frame in frames]
+        return frames
 
     def _distillation(self) -> Distillation | None:
         """The labels as the data set takes them."""

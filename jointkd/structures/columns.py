@@ -71,13 +71,20 @@ def elements_of(frames: Sequence[Frame]) -> list[int]:
 
 def composition(frames: Sequence[Frame], elements: Sequence[int]) -> np.ndarray:
     """[M, elements] how many atoms of each element each frame has; atoms of other elements are not counted."""
-    numbers, sizes = numbers_of(frames)
+    return count_atoms(*numbers_of(frames), elements).astype(float)
+
+
+def count_atoms(numbers: np.ndarray, sizes: np.ndarray, elements: Sequence[int]) -> np.ndarray:
+    """[M, elements] int64 how many atoms of each element structures have, whose numbers [N] follow one another.
+
+    sizes: [M] how many atoms each has. Atoms of other elements are not counted.
+    """
     column = np.full(max([*elements, int(numbers.max(initial=0))]) + 1, -1)
     column[list(elements)] = np.arange(len(elements))
     place = column[numbers]
     row = np.repeat(np.arange(len(sizes)), sizes)
     cells = (row * len(elements) + place)[place >= 0]
-    return np.bincount(cells, minlength=len(sizes) * len(elements)).reshape(len(sizes), len(elements)).astype(float)
+    return np.bincount(cells, minlength=len(sizes) * len(elements)).reshape(len(sizes), len(elements))
 
 
 def select(frames: Sequence[Frame], wanted: Iterable[bool]) -> Sequence[Frame]:

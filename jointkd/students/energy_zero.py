@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from ase.formula import Formula
 from ase.symbols import Symbols
 
 log = logging.getLogger(__name__)
@@ -18,6 +17,7 @@ class EnergyZero:
     def __init__(self, undetermined: Sequence[Mapping[int, float]]) -> None:
         self.undetermined = undetermined
         self.seen: set[str] = set()
+        self.latest = b""  # the numbers last checked; those of molecular dynamics do not change
 
     def holds_for(self, numbers: np.ndarray) -> bool:
         """Whether the training structures determined the total energy of this composition. numbers: [N]."""
@@ -31,9 +31,12 @@ class EnergyZero:
 
     def check(self, numbers: np.ndarray) -> None:
         """Log a warning where a composition is met for the first time and its total energy is an estimate."""
-        if not self.undetermined or self.holds_for(numbers):
+        if not self.undetermined or self.latest == numbers.tobytes():
             return
-        formula = str(Formula(str(Symbols(numbers))).convert("hill"))
+        self.latest = numbers.tobytes()
+        if self.holds_for(numbers):
+            return
+        formula = Symbols(numbers).get_chemical_formula()
         if formula not in self.seen:
             self.seen.add(formula)
             log.warning(

@@ -2,8 +2,8 @@
 
 import hashlib
 import socketserver
-import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -66,15 +66,8 @@ class Handler(socketserver.StreamRequestHandler):
 
 
 @pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setattr(downloads, "PAUSE", 0.0)
-    for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(proxy, raising=False)
-    running = Server()
-    threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
-    yield running
-    running.shutdown()
-    running.server_close()
+def server(serve):
+    return serve(Server())
 
 
 CHUNKED = {"Transfer-Encoding": "chunked"}
@@ -94,7 +87,7 @@ BROKEN = {  # what makes no sense
     "a negative length": answer(200, {"Content-Length": "-5"}),
     "a redirection to no address": answer(302, {"Location": "http://[::1", "Content-Length": 0}, b""),
     "a redirection to no port": answer(302, {"Location": "http://a:b/", "Content-Length": 0}, b""),
-    "a redirection to a file": answer(302, {"Location": "file:///etc/passwd", "Content-Length": 0}, b""),
+    "a redirection to a file": answer(302, {"Location": Path(__file__).as_uri(), "Content-Length": 0}, b""),
     "a redirection to itself": answer(302, {"Location": "/a.bin", "Content-Length": 0}, b""),
     "a part that nobody asked for": part(0),
     "another part that nobody asked for": part(),
