@@ -15,7 +15,7 @@ IN_VENV_LOWEST = $(VENV_LOWEST)/bin/python
 STAMP_LOWEST = $(VENV_LOWEST)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-fairchem env-lowest demo test test-fairchem test-lowest test-slow coverage lint docs bench clean
+.PHONY: help env env-fairchem env-lowest demo test test-fairchem test-lowest test-slow coverage lint docs bench gpu-check clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -78,6 +78,9 @@ docs: env ## build the documentation with its API reference in build/docs; a bro
 
 bench: env ## time a training step and the labelling
 	$(IN_VENV) -m jointkd.bench
+
+gpu-check: env ## measure parity, times and memory on a GPU; SPICE=solvated-amino-acids.hdf5, and STUDENT=RUN for dynamics
+	$(IN_VENV) -m tests.benchmarks.gpu $(SPICE) $(if $(STUDENT),--student $(STUDENT))
 
 clean: ## remove the virtual environments and caches; outputs/ stays
 	rm -rf $(VENV) $(VENV_FAIRCHEM) $(VENV_LOWEST) build dist .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -28,6 +28,7 @@ MODULES = {  # version 0.1 → now
 OBJECTS = {
     "jointkd.data.datamodule.from_file": "jointkd.data.options.FileData",
     "jointkd.data.published.from_publisher": "jointkd.data.published.PublishedData",
+    "lightning.pytorch.callbacks.EMAWeightAveraging": "jointkd.training.callbacks.ema.EMAWeightAveraging",
 }
 
 

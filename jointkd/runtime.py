@@ -3,7 +3,8 @@
 import ctypes
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
 
@@ -56,3 +57,10 @@ def device_of(device: str | None, option: str = "device") -> str:
 def somebody_watches() -> bool:
     """Whether somebody watches the output as it is written: on a terminal, or in a notebook."""
     return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+def compiler_options() -> AbstractContextManager[Any]:
+    """Within it, torch's compiler does without what makes sums over edges wrong on a CPU: vectorised ends of loops."""
+    from torch._inductor import config  # takes a second
+
+    return config.patch({"cpp.enable_loop_tail_vec": False})

@@ -15,12 +15,13 @@ from ase.data import chemical_symbols
 from jointkd.data.alignment import align
 from jointkd.data.dataset import Distillation, EpochBatches, ResumableLoader, StructureDataset
 from jointkd.data.options import DataOptions
+from jointkd.data.padded_sizes import PaddedBatches, padded_sizes
 from jointkd.data.prepared import QUARANTINE, PreparedSet, prepare
 from jointkd.data.provenance import origin_of
 from jointkd.data.references import References, choose_references, least_squares
 from jointkd.data.row_sampling import check_sampling
 from jointkd.data.splits import FILE, SPLITS, save, shared_groups
-from jointkd.data.stored_neighbors import NeighborsOf, neighbors_of
+from jointkd.data.stored_neighbors import NeighborsOf, neighbors_of, pairs_of
 from jointkd.data.subsets import compare_size
 from jointkd.errors import ConfigError, DataError, LabelMismatch
 from jointkd.labels.records import TeacherIdentity
@@ -59,6 +60,8 @@ class DistillationData(lightning.LightningDataModule):
         self.cutoff = 0.0
         self.max_neighbors: int | None = None
         self.graph_of: Callable[[Structure], Precomputed] | None = None
+        self.padded_graph_of: Callable[[Structure], Precomputed] | None = None
+        self.padding = False
 
     def _prepared_set(self) -> PreparedSet:
         options, reader = self.options, self.options.reader()
@@ -222,6 +225,13 @@ class DistillationData(lightning.LightningDataModule):
         """The neighbours within the student's cutoff, computed for all structures once and stored with the set."""
         return neighbors_of(self.source, self.cutoff, self.max_neighbors)
 
+    def pad_batches(self, graph_of: Callable[[Structure], Precomputed] | None) -> None:
+        """Pad the batches of training to a few sizes (see `padded_sizes`), as a compiled step needs them.
+
+        graph_of: as that of `prepare_neighbors`, for padded batches.
+        """
+        self.padding, self.padded_graph_of = True, graph_of
+
     def train_dataloader(self) -> ResumableLoader:
         return self._loader("train", shuffle=True)
 
@@ -249,8 +259,20 @@ class DistillationData(lightning.LightningDataModule):
         dataset = StructureDataset(frames, self.find_neighbors(), self.references, self.teacher[split], self.seed)
         size = self.batch_size if shuffle else max(self.batch_size, SMALLEST_TEST_BATCH)
         batches = EpochBatches(len(frames), size, self.seed, shuffle, rank, ranks, parts)
-        join = partial(collate, dtype=self.dtype, graph_of=self.graph_of)
+        join: Callable[[list[Structure]], Structure] = partial(collate, dtype=self.dtype, graph_of=self.graph_of)
+        if shuffle and self.padding:
+            join = self._padded(batches) or join
         return ResumableLoader(dataset, batches, join, self.workers if shuffle else 0)
+
+    def _padded(self, batches: EpochBatches) -> PaddedBatches | None:
+        """Makes padded batches of the training split; None where its pairs have not been counted."""
+        pairs = pairs_of(self.find_neighbors(), keys_of(self.frames["train"]))
+        if pairs is None:
+            log.info("the neighbours are not stored, so batches are not padded to sizes for which a step is compiled")
+            return None
+        atoms = np.array(numbers_of(self.frames["train"])[1])
+        sizes = padded_sizes(atoms, pairs, batches)
+        return PaddedBatches(sizes, 2 * self.cutoff, self.dtype, self.graph_of, self.padded_graph_of)
 
 
 def adopted(frame: Frame, store: LabelStore) -> Frame:

@@ -10,7 +10,7 @@ both directions are derived from them when a structure is loaded, which takes a 
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class StoredNeighbors:
         self.source, self.path = source, path
         manifest = read_manifest(path, FORMAT)
         first = {name: open_array(path, name, len(source) + 1) for name in ("first_pair", "first_image")}
-        self._first_pair, self._first_image = first["first_pair"], first["first_image"]
+        self.first_pair, self._first_image = first["first_pair"], first["first_image"]
         self._atoms = open_array(path, "atoms", manifest["pairs"])
         self._images = open_array(path, "images", manifest["images"])
 
@@ -48,9 +48,17 @@ class StoredNeighbors:
 
     def __call__(self, frame: Frame) -> Neighbors:
         index = self.source.index_of(frame.key)
-        atoms = self._atoms[slice(*self._first_pair[index : index + 2])]
+        atoms = self._atoms[slice(*self.first_pair[index : index + 2])]
         images = self._images[slice(*self._first_image[index : index + 2])]
         return edges(Pairs(atoms, images), frame.cell)
+
+
+def pairs_of(found: NeighborsOf, keys: Iterable[str]) -> np.ndarray | None:
+    """The number of pairs of each structure, where neighbours are stored."""
+    if not isinstance(found, StoredNeighbors):
+        return None
+    indices = np.array([found.source.index_of(key) for key in keys])
+    return np.diff(found.first_pair)[indices]
 
 
 def neighbors_of(source: PreparedSet, cutoff: float, max_neighbors: int | None = None) -> NeighborsOf:

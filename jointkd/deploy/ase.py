@@ -10,7 +10,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from jointkd.deploy.evaluator import SKIN, Evaluator
+from jointkd.deploy.evaluators import evaluator_of
 from jointkd.deploy.model import load_model
 from jointkd.deploy.pair_form import structure_of
 from jointkd.deploy.skin import SkinNeighbors
@@ -45,8 +45,7 @@ class JointKD(Calculator):
         self.references = self.model.saved.reference_energies  # of some imported files empty: totals then lack them
         self.origin = self.model.saved.origin
         self.zero = EnergyZero(self.model.saved.undetermined)
-        near = SkinNeighbors(self.model.cutoff, SKIN, self.model.max_neighbors)
-        self.evaluator = Evaluator(self.model.form, near, self.model.device, self.model.dtype)
+        self.evaluator = evaluator_of(self.model)
         self.implemented_properties = ["energy", "free_energy", "energies", "forces"]
         if self.model.conservative:
             self.implemented_properties.append("stress")
@@ -86,7 +85,8 @@ class JointKD(Calculator):
         if self.student is None:
             raise ConfigError("an exported package has no Hessian", "load the student's file for it")
         self._check(atoms)
-        pairs = self.evaluator.neighbors.pairs(atoms.positions, atoms.cell.array, atoms.pbc)
+        near = SkinNeighbors(self.model.cutoff, 0.0, self.model.max_neighbors)
+        pairs = near.pairs(atoms.positions, atoms.cell.array, atoms.pbc)
         vectors = torch.from_numpy(pairs.vectors).to(self.model.device, self.model.dtype)
         ends = (torch.from_numpy(index).to(self.model.device) for index in (pairs.source, pairs.target, atoms.numbers))
         batch = structure_of(vectors, *ends)

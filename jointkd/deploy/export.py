@@ -24,6 +24,7 @@ from jointkd.deploy.tracing import trace
 from jointkd.errors import ConfigError, first_line
 from jointkd.files.atomic import file_sha256, storage_errors, write_whole
 from jointkd.progress import format_time
+from jointkd.runtime import compiler_options
 from jointkd.students.gemnet import GemNet
 from jointkd.students.painn import PaiNN
 from jointkd.students.student_file import locate_student, target_of
@@ -78,7 +79,7 @@ def build(model: Model, to: str, archive: Path) -> None:
     if to == "exported":
         torch.export.save(program, archive)
         return
-    with stage("compiling"), warnings.catch_warnings():
+    with stage("compiling"), warnings.catch_warnings(), compiler_options():
         warnings.simplefilter("ignore")
         try:
             aoti_compile_and_package(program, package_path=str(archive))

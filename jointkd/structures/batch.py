@@ -36,6 +36,14 @@ class MicroBatch:
     last: bool  # whether the optimiser steps after this one
 
 
+@dataclass(frozen=True)
+class Real:
+    """How many of the atoms and structures of a padded batch are real; they come first."""
+
+    atoms: int
+    structures: int
+
+
 @dataclass(frozen=True, eq=False)
 class Structure:
     """One structure, or a batch of B structures; N and E count the atoms and edges of all of them.
@@ -57,6 +65,7 @@ class Structure:
     hessian_rows: Tensor | None = None  # [N, S, 3] eV/Å², +∂²E/∂R∂R of the teacher, row s of the atom's structure
     row_ids: Tensor | None = None  # [B, S] int64, 3 * atom + axis of each row, the atom counted within its structure
     whole: MicroBatch | None = None  # the batch that this is a part of, under gradient accumulation
+    real: Real | None = None  # what of the batch is no padding; None: all
     graph: Precomputed | None = None  # what the student derives from the neighbour list, made by the loader
 
     @classmethod
@@ -103,12 +112,22 @@ class Structure:
     @property
     def num_atoms(self) -> int:
         """N, of all structures together."""
-        return len(self.positions)
+        return self.positions.shape[0]  # `len` would fix the number in a trace
 
     @property
     def num_structures(self) -> int:
         """B."""
-        return len(self.ptr) - 1
+        return self.ptr.shape[0] - 1
+
+    @property
+    def real_atoms(self) -> int:
+        """N without padding."""
+        return self.num_atoms if self.real is None else self.real.atoms
+
+    @property
+    def real_structures(self) -> int:
+        """B without padding."""
+        return self.num_structures if self.real is None else self.real.structures
 
     @property
     def atoms_per_structure(self) -> Tensor:
@@ -118,6 +137,22 @@ class Structure:
     def total_energy(self, atomic_energies: Tensor) -> Tensor:
         """Sums of atomic energies. atomic_energies [N] → [B] eV. Source: the paper, eq. 1."""
         return atomic_energies.new_zeros(self.num_structures).index_add(0, self.batch, atomic_energies)
+
+    def structure(self, number: int) -> "Structure":
+        """One structure of a batch, without what was made for the batch (`whole`, `real`, `graph`)."""
+        first, end = self.ptr[number : number + 2].tolist()
+        edges = ((self.edge_index[1] >= first) & (self.edge_index[1] < end)).nonzero()[:, 0]
+        parts = dict.fromkeys(OF_ATOMS, slice(first, end)) | dict.fromkeys(OF_STRUCTURES, slice(number, number + 1))
+        given = {name: value for name in parts if (value := getattr(self, name)) is not None}
+        fields: dict[str, Any] = {name: value[parts[name]] for name, value in given.items()}
+        before = edges[0] if len(edges) else 0  # edges of one structure are together
+        fields |= {
+            "edge_index": self.edge_index[:, edges] - first,
+            "edge_shift": self.edge_shift[edges],
+            "edge_reverse": self.edge_reverse[edges] - before,
+        }
+        size = torch.tensor([0, end - first], device=self.ptr.device)
+        return Structure(**fields, batch=torch.zeros_like(fields["atomic_numbers"]), ptr=size)
 
     def to(self, target: torch.device | str | torch.dtype) -> "Structure":
         """All tensors on a device, or all floating-point ones in a dtype. Lightning calls it with its device."""
@@ -139,7 +174,12 @@ class Structure:
         return replace(self, **changed)
 
 
-TENSORS = tuple(field.name for field in fields(Structure) if field.name not in ("whole", "graph"))
+TENSORS = tuple(field.name for field in fields(Structure) if field.name not in ("whole", "real", "graph"))
+OF_ATOMS = (  # whose first dimension counts atoms
+    *("atomic_numbers", "positions", "forces"),
+    *("teacher_atomic_energies", "teacher_energy_spread", "hessian_rows"),
+)
+OF_STRUCTURES = ("energy", "row_ids")  # whose first dimension counts structures
 CONCATENATED = tuple(name for name in TENSORS if name not in ("batch", "ptr"))
 
 

@@ -94,27 +94,43 @@ class LayerNorm(nn.Module):
         return centred * torch.rsqrt(variance + 1e-5) * self.weight + self.bias
 
 
-def spherical_harmonics(direction: Tensor, degrees: int) -> Tensor:
+class SphericalHarmonics(nn.Module):
     """Real spherical harmonics of unit vectors: [E, 3] → [E, degrees²].
 
     Those of degree l are l²..(l+1)²: the cosines m = 0..l, then the sines m = 1..l. They are scaled so that
     Σ_m Y_lm(u) Y_lm(v) = √((2l+1)/4π) P_l(u·v). Polynomials in the components, smooth in every direction.
     """
-    x, y, z = direction.unbind(1)
-    one = torch.ones_like(x)
-    cosines, sines = [one], [torch.zeros_like(x)]  # Re, Im of (x + iy)^m
-    for _ in range(1, degrees):
-        cosine, sine = cosines[-1], sines[-1]
-        cosines.append(x * cosine - y * sine)
-        sines.append(x * sine + y * cosine)
-    before: list[Tensor] = []
-    now = [one]  # and P_lm(z) / sin^m of degree l - 1, m = 0..l
-    columns = []
-    for l in range(degrees):  # noqa: E741
+
+    norm: Tensor  # [degrees²]
+
+    def __init__(self, degrees: int) -> None:
+        super().__init__()
+        self.degrees = degrees
+        norms = [self._norms(degree) for degree in range(degrees)]
+        columns = [value for by_order in norms for value in (*by_order, *by_order[1:])]
+        self.register_buffer("norm", torch.tensor(columns, dtype=torch.float64), persistent=False)
+
+    @staticmethod
+    def _norms(l: int) -> list[float]:  # noqa: E741
+        """Of the orders m = 0..l."""
         scale = ((2 * l + 1) / (4 * math.pi)) ** 0.25
-        norms = [scale * math.sqrt((1 + (m > 0)) * math.factorial(l - m) / math.factorial(l + m)) for m in range(l + 1)]
-        columns += [norms[m] * now[m] * cosines[m] for m in range(l + 1)]
-        columns += [norms[m] * now[m] * sines[m] for m in range(1, l + 1)]
-        up = [((2 * l + 1) * z * now[m] - (l + m) * before[m]) / (l + 1 - m) for m in range(l)]
-        before, now = now, [*up, (2 * l + 1) * z * now[l], (2 * l + 1) * now[l]]
-    return torch.stack(columns, dim=1)
+        return [scale * math.sqrt((1 + (m > 0)) * math.factorial(l - m) / math.factorial(l + m)) for m in range(l + 1)]
+
+    def forward(self, direction: Tensor) -> Tensor:
+        x, y, z = direction[:, :1], direction[:, 1:2], direction[:, 2:]
+        cosine, sine = torch.ones_like(x), torch.zeros_like(x)
+        cosines, sines = [cosine], [sine]  # Re, Im of (x + iy)^m
+        for _ in range(1, self.degrees):
+            cosine, sine = x * cosine - y * sine, x * sine + y * cosine
+            cosines.append(cosine)
+            sines.append(sine)
+        real, imaginary = torch.cat(cosines, dim=1), torch.cat(sines, dim=1)
+        before, now = torch.zeros_like(x), torch.ones_like(x)  # P_lm(z) / sin^m of degrees l - 1 and l, m = 0..l
+        columns = []
+        for l in range(self.degrees):  # noqa: E741
+            columns += [now * real[:, : l + 1], now[:, 1:] * imaginary[:, 1 : l + 1]]
+            m = torch.arange(l + 1, dtype=x.dtype, device=x.device)
+            up = ((2 * l + 1) * z * now - (l + m) * before) / (l + 1 - m)
+            before = nn.functional.pad(now, (0, 1))
+            now = torch.cat([up, (2 * l + 1) * now[:, l:]], dim=1)
+        return torch.cat(columns, dim=1) * self.norm.to(x.dtype)

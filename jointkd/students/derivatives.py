@@ -30,7 +30,8 @@ def predict(student: Student, batch: Structure, row_ids: Tensor | None = None) -
         return -by_axis.gather(2, (row_ids % 3)[:, :, None])[:, :, 0], (energies, forces)
 
     _, pullback, (energies, forces) = torch.func.vjp(components, batch.positions, has_aux=True)  # type: ignore[misc]
-    cotangents = torch.eye(row_ids.shape[1]).to(batch.positions)
+    size, like = row_ids.shape[1], batch.positions
+    cotangents = torch.eye(size, dtype=like.dtype, device=like.device)
     rows = [pullback(cotangent.expand(row_ids.shape))[0] for cotangent in cotangents]
     return Prediction(energies, forces, torch.stack(rows, dim=1))
 

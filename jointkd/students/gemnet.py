@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from jointkd.structures.batch import Prediction, Structure
 from jointkd.students import kernels
 from jointkd.students.base import check_sizes
-from jointkd.students.basis import GaussianBasis, PolynomialEnvelope, length, spherical_harmonics
+from jointkd.students.basis import GaussianBasis, PolynomialEnvelope, SphericalHarmonics, length
 from jointkd.students.graph import Graph, twice
 from jointkd.students.operations import ScaledSiLU, linear, triplet_graph
 from jointkd.students.repulsion import repulsion_of
@@ -207,6 +207,7 @@ class GemNet(nn.Module):
         narrow = width // 4
         self.basis = GaussianBasis(radial)
         self.envelope = PolynomialEnvelope()
+        self.harmonics = SphericalHarmonics(spherical)
         self.embedding = nn.Embedding(elements, width)
         nn.init.uniform_(self.embedding.weight, -math.sqrt(3), math.sqrt(3))
         self.edge_embedding = Concatenation(width, radial)
@@ -246,7 +247,7 @@ class GemNet(nn.Module):
             self.radial_atom(radial),
             self.radial_output(radial),
             twice(self.circular(radial).unflatten(1, (-1, self.spherical))),
-            triplets.triplet_sum(spherical_harmonics(direction, self.spherical)),
+            triplets.triplet_sum(self.harmonics(direction)),
         )
 
         h = self.embedding(atomic_numbers - 1)

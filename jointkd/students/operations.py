@@ -5,6 +5,7 @@ calls cost more than arithmetic and memory.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ from jointkd.students.kernels.bands import Bands
 from jointkd.students.kernels.blocks import Blocks
 from jointkd.students.kernels.grouped_triplets import GroupedTriplets
 from jointkd.students.kernels.pair_list import PairList
-from jointkd.students.triplets import PaddedTriplets, TripletGraph
+from jointkd.students.triplets import PaddedTriplets, SummedTriplets, TripletGraph
 
 SMALL_ACTIVATION = 2**17  # entries of an input
 SMALL_BASIS = 2**19  # entries of pairs x radial functions
@@ -69,7 +70,15 @@ def pair_graph(structure: Structure, width: int) -> PairGraph:
 def triplet_graph(structure: Structure, degrees: int, width: int) -> TripletGraph:
     """The graph of a structure or batch for triplet sums of so many degrees and of `width` features."""
     graph = Graph.of(structure)
-    padded = PaddedTriplets.of(graph, len(structure.positions))
-    if not kernels.on(structure.positions) or len(graph.source) * width <= SMALL_TRIPLETS:
+    if not kernels.on(structure.positions):
+        return SummedTriplets(graph, structure.num_atoms)
+    padded = PaddedTriplets.of(graph, structure.num_atoms)
+    if len(graph.source) * width <= SMALL_TRIPLETS:
         return padded
     return GroupedTriplets.of(padded, degrees, width)
+
+
+def plain_graph(graph_of: Callable[[Structure], Any], structure: Structure) -> Any:
+    """What `graph_of` makes of a structure where no kernels are used."""
+    with kernels.disabled():
+        return graph_of(structure)

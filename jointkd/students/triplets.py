@@ -109,6 +109,7 @@ class SummedTriplets(NamedTuple):
 
     def _sums(self, by_degree: tuple[Tensor, ...], x: Tensor) -> Tensor:
         """by_degree: harmonics [E, 2 l + 1] of each degree; x [E, F] → [E, L, F]."""
+        x = x.to(by_degree[0].dtype)  # an edge takes its own part away again: no place for a lower precision
         sums = []
         for y in by_degree:
             moments = x.new_zeros(self.atoms, y.shape[1], x.shape[1])

@@ -6,7 +6,7 @@ A term maps a prediction and a batch to (sum, count); `weighted_sum` divides sum
 import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -59,8 +59,34 @@ class Term(ABC):
 
     def __call__(self, prediction: Prediction, batch: Structure) -> SumCount:
         """The sum of the norms of all differences, and their number."""
-        values = self.norm(self.difference(prediction, batch))
-        return SumCount(values.sum(), values.new_tensor(float(values.numel())))
+        norms = self.norms(prediction, batch)
+        count = norms.numel() * self.entries(batch) / self.size(batch)
+        return SumCount(weighted(norms, self.all_weights(batch)), norms.new_tensor(count))
+
+    def norms(self, prediction: Prediction, batch: Structure) -> Tensor:
+        """[N or B, …] the norm of each difference, by atom or by structure."""
+        return self.norm(self.difference(prediction, batch))
+
+    def entries(self, batch: Structure) -> int:
+        """How many atoms or structures the term compares: all but those that pad the batch."""
+        return batch.real_atoms if self.per_atom else batch.real_structures
+
+    def size(self, batch: Structure) -> int:
+        """N or B, with padding."""
+        return batch.num_atoms if self.per_atom else batch.num_structures
+
+    def weights(self, batch: Structure) -> Tensor | None:
+        """[N] or [B] the weight of each atom's or structure's norms, from the labels alone; None: all 1."""
+        return None
+
+    def all_weights(self, batch: Structure) -> Tensor | None:
+        """As `weights`, with zeros for the atoms and structures that pad the batch."""
+        weights = self.weights(batch)
+        if batch.real is None:
+            return weights
+        number = torch.arange(self.size(batch), device=batch.positions.device)
+        real = (number < self.entries(batch)).to(batch.positions.dtype)
+        return real if weights is None else real * weights
 
     @property
     def option(self) -> str:
@@ -108,13 +134,11 @@ class AtomicEnergy(Term):
             check_number("method.terms.atomic_energy.spread", spread, "eV")
         self.spread = spread
 
-    def __call__(self, prediction: Prediction, batch: Structure) -> SumCount:
+    def weights(self, batch: Structure) -> Tensor | None:
         if self.spread is None:
-            return super().__call__(prediction, batch)
+            return None
         assert batch.teacher_energy_spread is not None
-        values = self.norm(self.difference(prediction, batch))
-        weights = 1 / (1 + (batch.teacher_energy_spread / self.spread) ** 2)
-        return SumCount((weights * values).sum(), values.new_tensor(float(values.numel())))
+        return 1 / (1 + (batch.teacher_energy_spread / self.spread) ** 2)
 
     def difference(self, prediction: Prediction, batch: Structure) -> Tensor:
         assert batch.teacher_atomic_energies is not None
@@ -139,13 +163,11 @@ class Hessian(Term):
         self.rows, self.limit = rows, limit
         self.faint = 0  # structures of weight FAINT, over all steps of this process
 
-    def __call__(self, prediction: Prediction, batch: Structure) -> SumCount:
+    def weights(self, batch: Structure) -> Tensor | None:
         if self.limit is None:
-            return super().__call__(prediction, batch)
-        values = self.norm(self.difference(prediction, batch))
-        beyond = self._beyond(batch, self.limit)
-        scale = values.new_ones(batch.num_structures).masked_fill_(beyond, FAINT)
-        return SumCount((scale[batch.batch][:, None] * values).sum(), values.new_tensor(float(values.numel())))
+            return None
+        scale = batch.positions.new_ones(batch.num_structures).masked_fill_(self._beyond(batch, self.limit), FAINT)
+        return scale[batch.batch]
 
     def _beyond(self, batch: Structure, limit: float) -> Tensor:
         """[B] bool: whether a structure's sampled rows exceed the limit; the 1st, 2nd, 4th, 8th, … is logged."""
@@ -169,30 +191,47 @@ class Hessian(Term):
         return prediction.hessian_rows - batch.hessian_rows
 
 
+def weighted(norms: Tensor, weights: Tensor | None) -> Tensor:
+    """The sum of norms [K, …], each times the weight [K] of its atom or structure."""
+    return norms.sum() if weights is None else (norms * weights.view(-1, *[1] * (norms.dim() - 1))).sum()
+
+
 def weighted_sum(
-    terms: dict[str, Term], sums: dict[str, SumCount], batch: Structure | None = None
+    terms: Mapping[str, Term], sums: Mapping[str, SumCount], batch: Structure | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss to differentiate on this rank, and each term's mean over all ranks.
+    """The loss to differentiate on this rank, and each term's mean over all ranks; see `factors_of`."""
+    counts = whole_counts(terms, torch.stack([term.count for term in sums.values()]), batch)
+    totals = torch.stack([term.sum for term in sums.values()])
+    global_totals = totals.detach()
+    if distributed():
+        both = torch.stack([counts, global_totals])
+        torch.distributed.all_reduce(both)
+        counts, global_totals = both if batch is None or batch.whole is None else (counts, both[1])
+    loss = (factors_of(terms, counts, batch) * totals).sum()
+    return loss, dict(zip(sums, global_totals / counts, strict=True))
+
+
+def whole_counts(terms: Mapping[str, Term], counts: Tensor, batch: Structure | None) -> Tensor:
+    """Counts [T] of terms, for a micro-batch those of the whole batch, so that means of micro-batches add up."""
+    if batch is None or batch.whole is None:
+        return counts
+    atoms, structures = batch.whole.num_atoms / batch.real_atoms, batch.whole.num_structures / batch.real_structures
+    return counts * counts.new_tensor([atoms if term.per_atom else structures for term in terms.values()])
+
+
+def factors_of(terms: Mapping[str, Term], counts: Tensor, batch: Structure | None) -> Tensor:
+    """[T] what the sums of this rank are multiplied by in its loss, from the counts [T] of all ranks.
 
     DDP averages gradients over ranks. With the local sum divided by the global count and multiplied by the number of
     ranks, that average is the gradient of the global mean, also for batches of different sizes. For a micro-batch the
-    counts are those of the whole batch, so that the means of its micro-batches add up, and the loss is multiplied by
-    the number of micro-batches, by which Lightning divides.
+    loss is multiplied by the number of micro-batches, by which Lightning divides.
     """
-    counts = torch.stack([term.count for term in sums.values()])
-    totals = torch.stack([term.sum for term in sums.values()])
-    scale = 1
-    global_totals = totals.detach()
-    whole = None if batch is None else batch.whole
-    if batch is not None and whole is not None:
-        atoms, structures = whole.num_atoms / batch.num_atoms, whole.num_structures / batch.num_structures
-        counts = counts * totals.new_tensor([atoms if terms[name].per_atom else structures for name in sums])
-        scale = whole.parts
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    scale = 1 if batch is None or batch.whole is None else batch.whole.parts
+    if distributed():
         scale *= torch.distributed.get_world_size()
-        both = torch.stack([counts, global_totals])
-        torch.distributed.all_reduce(both)
-        counts, global_totals = both if whole is None else (counts, both[1])
-    weights = totals.new_tensor([terms[name].weight for name in sums])
-    loss = scale * (weights * totals / counts).sum()
-    return loss, dict(zip(sums, global_totals / counts, strict=True))
+    return scale * counts.new_tensor([term.weight for term in terms.values()]) / counts
+
+
+def distributed() -> bool:
+    """Whether this process is one of several ranks."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()

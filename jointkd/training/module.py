@@ -41,6 +41,7 @@ class DistillationModule(lightning.LightningModule):
         if terms and not self.terms:
             weights = ", ".join(f"method.terms.{name}.weight" for name in terms)
             raise ConfigError(f"nothing is learned, as {weights} are all 0", "give one of them a weight above 0")
+        self.step: Callable[[Structure], tuple[Tensor, dict[str, Tensor]]] = self.loss  # or a faster form
         self.rows = max((term.rows for term in self.terms.values()), default=0)
         self.make_optimizer: Callable[..., torch.optim.Optimizer] = optimizer
         self.make_scheduler = scheduler
@@ -67,10 +68,14 @@ class DistillationModule(lightning.LightningModule):
         for number, energy in energies.items():
             self.reference_energies[number] = energy
 
-    def training_step(self, batch: Structure, batch_idx: int) -> Tensor:
+    def loss(self, batch: Structure) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch, to be differentiated, and the mean of each term over all ranks."""
         prediction = predict(self.student, batch, batch.row_ids if self.rows else None)
         sums = {name: term(prediction, batch) for name, term in self.terms.items()}
-        loss, means = weighted_sum(self.terms, sums, batch)
+        return weighted_sum(self.terms, sums, batch)
+
+    def training_step(self, batch: Structure, batch_idx: int) -> Tensor:
+        loss, means = self.step(batch)
         self._means = {name: self._means[name] + mean if self._means else mean for name, mean in means.items()}
         if batch.whole is None or batch.whole.last:
             self.log_dict({f"train/{name}": value for name, value in self._means.items()}, batch_size=1)

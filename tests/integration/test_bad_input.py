@@ -43,6 +43,7 @@ def test_an_option_that_does_not_exist_is_refused_before_anything_is_written(com
         (["method=hessian", "hessian.rows=0"], "hessian.rows=0 must be a positive integer"),
         (["teacher=demo", "method=joint", "hessian.rows=4", "label.rows=2"], "hessian.rows=4 and label.rows=2"),
         (["teacher=demo", "teacher.batch_atoms=0"], "teacher.batch_atoms=0 must be a positive integer or null"),
+        (["compile=always"], "compile=always is not known; choose auto, true or false"),
         (["data.path=/dev/null"], "data.path=/dev/null is neither a file nor a folder"),
         (["teacher=none", "method=joint"], "method=joint needs a teacher"),
         (["teacher=mace", "teacher.checkpoint=missing.model"], "missing.model does not exist"),

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from jointkd.data.dataset import EpochBatches, ResumableLoader
 from jointkd.students.derivatives import predict
+from jointkd.students.operations import plain_graph
+from jointkd.training.compiled_step import CompiledStep
 from jointkd.training.loss import weighted_sum
 from tests.toy import toy_data, toy_module
+from tests.unit.training.test_compiled_step import as_it_is
 
 
 class Step(torch.nn.Module):
@@ -84,8 +88,11 @@ class Curve(lightning.Callback):
         self.values.setdefault("val", []).append(error)
 
 
-def train(folder: Path, parts: int = 1, **options: Any) -> dict[str, Any]:
-    """Two epochs of four steps of batches of 5, 5, 5 and 3 structures; the curves and the final weights."""
+def train(folder: Path, parts: int = 1, traced: bool = False, **options: Any) -> dict[str, Any]:
+    """Two epochs of four steps of batches of 5, 5, 5 and 3 structures; the curves and the final weights.
+
+    traced: whether the steps are those that would be compiled.
+    """
     curve = Curve()
     trainer = lightning.Trainer(
         accelerator="cpu",
@@ -103,10 +110,17 @@ def train(folder: Path, parts: int = 1, **options: Any) -> dict[str, Any]:
         default_root_dir=folder,
         **options,
     )
-    module = toy_module(conservative=True)
-    trainer.fit(module, datamodule=toy_data(folder, batch_size=5))
+    module, data = toy_module(conservative=True), toy_data(folder, batch_size=5)
+    if traced:
+        data.pad_batches(partial(plain_graph, module.student.graph_of))
+        module.step = CompiledStep(module.student, module.terms, never, as_it_is)
+    trainer.fit(module, datamodule=data)
     assert trainer.global_step == 8
     return {"curve": curve.values, "weights": dict(module.student.state_dict())}
+
+
+def never(batch: Any) -> Any:
+    raise AssertionError("a batch was not padded, or its step not traced")
 
 
 def run_rank(rank: int, folder: Path, port: int) -> None:
@@ -118,6 +132,7 @@ def run_rank(rank: int, folder: Path, port: int) -> None:
         f"{parts} parts": train(folder / f"rank{rank}parts{parts}", parts, devices=2, strategy="ddp")
         for parts in (1, 2)
     }
+    results["traced"] = train(folder / f"rank{rank}traced", traced=True, devices=2, strategy="ddp")
     torch.save({**results, "steps": first_steps(folder, rank)}, folder / f"rank{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -141,7 +156,8 @@ def test_the_learning_curves_do_not_depend_on_ranks_or_micro_batches(tmp_path, r
     assert len(single["curve"]["train/loss"]) == 8
     others = {"one rank, 3 parts": train(tmp_path / "parts", 3, devices=1)}
     for rank, result in enumerate(ranks):
-        others |= {f"rank {rank} of 2, {parts}": result[parts] for parts in ("1 parts", "2 parts")}
+        others |= {f"rank {rank} of 2, {parts}": result[parts] for parts in ("1 parts", "2 parts", "traced")}
+    others |= {f"traced, {parts} parts": train(tmp_path / f"traced{parts}", parts, traced=True) for parts in (1, 3)}
     for case, result in others.items():
         for name, values in single["curve"].items():
             assert result["curve"][name] == pytest.approx(values, rel=1e-9), (case, name)

@@ -10,7 +10,7 @@ from scipy.special import eval_legendre
 
 from jointkd.structures.batch import collate
 from jointkd.students import kernels, operations
-from jointkd.students.basis import spherical_harmonics
+from jointkd.students.basis import SphericalHarmonics
 from jointkd.students.kernels import grouped_triplets
 from jointkd.students.operations import triplet_graph
 from tests.structures import ETHANOL, SALT, batch_of, structure
@@ -49,7 +49,7 @@ def test_triplet_sums_are_those_of_a_list_of_triplets(monkeypatch, form, atoms, 
                 for degree in range(7):
                     polynomial = math.sqrt((2 * degree + 1) / (4 * math.pi)) * eval_legendre(degree, cosine)
                     expected[edge, degree] += polynomial * x[other]
-    found = graph.triplet_sum(spherical_harmonics(direction, 7))(x)
+    found = graph.triplet_sum(SphericalHarmonics(7)(direction))(x)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -58,7 +58,7 @@ def test_the_sum_of_an_edge_alone_is_zero_also_in_mixed_precision(form):
     batch = collate([structure(Atoms("OH", [[0, 0, 0], [0.4, 0.5, 0.6]]))])
     with form():
         graph = triplet_graph(batch, degrees=7, width=3)
-    harmonics = spherical_harmonics(directions_of(graph, batch), 7)
+    harmonics = SphericalHarmonics(7)(directions_of(graph, batch))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         sums = graph.triplet_sum(harmonics)(torch.ones(2, 3, dtype=torch.bfloat16))
     assert sums.abs().max() < 1e-5
