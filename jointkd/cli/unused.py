@@ -57,6 +57,8 @@ def unused_of_training(config: DictConfig) -> Iterator[tuple[str, str]]:
     yield from ((f"weights.{name}", method) for name in config.weights if name not in terms)
     if "hessian" not in terms or not terms.hessian.weight:
         yield from ((option, method) for option in ("hessian", "method.rows"))
+    if config.method.name == "none":
+        yield "method.trust", method
     if "_target_" not in config.teacher:
         yield "label", "teacher=none"
     yield from (

@@ -26,9 +26,7 @@ class Comparison:
     """Mean absolute errors of a teacher, and the relation of the reference forces to its forces."""
 
     structures: int
-    energies: Mapping[
-        str, float
-    ]  # of the aligned energies, by the names of the student's metrics; {} without atomic ones
+    energies: Mapping[str, float]  # of aligned energies, by names of the student's metrics; {} without atomic ones
     raw_energy: float  # meV/atom, of the teacher's own total energies
     forces: float  # meV/Å
     size: float  # meV/Å: mean absolute reference force

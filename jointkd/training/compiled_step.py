@@ -18,7 +18,7 @@ from jointkd.progress import format_time
 from jointkd.replay import Pool
 from jointkd.structures.batch import Structure
 from jointkd.students.base import Student
-from jointkd.training.loss import Term, distributed, factors_of, whole_counts
+from jointkd.training.loss import Term, active, distributed, factors_of, whole_counts
 from jointkd.training.step_check import check_step
 from jointkd.training.traced_step import Compiler, Tensors, TracedStep, inductor, tensors_of
 
@@ -51,39 +51,37 @@ class CompiledStep:
         """The loss, and the mean of each term over all ranks."""
         if batch.real is None or self.failed or torch.is_autocast_enabled(batch.positions.device.type):
             return self.otherwise(batch)
-        inputs, weights = tensors_of(batch), self._weights(batch)
-        step = self.steps.get(inputs.shapes)
+        terms, inputs = active(self.terms), tensors_of(batch)
+        weights = [cast(Tensor, term.all_weights(batch)) for term in terms.values()]  # as the batch is padded
+        key = (*inputs.shapes, *terms)
+        step = self.steps.get(key)
         if step is None or step.moved():
             try:
-                step = self.steps[inputs.shapes] = self._made(batch, inputs, weights)
+                step = self.steps[key] = self._made(batch, terms, inputs, weights)
             except Exception as error:  # compilers and drivers raise errors of any class
                 self.failed = True
                 log.warning("the training step is not compiled, and runs operation by operation: %s", first_line(error))
                 return self.otherwise(batch)
-        entries = [step.per_entry[name] * term.entries(batch) for name, term in self.terms.items()]
-        counts = whole_counts(self.terms, batch.positions.new_tensor(entries), batch)
+        entries = [step.per_entry[name] * term.entries(batch) for name, term in terms.items()]
+        counts = whole_counts(terms, batch.positions.new_tensor(entries), batch)
         if distributed() and batch.whole is None:
             torch.distributed.all_reduce(counts)
-        loss, totals, gradients = step(inputs, weights, factors_of(self.terms, counts, batch))
+        loss, totals, gradients = step(inputs, weights, factors_of(terms, counts, batch))
         totals = totals.clone()
         if distributed():
             torch.distributed.all_reduce(totals)
         loss = KnownGradient.apply(loss, gradients, *step.trained)
-        return loss, dict(zip(self.terms, totals / counts, strict=True))
+        return loss, dict(zip(terms, totals / counts, strict=True))
 
-    def _weights(self, batch: Structure) -> list[Tensor]:
-        """[N or B] of each term."""
-        return [cast(Tensor, term.all_weights(batch)) for term in self.terms.values()]  # as the batch is padded
-
-    def _made(self, batch: Structure, inputs: Tensors, weights: list[Tensor]) -> TracedStep:
+    def _made(self, batch: Structure, terms: dict[str, Term], inputs: Tensors, weights: list[Tensor]) -> TracedStep:
         started = time.monotonic()
         log.info(
             "compiling the training step for batches of up to %d atoms and %d pairs, which takes minutes …",
             batch.num_atoms,
             batch.edge_index.shape[1] // 2,
         )
-        step = TracedStep(self.student, self.terms, inputs, weights, self.compiler, self.pool)
-        check_step(step, self.terms, batch, inputs, weights)
+        step = TracedStep(self.student, terms, inputs, weights, self.compiler, self.pool)
+        check_step(step, terms, batch, inputs, weights)
         log.info("compiled the training step in %s", format_time(time.monotonic() - started))
         return step
 

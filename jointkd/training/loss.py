@@ -49,6 +49,7 @@ class Term(ABC):
     atomic = False
     rows = 0
     per_atom = True
+    share = 1.0  # of the weight that counts now; see `callbacks.trust`
 
     def __init__(self, weight: float, norm: str) -> None:
         check_number(f"method.terms.{self.option}.weight", weight, zero=True)
@@ -96,6 +97,11 @@ class Term(ABC):
     @abstractmethod
     def difference(self, prediction: Prediction, batch: Structure) -> Tensor:
         """[..., D]: the differences, of which the norm is taken over the last dimension."""
+
+
+def active(terms: Mapping[str, Term]) -> dict[str, Term]:
+    """The terms that count now."""
+    return {name: term for name, term in terms.items() if term.weight * term.share > 0}
 
 
 class Energy(Term):
@@ -229,7 +235,7 @@ def factors_of(terms: Mapping[str, Term], counts: Tensor, batch: Structure | Non
     scale = 1 if batch is None or batch.whole is None else batch.whole.parts
     if distributed():
         scale *= torch.distributed.get_world_size()
-    return scale * counts.new_tensor([term.weight for term in terms.values()]) / counts
+    return scale * counts.new_tensor([term.weight * term.share for term in terms.values()]) / counts
 
 
 def distributed() -> bool:

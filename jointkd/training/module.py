@@ -13,7 +13,7 @@ from jointkd.evaluation.metrics import METRICS, MeanOfAll, prediction_errors
 from jointkd.structures.batch import Prediction, Structure
 from jointkd.students.base import Student
 from jointkd.students.derivatives import predict
-from jointkd.training.loss import Term, weighted_sum
+from jointkd.training.loss import Term, active, weighted_sum
 
 MONITOR = "val/force_mae_meV_per_A"
 HEAVIEST_ELEMENT = 118
@@ -70,16 +70,17 @@ class DistillationModule(lightning.LightningModule):
 
     def loss(self, batch: Structure) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch, to be differentiated, and the mean of each term over all ranks."""
-        prediction = predict(self.student, batch, batch.row_ids if self.rows else None)
-        sums = {name: term(prediction, batch) for name, term in self.terms.items()}
-        return weighted_sum(self.terms, sums, batch)
+        terms = active(self.terms)
+        prediction = predict(self.student, batch, batch.row_ids if any(term.rows for term in terms.values()) else None)
+        return weighted_sum(terms, {name: term(prediction, batch) for name, term in terms.items()}, batch)
 
     def training_step(self, batch: Structure, batch_idx: int) -> Tensor:
         loss, means = self.step(batch)
         self._means = {name: self._means[name] + mean if self._means else mean for name, mean in means.items()}
         if batch.whole is None or batch.whole.last:
             self.log_dict({f"train/{name}": value for name, value in self._means.items()}, batch_size=1)
-            value = sum(self.terms[name].weight * mean for name, mean in self._means.items())
+            weights = {name: term.weight * term.share for name, term in self.terms.items()}
+            value = sum(weights[name] * mean for name, mean in self._means.items())
             self.log("train/loss", value, prog_bar=True, batch_size=1)
             self._means = {}
         return loss

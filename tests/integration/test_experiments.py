@@ -89,6 +89,7 @@ def test_the_jobs_of_an_experiment_are_those_of_the_paper_and_compose(experiment
         used.add(config.teacher.name)
         assert config.teacher.name.startswith("mace_off" if config.data.name in SPICE else ("mace_mp", "esen"))
         assert config.data.name in SPICE + MPTRJ
+        assert config.method.trust == config.callbacks.trust.trust == "constant"
         assert config.trainer.max_epochs < 1000 or config.data.name != "bandgap5"
     assert used == teachers
 

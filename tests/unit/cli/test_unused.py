@@ -12,6 +12,7 @@ from tests.configurations import composed
     [
         (["method=none", "weights.hessian=3"], "weights.hessian=3 is not used with method=none"),
         (["method=none", "hessian.rows=2"], "hessian.rows=2 is not used with method=none"),
+        (["method=none", "method.trust=auto"], "method.trust=auto is not used with method=none"),
         (["method=atomic_energy", "method.rows=fixed"], "method.rows=fixed is not used with method=atomic_energy"),
         (
             ["method=none", "teacher=none", "label.validation=true"],

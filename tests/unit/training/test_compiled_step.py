@@ -178,7 +178,12 @@ def test_a_compiled_step_calls_a_quarter_of_the_operations():
     step(batch)
     (made,) = step.steps.values()
     operations = [node for node in made.graph.graph.nodes if node.op == "call_function"]
-    arguments = [*made.state, *tensors_of(batch).tensors, *step._weights(batch), torch.ones(4, dtype=torch.float64)]
+    arguments = [
+        *made.state,
+        *tensors_of(batch).tensors,
+        *(term.all_weights(batch) for term in step.terms.values()),
+        torch.ones(4, dtype=torch.float64),
+    ]
     _, code = run_and_get_code(inductor(made.graph, arguments), *arguments)
     calls = re.findall(r"^\s+(?:cpp_fused\w*|extern_kernels\.\w+|torch\.ops\.\S+)\(", "\n".join(code), re.MULTILINE)
     assert len(calls) <= len(operations) / 4

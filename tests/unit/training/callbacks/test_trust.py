@@ -1,0 +1,124 @@
+"""The teacher's terms lose their weight as the student's validation errors reach the teacher's, and only then."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import lightning
+import pytest
+
+from jointkd.errors import ConfigError
+from jointkd.training import module as module_of
+from jointkd.training.callbacks.trust import ENERGY, FORCES, Trust
+from tests.toy import toy_data, toy_module
+
+TEACHER = {FORCES: 100.0, ENERGY: 2.0}
+
+
+def trainer_with(forces: float, energy: float) -> Any:
+    return SimpleNamespace(callback_metrics={f"val/{FORCES}": forces, f"val/{ENERGY}": energy}, global_step=7)
+
+
+def shares_after(*errors: tuple[float, float], teacher: dict[str, float] = TEACHER) -> dict[str, float]:
+    """The shares of all terms of a module after validations with these errors of forces and energies."""
+    module, callback = toy_module(), Trust()
+    callback.teacher, callback.shares = teacher, {"hessian": 1.0, "atomic_energy": 1.0}
+    for forces, energy in errors:
+        callback.on_validation_end(trainer_with(forces, energy), module)
+    return {name: pytest.approx(term.share) for name, term in module.terms.items()}
+
+
+@pytest.mark.parametrize(
+    ("forces", "energy", "hessian", "atomic"),
+    [
+        (500.0, 50.0, 1.0, 1.0),
+        (120.0, 2.4, 1.0, 1.0),
+        (110.0, 50.0, 0.5, 0.5),
+        (100.0, 50.0, 0.0, 0.0),
+        (40.0, 50.0, 0.0, 0.0),
+        (500.0, 2.2, 1.0, 0.5),
+        (500.0, 1.0, 1.0, 0.0),
+    ],
+)
+def test_a_share_falls_from_a_fifth_above_the_teachers_error_to_the_error(forces, energy, hessian, atomic):
+    expected = {"energy": 1.0, "forces": 1.0, "hessian": hessian, "atomic_energy": atomic}
+    assert shares_after((forces, energy)) == expected
+
+
+def test_a_share_that_has_fallen_does_not_rise_again():
+    assert shares_after((110.0, 50.0), (500.0, 50.0))["hessian"] == 0.5
+
+
+def test_without_an_energy_error_of_the_teacher_all_terms_follow_the_forces():
+    assert shares_after((500.0, 0.1), teacher={FORCES: 100.0})["atomic_energy"] == 1.0
+
+
+def fit(folder: Path, callback: Trust, epochs: int = 2, resume: Path | None = None, **data: Any) -> Any:
+    """The module after so many epochs of five steps."""
+    module = toy_module()
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        callbacks=[callback],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        inference_mode=False,
+        default_root_dir=folder,
+    )
+    trainer.fit(module, datamodule=toy_data(folder, **data), ckpt_path=resume, weights_only=False)
+    trainer.save_checkpoint(folder / "end.ckpt")
+    return module
+
+
+def test_a_teacher_that_answers_at_random_is_left_out_and_its_rows_are_no_longer_computed(
+    tmp_path, caplog, monkeypatch
+):
+    asked: list[bool] = []
+    monkeypatch.setattr(Trust, "_share", lambda *_: 0.0)
+    real = module_of.predict
+
+    def predict(student, batch, rows=None):
+        asked.append(rows is not None)
+        return real(student, batch, rows)
+
+    monkeypatch.setattr(module_of, "predict", predict)
+    with caplog.at_level("INFO"):
+        module = fit(tmp_path, Trust())
+    assert [module.terms[name].share for name in ("energy", "forces", "hessian", "atomic_energy")] == [1, 1, 0, 0]
+    assert asked.count(True) == 5  # of the first epoch, before the first validation
+    assert "count fully until the student's force error on the validation split falls to" in caplog.text
+    assert "0 % of the weight of hessian" in caplog.text
+
+
+def test_with_constant_trust_nothing_changes(tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        module = fit(tmp_path, Trust("constant"))
+    assert {term.share for term in module.terms.values()} == {1.0}
+    assert "method.trust" not in caplog.text
+
+
+def test_a_run_that_goes_on_remembers_what_it_has_taken_away(tmp_path, monkeypatch):
+    monkeypatch.setattr(Trust, "_share", lambda *_: 0.25)
+    fit(tmp_path, Trust(), epochs=1)
+    monkeypatch.setattr(Trust, "_share", lambda *_: 1.0)
+    module = fit(tmp_path, Trust(), epochs=2, resume=tmp_path / "end.ckpt")
+    assert module.terms["hessian"].share == 0.25
+
+
+def test_a_run_of_a_version_that_knew_no_trust_goes_on_as_it_began(tmp_path, monkeypatch):
+    monkeypatch.setattr(Trust, "_share", lambda *_: 0.25)
+    monkeypatch.setattr(Trust, "state_key", property(lambda self: "of another version"))
+    fit(tmp_path, Trust(), epochs=1)
+    monkeypatch.undo()
+    monkeypatch.setattr(Trust, "_share", lambda *_: 0.25)
+    module = fit(tmp_path, Trust(), epochs=2, resume=tmp_path / "end.ckpt")
+    assert module.terms["hessian"].share == 1.0
+
+
+def test_another_trust_is_refused():
+    with pytest.raises(ConfigError, match=r"method.trust=always is not known; choose one of auto, constant"):
+        Trust("always")
