@@ -20,6 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from jointkd.commands.bench_dynamics import dynamics
 from jointkd.commands.build import build, join_labels, teacher_spec
 from jointkd.data.datamodule import DistillationData
 from jointkd.data.dataset import Distillation
@@ -37,25 +38,35 @@ log = logging.getLogger(__name__)
 
 
 def run(config: DictConfig) -> None:
-    """Measure training steps, labelling and start-up; print a table and write bench.json to the run's folder."""
+    """Measure training steps, labelling and start-up, or the dynamics of `bench.run`; print, and write bench.json."""
     check(config.bench)
     torch.set_num_threads(config.bench.threads)
     keep_freed_memory()  # as training and labelling on a CPU do
     directory = Path(HydraConfig.get().runtime.output_dir)
+    machine = {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": config.bench.threads,
+        "torch": torch.__version__,
+    }
+    if config.bench.run is not None:
+        log.info("%s", ", ".join(f"{name} {value}" for name, value in machine.items()))
+        write({"machine": machine, "dynamics": dynamics(config)}, directory)
+        return
     module, data = build(config, directory)
     results = {
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": config.bench.threads,
-            "torch": torch.__version__,
-        },
+        "machine": machine,
         "training": training(config, module, data),
         "labelling": labelling(config, data),
         "help_seconds": start_up(),
     }
-    (directory / "bench.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     log.info("%s", json.dumps(results, indent=2))
+    write(results, directory)
+
+
+def write(results: dict[str, Any], directory: Path) -> None:
+    """Write bench.json and say where it is."""
+    (directory / "bench.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     log.info("written to %s", directory / "bench.json")
 
 

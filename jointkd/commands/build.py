@@ -183,8 +183,9 @@ def say_how_good(data: DistillationData, store: LabelStore) -> None:
     log.info("%s", compared)
     if compared.weak:
         log.warning(
-            "the forces of this teacher are far from those of the reference data, so it may make the student worse "
-            "than the data alone would: compare with method=none, or take another teacher"
+            "the forces of this teacher are far from those of the reference data, so it helps only at the beginning; "
+            "with method.trust=constant it may make the student worse than the data alone would: compare with "
+            "method=none, or take another teacher"
         )
 
 

@@ -93,7 +93,8 @@ def write_results(
     )
     save_student(directory / NAME, saved)
     log.info("%s", metrics_table(metrics))
-    warn_of_teacher(own, metrics)
+    if any(term.teacher and term.share for term in module.terms.values()):
+        warn_of_teacher(own, metrics)
     write_whole(directory / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())  # last: the run is finished
     log.info("written to %s", directory)
 
@@ -103,8 +104,8 @@ def warn_of_teacher(teacher: Mapping[str, float], student: Mapping[str, float]) 
     name = "force_mae_meV_per_A"
     if student.get(name, 0.0) < teacher.get(name, 0.0):
         log.warning(
-            "the student's forces (%.0f meV/Å) are better than its teacher's (%.0f meV/Å) on the test split: such a "
-            "teacher may have made it worse than the data alone would; compare with method=none",
+            "the student's forces (%.0f meV/Å) are better than its teacher's (%.0f meV/Å) on the test split: a teacher "
+            "that counts to the end may then have made it worse than the data alone would; compare with method=none",
             student[name],
             teacher[name],
         )

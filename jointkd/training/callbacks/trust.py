@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 CHOICES = ("auto", "constant")
 FULL = 1.2  # times the teacher's error: while the student's is larger, the teacher counts fully
 FORCES, ENERGY = "force_mae_meV_per_A", "energy_mae_meV_per_atom"
+UNITS = {FORCES: "meV/Å", ENERGY: "meV/atom"}
 LOGGED = 0.1  # smaller changes of a share are not worth a line
 
 
@@ -23,8 +24,8 @@ class Trust(lightning.Callback):
     """Lowers the weights of the teacher's terms as the student's validation errors reach the teacher's own errors.
 
     trust: `auto`, or `constant`, with which nothing is done. The teacher's errors are those against the reference data
-    of the training structures, which it need not know better than others. A term of forces or Hessian rows follows the
-    force error, one of atomic energies also that of the energies. A weight that has fallen does not rise again.
+    of the training structures, which it need not know better than others. A term of atomic energies follows the error
+    of the energies, any other that of the forces. A weight that has fallen does not rise again.
     """
 
     def __init__(self, trust: str = "auto") -> None:
@@ -39,28 +40,31 @@ class Trust(lightning.Callback):
         if self.shares is None and trainer.global_step > 0:
             self.trust = "constant"  # as the run began, with a version that did not have this
         terms = teachers_terms(module)
-        if self.trust == "constant" or not terms or data.teacher["train"] is None:
-            return
+        if self.trust == "constant" or not terms or len(terms) == len(module.terms) or data.teacher["train"] is None:
+            return  # without terms of the reference data there is nothing to yield to
         compared = compare_sample(data, data.teacher["train"].store)
         if compared is None:  # the teacher is the reference
             return
         self.teacher = compared.metrics
         self.shares = {name: (self.shares or {}).get(name, 1.0) for name in terms}
         self._apply(module)
-        log.info(
-            "method.trust=auto: the terms of the teacher (%s) count fully until the student's force error on the "
-            "validation split falls to %.3g meV/Å, and no longer from %.3g meV/Å, the teacher's own error",
-            ", ".join(terms),
-            FULL * self.teacher[FORCES],
-            self.teacher[FORCES],
-        )
+        for name, term in terms.items():
+            error = followed(term, self.teacher)
+            log.info(
+                "method.trust=auto: %s loses its weight while the student's validation error falls from %.3g to %.3g "
+                "%s, the error of the teacher",
+                name,
+                FULL * self.teacher[error],
+                self.teacher[error],
+                UNITS[error],
+            )
 
     def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
         if not self.teacher or self.shares is None:
             return
         student = {name: float(trainer.callback_metrics[f"val/{name}"]) for name in (FORCES, ENERGY)}
         for name, term in teachers_terms(module).items():
-            share = min(self.shares[name], *(self._share(student, error) for error in followed(term, self.teacher)))
+            share = min(self.shares[name], self._share(student, followed(term, self.teacher)))
             if self.shares[name] - share >= LOGGED or (share == 0) != (self.shares[name] == 0):
                 log.info(
                     "step %d: validation errors %.3g meV/Å and %.3g meV/atom: %.0f %% of the weight of %s",
@@ -94,6 +98,6 @@ def teachers_terms(module: DistillationModule) -> dict[str, Term]:
     return {name: term for name, term in module.terms.items() if term.teacher}
 
 
-def followed(term: Term, teacher: Mapping[str, float]) -> list[str]:
-    """The errors that the weight of a term follows."""
-    return [FORCES, ENERGY] if term.atomic and ENERGY in teacher else [FORCES]
+def followed(term: Term, teacher: Mapping[str, float]) -> str:
+    """The error that the weight of a term follows."""
+    return ENERGY if term.atomic and ENERGY in teacher else FORCES

@@ -33,10 +33,10 @@ def shares_after(*errors: tuple[float, float], teacher: dict[str, float] = TEACH
     [
         (500.0, 50.0, 1.0, 1.0),
         (120.0, 2.4, 1.0, 1.0),
-        (110.0, 50.0, 0.5, 0.5),
-        (100.0, 50.0, 0.0, 0.0),
-        (40.0, 50.0, 0.0, 0.0),
-        (500.0, 2.2, 1.0, 0.5),
+        (110.0, 50.0, 0.5, 1.0),
+        (100.0, 50.0, 0.0, 1.0),
+        (40.0, 2.2, 0.0, 0.5),
+        (500.0, 2.0, 1.0, 0.0),
         (500.0, 1.0, 1.0, 0.0),
     ],
 )
@@ -51,11 +51,16 @@ def test_a_share_that_has_fallen_does_not_rise_again():
 
 def test_without_an_energy_error_of_the_teacher_all_terms_follow_the_forces():
     assert shares_after((500.0, 0.1), teacher={FORCES: 100.0})["atomic_energy"] == 1.0
+    assert shares_after((90.0, 50.0), teacher={FORCES: 100.0})["atomic_energy"] == 0.0
 
 
-def fit(folder: Path, callback: Trust, epochs: int = 2, resume: Path | None = None, **data: Any) -> Any:
-    """The module after so many epochs of five steps."""
+def fit(
+    folder: Path, callback: Trust, epochs: int = 2, resume: Path | None = None, without: tuple[str, ...] = ()
+) -> Any:
+    """The module after so many epochs of five steps; without: terms that it does not have."""
     module = toy_module()
+    for name in without:
+        del module.terms[name]
     trainer = lightning.Trainer(
         accelerator="cpu",
         max_epochs=epochs,
@@ -69,7 +74,7 @@ def fit(folder: Path, callback: Trust, epochs: int = 2, resume: Path | None = No
         inference_mode=False,
         default_root_dir=folder,
     )
-    trainer.fit(module, datamodule=toy_data(folder, **data), ckpt_path=resume, weights_only=False)
+    trainer.fit(module, datamodule=toy_data(folder), ckpt_path=resume, weights_only=False)
     trainer.save_checkpoint(folder / "end.ckpt")
     return module
 
@@ -90,7 +95,7 @@ def test_a_teacher_that_answers_at_random_is_left_out_and_its_rows_are_no_longer
         module = fit(tmp_path, Trust())
     assert [module.terms[name].share for name in ("energy", "forces", "hessian", "atomic_energy")] == [1, 1, 0, 0]
     assert asked.count(True) == 5  # of the first epoch, before the first validation
-    assert "count fully until the student's force error on the validation split falls to" in caplog.text
+    assert "hessian loses its weight while the student's validation error falls from" in caplog.text
     assert "0 % of the weight of hessian" in caplog.text
 
 
@@ -99,6 +104,12 @@ def test_with_constant_trust_nothing_changes(tmp_path, caplog):
         module = fit(tmp_path, Trust("constant"))
     assert {term.share for term in module.terms.values()} == {1.0}
     assert "method.trust" not in caplog.text
+
+
+def test_a_teacher_that_alone_is_learned_from_keeps_its_weight(tmp_path, monkeypatch):
+    monkeypatch.setattr(Trust, "_share", lambda *_: 0.0)
+    module = fit(tmp_path, Trust(), without=("energy", "forces"))
+    assert {name: term.share for name, term in module.terms.items()} == {"hessian": 1.0, "atomic_energy": 1.0}
 
 
 def test_a_run_that_goes_on_remembers_what_it_has_taken_away(tmp_path, monkeypatch):
