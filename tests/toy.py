@@ -82,3 +82,21 @@ def toy_module(**student: Any) -> DistillationModule:
         optimizer=partial(torch.optim.AdamW, lr=1e-3, amsgrad=True),
         scheduler=partial(torch.optim.lr_scheduler.ReduceLROnPlateau, patience=0, threshold=0.99),
     ).double()
+
+
+def toy_trainer(folder: Path, epochs: int, *callbacks: lightning.Callback, **options: Any) -> lightning.Trainer:
+    """A trainer on a CPU that writes nothing."""
+    return lightning.Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        callbacks=list(callbacks),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        inference_mode=False,
+        default_root_dir=folder,
+        **options,
+    )

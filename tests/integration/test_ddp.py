@@ -17,7 +17,7 @@ from jointkd.students.derivatives import predict
 from jointkd.students.operations import plain_graph
 from jointkd.training.compiled_step import CompiledStep
 from jointkd.training.loss import weighted_sum
-from tests.toy import toy_data, toy_module
+from tests.toy import toy_data, toy_module, toy_trainer
 from tests.unit.training.test_compiled_step import as_it_is
 
 
@@ -94,22 +94,8 @@ def train(folder: Path, parts: int = 1, traced: bool = False, **options: Any) ->
     traced: whether the steps are those that would be compiled.
     """
     curve = Curve()
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        max_epochs=2,
-        accumulate_grad_batches=parts,
-        callbacks=[curve],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        gradient_clip_val=10.0,
-        use_distributed_sampler=False,
-        inference_mode=False,
-        default_root_dir=folder,
-        **options,
-    )
+    more = {"accumulate_grad_batches": parts, "gradient_clip_val": 10.0, **options}
+    trainer = toy_trainer(folder, 2, curve, **more)
     module, data = toy_module(conservative=True), toy_data(folder, batch_size=5)
     if traced:
         data.pad_batches(partial(plain_graph, module.student.graph_of))

@@ -5,7 +5,7 @@ from pathlib import Path
 import lightning
 
 from jointkd.training.callbacks.near_teacher import HalveNearTeacher
-from tests.toy import toy_data, toy_module
+from tests.toy import toy_data, toy_module, toy_trainer
 
 BETTER, WORSE = 10.0, -0.99  # values of `within` that every student and no student meets
 
@@ -22,19 +22,7 @@ class Weights(lightning.Callback):
 
 def fit(folder: Path, callback: HalveNearTeacher, epochs: int, resume: Path | None = None) -> list[float]:
     weights = Weights()
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        callbacks=[callback, weights],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        inference_mode=False,
-        default_root_dir=folder,
-    )
+    trainer = toy_trainer(folder, epochs, callback, weights)
     trainer.fit(toy_module(), datamodule=toy_data(folder), ckpt_path=resume, weights_only=False)
     trainer.save_checkpoint(folder / "end.ckpt")
     return weights.seen

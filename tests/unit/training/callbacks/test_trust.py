@@ -4,13 +4,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import lightning
 import pytest
 
 from jointkd.errors import ConfigError
 from jointkd.training import module as module_of
 from jointkd.training.callbacks.trust import ENERGY, FORCES, Trust
-from tests.toy import toy_data, toy_module
+from tests.toy import toy_data, toy_module, toy_trainer
 
 TEACHER = {FORCES: 100.0, ENERGY: 2.0}
 
@@ -61,19 +60,7 @@ def fit(
     module = toy_module()
     for name in without:
         del module.terms[name]
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        callbacks=[callback],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        inference_mode=False,
-        default_root_dir=folder,
-    )
+    trainer = toy_trainer(folder, epochs, callback)
     trainer.fit(module, datamodule=toy_data(folder), ckpt_path=resume, weights_only=False)
     trainer.save_checkpoint(folder / "end.ckpt")
     return module
