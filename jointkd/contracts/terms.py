@@ -1,6 +1,7 @@
 """The contract of terms of the loss: sums and counts that add up, over batches, micro-batches and processes."""
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -118,8 +119,9 @@ class TermContract(Contract):
         with processes(len(parts), lambda tensor: sent.append(tensor.clone())):
             for part in parts:
                 self.loss(part)
-        total = torch.stack(sent).sum(0)
-        with processes(len(parts), lambda tensor: tensor.copy_(total)):
+        calls = len(sent) // len(parts)  # of each process, which call all_reduce in the same order
+        totals = itertools.cycle([torch.stack(sent[call::calls]).sum(0) for call in range(calls)])
+        with processes(len(parts), lambda tensor: tensor.copy_(next(totals))):
             losses = [self.loss(part) for part in parts]
         self.same(torch.stack(losses).mean(), self.loss(batch), 1e-12, "mean of the losses of two processes")
 

@@ -18,7 +18,7 @@ from jointkd.progress import format_time
 from jointkd.replay import Pool
 from jointkd.structures.batch import Structure
 from jointkd.students.base import Student
-from jointkd.training.loss import Term, active, distributed, factors_of, whole_counts
+from jointkd.training.loss import Term, active, factors_of, global_counts, global_sums
 from jointkd.training.step_check import check_step
 from jointkd.training.traced_step import Compiler, Tensors, TracedStep, inductor, tensors_of
 
@@ -63,15 +63,10 @@ class CompiledStep:
                 log.warning("the training step is not compiled, and runs operation by operation: %s", first_line(error))
                 return self.otherwise(batch)
         entries = [step.per_entry[name] * term.entries(batch) for name, term in terms.items()]
-        counts = whole_counts(terms, batch.positions.new_tensor(entries), batch)
-        if distributed() and batch.whole is None:
-            torch.distributed.all_reduce(counts)
+        counts = global_counts(terms, batch.positions.new_tensor(entries), batch)
         loss, totals, gradients = step(inputs, weights, factors_of(terms, counts, batch))
-        totals = totals.clone()
-        if distributed():
-            torch.distributed.all_reduce(totals)
         loss = KnownGradient.apply(loss, gradients, *step.trained)
-        return loss, dict(zip(terms, totals / counts, strict=True))
+        return loss, dict(zip(terms, global_sums(totals) / counts, strict=True))
 
     def _made(self, batch: Structure, terms: dict[str, Term], inputs: Tensors, weights: list[Tensor]) -> TracedStep:
         started = time.monotonic()

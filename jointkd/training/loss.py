@@ -206,23 +206,34 @@ def weighted_sum(
     terms: Mapping[str, Term], sums: Mapping[str, SumCount], batch: Structure | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss to differentiate on this rank, and each term's mean over all ranks; see `factors_of`."""
-    counts = whole_counts(terms, torch.stack([term.count for term in sums.values()]), batch)
     totals = torch.stack([term.sum for term in sums.values()])
-    global_totals = totals.detach()
-    if distributed():
-        both = torch.stack([counts, global_totals])
-        torch.distributed.all_reduce(both)
-        counts, global_totals = both if batch is None or batch.whole is None else (counts, both[1])
+    counts = global_counts(terms, torch.stack([term.count for term in sums.values()]), batch)
     loss = (factors_of(terms, counts, batch) * totals).sum()
-    return loss, dict(zip(sums, global_totals / counts, strict=True))
+    return loss, dict(zip(sums, global_sums(totals) / counts, strict=True))
 
 
-def whole_counts(terms: Mapping[str, Term], counts: Tensor, batch: Structure | None) -> Tensor:
-    """Counts [T] of terms, for a micro-batch those of the whole batch, so that means of micro-batches add up."""
-    if batch is None or batch.whole is None:
-        return counts
-    atoms, structures = batch.whole.num_atoms / batch.real_atoms, batch.whole.num_structures / batch.real_structures
-    return counts * counts.new_tensor([atoms if term.per_atom else structures for term in terms.values()])
+def global_counts(terms: Mapping[str, Term], counts: Tensor, batch: Structure | None) -> Tensor:
+    """[T] the counts of terms over all ranks, from those of this one; for a micro-batch those of its whole batch.
+
+    All ranks call it in each step, and `global_sums` after it.
+    """
+    if batch is not None and batch.whole is not None:  # so that means of micro-batches add up
+        atoms, structures = batch.whole.num_atoms / batch.real_atoms, batch.whole.num_structures / batch.real_structures
+        return counts * counts.new_tensor([atoms if term.per_atom else structures for term in terms.values()])
+    return summed_over_ranks(counts)
+
+
+def global_sums(totals: Tensor) -> Tensor:
+    """[T] the sums of terms over all ranks, from those of this one."""
+    return summed_over_ranks(totals.detach())
+
+
+def summed_over_ranks(values: Tensor) -> Tensor:
+    """A copy of the values, summed over all ranks."""
+    values = values.clone()
+    if distributed():
+        torch.distributed.all_reduce(values)
+    return values
 
 
 def factors_of(terms: Mapping[str, Term], counts: Tensor, batch: Structure | None) -> Tensor:
