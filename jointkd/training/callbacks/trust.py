@@ -24,8 +24,9 @@ class Trust(lightning.Callback):
     """Lowers the weights of the teacher's terms as the student's validation errors reach the teacher's own errors.
 
     trust: `auto`, or `constant`, with which nothing is done. The teacher's errors are those against the reference data
-    of the training structures, which it need not know better than others. A term of atomic energies follows the error
-    of the energies, any other that of the forces. A weight that has fallen does not rise again.
+    of the training structures, which it need not know better than others. Terms follow the error of the forces, that of
+    the atomic energies also the error of the energies: who learns the teacher's atomic energies learns its forces, too.
+    A weight that has fallen does not rise again.
     """
 
     def __init__(self, trust: str = "auto") -> None:
@@ -49,22 +50,22 @@ class Trust(lightning.Callback):
         self.shares = {name: (self.shares or {}).get(name, 1.0) for name in terms}
         self._apply(module)
         for name, term in terms.items():
-            error = followed(term, self.teacher)
-            log.info(
-                "method.trust=auto: %s loses its weight while the student's validation error falls from %.3g to %.3g "
-                "%s, the error of the teacher",
-                name,
-                FULL * self.teacher[error],
-                self.teacher[error],
-                UNITS[error],
-            )
+            for error in followed(term, self.teacher):
+                log.info(
+                    "method.trust=auto: %s loses its weight while the student's validation error falls from %.3g to "
+                    "%.3g %s, the error of the teacher",
+                    name,
+                    FULL * self.teacher[error],
+                    self.teacher[error],
+                    UNITS[error],
+                )
 
     def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
         if not self.teacher or self.shares is None:
             return
         student = {name: float(trainer.callback_metrics[f"val/{name}"]) for name in (FORCES, ENERGY)}
         for name, term in teachers_terms(module).items():
-            share = min(self.shares[name], self._share(student, followed(term, self.teacher)))
+            share = min(self.shares[name], *(self._share(student, error) for error in followed(term, self.teacher)))
             if self.shares[name] - share >= LOGGED or (share == 0) != (self.shares[name] == 0):
                 log.info(
                     "step %d: validation errors %.3g meV/Å and %.3g meV/atom: %.0f %% of the weight of %s",
@@ -98,6 +99,6 @@ def teachers_terms(module: DistillationModule) -> dict[str, Term]:
     return {name: term for name, term in module.terms.items() if term.teacher}
 
 
-def followed(term: Term, teacher: Mapping[str, float]) -> str:
-    """The error that the weight of a term follows."""
-    return ENERGY if term.atomic and ENERGY in teacher else FORCES
+def followed(term: Term, teacher: Mapping[str, float]) -> list[str]:
+    """The errors that the weight of a term follows."""
+    return [FORCES, ENERGY] if term.atomic and ENERGY in teacher else [FORCES]
