@@ -253,6 +253,8 @@ def test_the_preset_of_the_paper_changes_these_options_only():
         "hessian.limit": 1e4,
         "method.terms.hessian.limit": 1e4,
         "label.validation": True,
+        "method.trust": "constant",
+        "callbacks.trust.trust": "constant",
         "callbacks.halving._target_": "jointkd.training.callbacks.near_teacher.HalveNearTeacher",
         "callbacks.halving.within": 0.05,
         "callbacks.halving.every": 20,
