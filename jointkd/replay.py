@@ -35,9 +35,11 @@ class Replay:
     ) -> None:
         self.function, self.state, self.pool = function, [tensor.detach() for tensor in state], pool
         self._graph: Any = None
-        if example[0].is_cuda:
+        self._device = example[0].device
+        if self._device.type == "cuda":
             self._inputs = [tensor.clone() for tensor in example]
-            self._record()
+            with torch.cuda.device(self._device):
+                self._record()
 
     def _record(self) -> None:
         main, side = torch.cuda.current_stream(), torch.cuda.Stream()
@@ -62,5 +64,6 @@ class Replay:
             givens.append(given)
         for owns, givens in by_dtype.values():
             torch._foreach_copy_(owns, givens)
-        self._graph.replay()
+        with torch.cuda.device(self._device):
+            self._graph.replay()
         return self._outputs
