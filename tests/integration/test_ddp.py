@@ -142,9 +142,7 @@ def test_the_learning_curves_do_not_depend_on_ranks_or_micro_batches(tmp_path, r
     assert len(single["curve"]["train/loss"]) == 8
     others = {"one rank, 3 parts": train(tmp_path / "parts", 3, devices=1)}
     for rank, result in enumerate(ranks):
-        others |= {
-            f"rank {rank} of 2, {parts}": result[parts] for parts in ("1 parts", "2 parts", "one traced")
-        }
+        others |= {f"rank {rank} of 2, {parts}": result[parts] for parts in ("1 parts", "2 parts", "one traced")}
     others["traced, 3 parts"] = train(tmp_path / "traced", 3, traced=True, devices=1)
     for case, result in others.items():
         for name, values in single["curve"].items():
