@@ -141,11 +141,26 @@ def test_what_a_package_cannot_do_is_refused_in_a_line(exported):
 def test_a_package_that_differs_from_its_student_is_not_written(tmp_path, monkeypatch):
     student_file(tmp_path, SMALL)
     monkeypatch.setattr(export_module, "deviation", lambda *_: float("nan"))
-    monkeypatch.setattr(export_module, "build", lambda model, to, archive: write_stub(archive))
+    monkeypatch.setattr(export_module, "build", lambda model, to, archive, careful: write_stub(archive))
     monkeypatch.setattr(export_module, "load_package", lambda *_, **__: package_module.Package(None, None))
     with pytest.raises(ConfigError, match="the exported student differs by nan of the largest value for one atom"):
         export(str(tmp_path), "exported")
     assert [file.name for file in tmp_path.iterdir()] == ["student.safetensors"]
+
+
+def test_a_library_that_the_compiler_makes_wrong_is_compiled_again_with_care(tmp_path, monkeypatch):
+    student_file(tmp_path, SMALL)
+    made: list[bool] = []
+
+    def build(model, to, archive, careful):
+        made.append(careful)
+        write_stub(archive)
+
+    monkeypatch.setattr(export_module, "deviation", lambda form, *_: 1.0 if form is None and not made[-1] else 0.0)
+    monkeypatch.setattr(export_module, "build", build)
+    monkeypatch.setattr(export_module, "load_package", lambda *_, **__: package_module.Package(None, None))
+    assert export(str(tmp_path), "aoti").exists()
+    assert made == [False, True]
 
 
 def write_stub(archive: Path) -> None:
