@@ -15,7 +15,7 @@ from jointkd.data.datamodule import DistillationData
 from jointkd.data.options import DataOptions
 from jointkd.data.row_sampling import check_sampling
 from jointkd.errors import ConfigError
-from jointkd.evaluation.teacher_errors import compare_sample
+from jointkd.evaluation.teacher_errors import Comparison, compare_sample
 from jointkd.labelling.jobs import make_labels
 from jointkd.labelling.plan import LabelOptions, LabelPlace, LabelPlan
 from jointkd.labels.store import LabelStore
@@ -171,15 +171,15 @@ def join_labels(config: DictConfig, module: DistillationModule, data: Distillati
     needed_by = f"method={config.method.name}" if module.needs_atomic_energies else None
     store = make_labels(label_plan(config, data), needed_by)
     data.join(store, module.rows, config.label.eval_rows, config.method.rows)
-    say_how_good(data, store)
+    module.compared = say_how_good(data, store)
     return store
 
 
-def say_how_good(data: DistillationData, store: LabelStore) -> None:
-    """Log the teacher's errors on the training structures. Raises DataError where its forces are in another unit."""
+def say_how_good(data: DistillationData, store: LabelStore) -> Comparison | None:
+    """Log and return the teacher's errors on the training structures; see `compare_sample`."""
     compared = compare_sample(data, store)
     if compared is None:
-        return
+        return None
     log.info("%s", compared)
     if compared.weak:
         log.warning(
@@ -187,6 +187,7 @@ def say_how_good(data: DistillationData, store: LabelStore) -> None:
             "with method.trust=constant it may make the student worse than the data alone would: compare with "
             "method=none, or take another teacher"
         )
+    return compared
 
 
 def check_spread(teacher: Mapping[str, Any], module: DistillationModule) -> None:

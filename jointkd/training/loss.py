@@ -49,7 +49,7 @@ class Term(ABC):
     atomic = False
     rows = 0
     per_atom = True
-    share = 1.0  # of the weight that counts now; see `callbacks.trust`
+    share = 1.0  # of the weight that counts now; see `callbacks.teacher_trust`
 
     def __init__(self, weight: float, norm: str) -> None:
         check_number(f"method.terms.{self.option}.weight", weight, zero=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from jointkd.errors import ConfigError, DivergedError, first_line
 from jointkd.evaluation.metrics import METRICS, MeanOfAll, prediction_errors
+from jointkd.evaluation.teacher_errors import Comparison
 from jointkd.structures.batch import Prediction, Structure
 from jointkd.students.base import Student
 from jointkd.students.derivatives import predict
@@ -45,6 +46,7 @@ class DistillationModule(lightning.LightningModule):
         self.rows = max((term.rows for term in self.terms.values()), default=0)
         self.make_optimizer: Callable[..., torch.optim.Optimizer] = optimizer
         self.make_scheduler = scheduler
+        self.compared: Comparison | None = None  # the teacher with the reference data of training structures
         self.record: dict[str, Any] | None = None  # of the run, for its checkpoints
         self._rate_changed = False
         self._means: dict[str, Tensor] = {}  # of each term, summed over the micro-batches of the step so far

@@ -18,17 +18,8 @@ from jointkd.training.checkpoint_files import read_checkpoint
 log = logging.getLogger(__name__)
 
 FREE = {  # options, or groups of them, that change neither the objective nor the data nor the student
-    *(
-        "trainer",
-        "compile",
-        "logger",
-        "name",
-        "ckpt_path",
-        "overwrite",
-        "label.path",
-        "label.shard_size",
-        "label.validation",
-    ),
+    *("trainer", "compile", "logger", "name", "ckpt_path", "overwrite"),
+    *("label.path", "label.shard_size", "label.validation"),
     *(f"callbacks.{name}" for name in ("early_stopping", "interrupt", "progress", "checkpoint", "last")),
     *("teacher.python", "teacher.device", "teacher.batch_atoms"),
     *("data.path", "data.train", "data.val", "data.test", "data.prepared", "data.source"),  # data: by content

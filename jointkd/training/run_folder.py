@@ -18,7 +18,7 @@ from jointkd.data.datamodule import DistillationData
 from jointkd.data.splits import hashes
 from jointkd.errors import ConfigError
 from jointkd.evaluation.metrics import metrics_table
-from jointkd.evaluation.teacher_errors import compare_sample, teacher_errors
+from jointkd.evaluation.teacher_errors import teacher_errors
 from jointkd.files.atomic import write_whole
 from jointkd.labels.checks import count_failures
 from jointkd.labels.records import TeacherIdentity
@@ -57,7 +57,7 @@ def write_results(
     started: float,
 ) -> None:
     """Write summary.json and the student's file, and log the test metrics. started: time stamp of the start, s."""
-    own, compared = (teacher_errors(data, "test"), compare_sample(data, store)) if store else ({}, None)
+    own = teacher_errors(data, "test") if store else {}
     result = {
         "method": run.method,
         "student": run.student,
@@ -75,7 +75,7 @@ def write_results(
         "width": run.student_options.get("width"),
         "parameters": sum(p.numel() for p in module.student.parameters()),
         "teacher_test": own,
-        "teacher_train": compared.metrics if compared else {},
+        "teacher_train": module.compared.metrics if module.compared else {},
         "started": started,
         "ended": time.time(),
     }

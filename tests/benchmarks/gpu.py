@@ -15,7 +15,6 @@ import argparse
 import fcntl
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -28,11 +27,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from ase import Atoms, units
-from ase.data import atomic_numbers
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
@@ -40,7 +37,6 @@ from ase.optimize import BFGS
 from jointkd.deploy.ase import JointKD
 from jointkd.deploy.export import export
 from jointkd.structures.batch import Structure, collate
-from jointkd.structures.neighbors import neighbors
 from jointkd.structures.padding import Size, pad
 from jointkd.students.derivatives import predict
 from jointkd.students.gemnet import GemNet
@@ -48,8 +44,8 @@ from jointkd.students.operations import plain_graph
 from jointkd.students.painn import PaiNN
 from jointkd.training.compiled_step import CompiledStep
 from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian, weighted_sum
+from tests.benchmarks.solvated import structures
 
-NAMES = ("ILE", "GLN", "HIE", "TYR")
 STUDENTS: dict[str, Callable[..., Any]] = {
     "painn": PaiNN,
     "gemnet_dt": GemNet,
@@ -66,30 +62,6 @@ REFERENCE = {  # ms of a step of fairchem-core 1.10 as in the paper, and of ours
 }  # fmt: skip
 TIMED = 20
 PARITY_STEPS = 50
-
-
-def amino_acids(path: Path, cutoff: float, molecules: int, rows: int) -> list[Structure]:
-    """Conformations of four solvated amino acids in turn, with random targets."""
-    generator, structures = torch.Generator().manual_seed(0), []
-    with h5py.File(path) as file:
-        for number in range(molecules):
-            group = file[NAMES[number % len(NAMES)]]
-            positions = 10 * np.asarray(group["conformations"][number // len(NAMES)], dtype=np.float64)
-            mapped = re.findall(r"\[([A-Za-z])[^:\]]*:(\d+)\]", group["smiles"][0].decode())
-            symbols = {int(index): symbol.upper() for symbol, index in mapped}
-            numbers = np.array([atomic_numbers[symbols[index + 1]] for index in range(len(symbols))])
-            count = len(numbers)
-            labels = {
-                "energy": torch.randn(1, generator=generator),
-                "forces": torch.randn(count, 3, generator=generator),
-                "teacher_atomic_energies": torch.randn(count, generator=generator),
-            }
-            if rows:
-                labels["hessian_rows"] = torch.randn(count, rows, 3, generator=generator)
-                labels["row_ids"] = torch.randint(0, 3 * count, (1, rows), generator=generator)
-            near = neighbors(positions, np.zeros((3, 3)), np.zeros(3, dtype=bool), cutoff)
-            structures.append(Structure.from_arrays(numbers, positions, near, **labels))
-    return structures
 
 
 class Step:
@@ -160,7 +132,7 @@ def case(path: Path, name: str, molecules: int, rows: int) -> dict[str, Any]:
     """Time and memory of one case."""
     torch.manual_seed(0)
     student = STUDENTS[name]()
-    step = Step(student, amino_acids(path, student.cutoff, molecules, rows), rows, torch.float32, "cuda")
+    step = Step(student, structures(path, student.cutoff, molecules, rows), rows, torch.float32, "cuda")
     result: dict[str, Any] = {"student": name, "molecules": molecules, "rows": rows}
     result["atoms"], result["pairs"] = step.batch.num_atoms, step.batch.edge_index.shape[1] // 2
     torch.cuda.synchronize()
@@ -199,7 +171,7 @@ def parity(path: Path, name: str) -> dict[str, Any]:
     for kind, dtype, device in (("gpu", torch.float64, "cuda"), ("cpu", torch.float64, "cpu")):
         torch.manual_seed(0)
         student = STUDENTS[name](**sizes)
-        step = Step(student, amino_acids(path, student.cutoff, 2, 1), 1, dtype, device)
+        step = Step(student, structures(path, student.cutoff, 2, 1), 1, dtype, device)
         loss, _ = step.compiled(step.padded) if kind == "gpu" else step.loss(step.batch)
         loss.backward()
         made[kind] = torch.cat(
@@ -213,7 +185,7 @@ def parity(path: Path, name: str) -> dict[str, Any]:
     for compiled in (True, False):
         torch.manual_seed(0)
         student = STUDENTS[name](**sizes)
-        step = Step(student, amino_acids(path, student.cutoff, 4, 1), 1, torch.float32, "cuda")
+        step = Step(student, structures(path, student.cutoff, 4, 1), 1, torch.float32, "cuda")
         curves.append(torch.stack([step(compiled) for _ in range(PARITY_STEPS)]).cpu())
     result["curve_error"] = float(((curves[0] - curves[1]).abs() / curves[1]).max())
     return result

@@ -12,7 +12,6 @@ turns, the median of epochs (in process time, or in wall time where there are wo
 
 import argparse
 import json
-import re
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +24,6 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
-from ase.data import atomic_numbers
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -40,6 +38,7 @@ from jointkd.labels.store import LabelStore
 from jointkd.structures.frame import Frame
 from jointkd.students.derivatives import predict
 from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian, weighted_sum
+from tests.benchmarks.solvated import numbers_of
 
 CONFIGS = Path(__file__).parents[2] / "conf" / "student"
 ROWS = 4
@@ -50,9 +49,7 @@ def amino_acids(path: Path) -> Iterator[Frame]:
     rng = np.random.default_rng(0)
     with h5py.File(path) as file:
         for name in file:
-            mapped = re.findall(r"\[([A-Za-z])[^:\]]*:(\d+)\]", file[name]["smiles"][0].decode())
-            symbols = {int(number): symbol.upper() for symbol, number in mapped}
-            numbers = np.array([atomic_numbers[symbols[number + 1]] for number in range(len(symbols))])
+            numbers = numbers_of(file[name])
             for conformation in file[name]["conformations"]:
                 yield labelled(rng, numbers, 10 * np.asarray(conformation, dtype=float), group=name)
 

@@ -9,7 +9,6 @@ it to compare machines by, and the peak of memory above what was in use before.
 
 import argparse
 import json
-import re
 import resource
 import statistics
 import subprocess
@@ -20,51 +19,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
 import torch
-from ase.data import atomic_numbers
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from jointkd.runtime import keep_freed_memory
 from jointkd.structures.batch import Structure, collate
-from jointkd.structures.neighbors import neighbors
 from jointkd.students.derivatives import predict
 from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian, weighted_sum
+from tests.benchmarks.solvated import NAMES, structures
 
 CONFIGS = Path(__file__).parents[2] / "conf" / "student"
-NAMES = ("ILE", "GLN", "HIE", "TYR")
 MOST_ROWS = 4
-
-
-def amino_acids(path: Path, student: Any) -> Structure:
-    """The first conformation of each, as one batch with random targets."""
-    structures = []
-    generator = torch.Generator().manual_seed(0)
-    with h5py.File(path) as file:
-        for name in NAMES:
-            positions = 10 * np.asarray(file[name]["conformations"][0], dtype=np.float64)
-            mapped = re.findall(r"\[([A-Za-z])[^:\]]*:(\d+)\]", file[name]["smiles"][0].decode())
-            symbols = {int(number): symbol.upper() for symbol, number in mapped}
-            numbers = np.array([atomic_numbers[symbols[number + 1]] for number in range(len(symbols))])
-            near = neighbors(
-                positions, np.zeros((3, 3)), np.zeros(3, dtype=bool), student.cutoff, student.max_neighbors
-            )
-            count = len(numbers)
-            structures.append(
-                Structure.from_arrays(
-                    numbers,
-                    positions,
-                    near,
-                    energy=torch.randn(1, generator=generator),
-                    forces=torch.randn(count, 3, generator=generator),
-                    teacher_atomic_energies=torch.randn(count, generator=generator),
-                    hessian_rows=torch.randn(count, MOST_ROWS, 3, generator=generator),
-                    row_ids=torch.randint(0, 3 * count, (1, MOST_ROWS), generator=generator),
-                )
-            )
-    return collate(structures)
 
 
 def training_step(
@@ -76,7 +42,7 @@ def training_step(
     """
     torch.manual_seed(0)
     student = instantiate({**OmegaConf.load(CONFIGS / f"{name}.yaml"), **options})
-    batch = amino_acids(path, student)
+    batch = collate(structures(path, student.cutoff, len(NAMES), MOST_ROWS, student.max_neighbors))
     terms = {"energy": Energy(5, "mae"), "forces": Forces(100, "l2")}
     if rows:
         terms |= {"atomic_energy": AtomicEnergy(20, "mae"), "hessian": Hessian(400, "l2", rows)}

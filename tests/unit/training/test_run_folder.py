@@ -30,6 +30,7 @@ def written(tmp_path, monkeypatch):
     """The data and the store of a run with results in the folder `run`."""
     data, module = toy_data(tmp_path), toy_module()
     store = data.teacher["train"].store
+    module.compared = compare_sample(data, store)
     monkeypatch.setattr(type(module), "trainer", SimpleNamespace(global_step=7))
     options = {"_target_": target_of(type(module.student)), "width": 8, "layers": 2, "radial": 6}
     described = RunDescription("joint", "painn", "toy", 0, {"energy": 5.0}, options, "")

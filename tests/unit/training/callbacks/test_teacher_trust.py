@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from jointkd.errors import ConfigError
+from jointkd.evaluation.teacher_errors import compare_sample
 from jointkd.training import module as module_of
-from jointkd.training.callbacks.trust import ENERGY, FORCES, Trust
+from jointkd.training.callbacks.teacher_trust import ENERGY, FORCES, TeacherTrust
 from tests.toy import toy_data, toy_module, toy_trainer
 
 TEACHER = {FORCES: 100.0, ENERGY: 2.0}
@@ -20,7 +21,7 @@ def trainer_with(forces: float, energy: float) -> Any:
 
 def shares_after(*errors: tuple[float, float], teacher: dict[str, float] = TEACHER) -> dict[str, float]:
     """The shares of all terms of a module after validations with these errors of forces and energies."""
-    module, callback = toy_module(), Trust()
+    module, callback = toy_module(), TeacherTrust()
     callback.teacher, callback.shares = teacher, {"hessian": 1.0, "atomic_energy": 1.0}
     for forces, energy in errors:
         callback.on_validation_end(trainer_with(forces, energy), module)
@@ -54,14 +55,16 @@ def test_without_an_energy_error_of_the_teacher_all_terms_follow_the_forces():
 
 
 def fit(
-    folder: Path, callback: Trust, epochs: int = 2, resume: Path | None = None, without: tuple[str, ...] = ()
+    folder: Path, callback: TeacherTrust, epochs: int = 2, resume: Path | None = None, without: tuple[str, ...] = ()
 ) -> Any:
     """The module after so many epochs of five steps; without: terms that it does not have."""
     module = toy_module()
     for name in without:
         del module.terms[name]
     trainer = toy_trainer(folder, epochs, callback)
-    trainer.fit(module, datamodule=toy_data(folder), ckpt_path=resume, weights_only=False)
+    data = toy_data(folder)
+    module.compared = compare_sample(data, data.teacher["train"].store)
+    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=False)
     trainer.save_checkpoint(folder / "end.ckpt")
     return module
 
@@ -70,7 +73,7 @@ def test_a_teacher_that_answers_at_random_is_left_out_and_its_rows_are_no_longer
     tmp_path, caplog, monkeypatch
 ):
     asked: list[bool] = []
-    monkeypatch.setattr(Trust, "_share", lambda *_: 0.0)
+    monkeypatch.setattr(TeacherTrust, "_share", lambda *_: 0.0)
     real = module_of.predict
 
     def predict(student, batch, rows=None):
@@ -79,7 +82,7 @@ def test_a_teacher_that_answers_at_random_is_left_out_and_its_rows_are_no_longer
 
     monkeypatch.setattr(module_of, "predict", predict)
     with caplog.at_level("INFO"):
-        module = fit(tmp_path, Trust())
+        module = fit(tmp_path, TeacherTrust())
     assert [module.terms[name].share for name in ("energy", "forces", "hessian", "atomic_energy")] == [1, 1, 0, 0]
     assert asked.count(True) == 5  # of the first epoch, before the first validation
     assert "hessian loses its weight while the student's validation error falls from" in caplog.text
@@ -88,35 +91,35 @@ def test_a_teacher_that_answers_at_random_is_left_out_and_its_rows_are_no_longer
 
 def test_with_constant_trust_nothing_changes(tmp_path, caplog):
     with caplog.at_level("INFO"):
-        module = fit(tmp_path, Trust("constant"))
+        module = fit(tmp_path, TeacherTrust("constant"))
     assert {term.share for term in module.terms.values()} == {1.0}
     assert "method.trust" not in caplog.text
 
 
 def test_a_teacher_that_alone_is_learned_from_keeps_its_weight(tmp_path, monkeypatch):
-    monkeypatch.setattr(Trust, "_share", lambda *_: 0.0)
-    module = fit(tmp_path, Trust(), without=("energy", "forces"))
+    monkeypatch.setattr(TeacherTrust, "_share", lambda *_: 0.0)
+    module = fit(tmp_path, TeacherTrust(), without=("energy", "forces"))
     assert {name: term.share for name, term in module.terms.items()} == {"hessian": 1.0, "atomic_energy": 1.0}
 
 
 def test_a_run_that_goes_on_remembers_what_it_has_taken_away(tmp_path, monkeypatch):
-    monkeypatch.setattr(Trust, "_share", lambda *_: 0.25)
-    fit(tmp_path, Trust(), epochs=1)
-    monkeypatch.setattr(Trust, "_share", lambda *_: 1.0)
-    module = fit(tmp_path, Trust(), epochs=2, resume=tmp_path / "end.ckpt")
+    monkeypatch.setattr(TeacherTrust, "_share", lambda *_: 0.25)
+    fit(tmp_path, TeacherTrust(), epochs=1)
+    monkeypatch.setattr(TeacherTrust, "_share", lambda *_: 1.0)
+    module = fit(tmp_path, TeacherTrust(), epochs=2, resume=tmp_path / "end.ckpt")
     assert module.terms["hessian"].share == 0.25
 
 
 def test_a_run_of_a_version_that_knew_no_trust_goes_on_as_it_began(tmp_path, monkeypatch):
-    monkeypatch.setattr(Trust, "_share", lambda *_: 0.25)
-    monkeypatch.setattr(Trust, "state_key", property(lambda self: "of another version"))
-    fit(tmp_path, Trust(), epochs=1)
+    monkeypatch.setattr(TeacherTrust, "_share", lambda *_: 0.25)
+    monkeypatch.setattr(TeacherTrust, "state_key", property(lambda self: "of another version"))
+    fit(tmp_path, TeacherTrust(), epochs=1)
     monkeypatch.undo()
-    monkeypatch.setattr(Trust, "_share", lambda *_: 0.25)
-    module = fit(tmp_path, Trust(), epochs=2, resume=tmp_path / "end.ckpt")
+    monkeypatch.setattr(TeacherTrust, "_share", lambda *_: 0.25)
+    module = fit(tmp_path, TeacherTrust(), epochs=2, resume=tmp_path / "end.ckpt")
     assert module.terms["hessian"].share == 1.0
 
 
 def test_another_trust_is_refused():
     with pytest.raises(ConfigError, match=r"method.trust=always is not known; choose one of auto, constant"):
-        Trust("always")
+        TeacherTrust("always")

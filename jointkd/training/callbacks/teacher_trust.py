@@ -7,7 +7,6 @@ from typing import Any
 import lightning
 
 from jointkd.errors import ConfigError
-from jointkd.evaluation.teacher_errors import compare_sample
 from jointkd.training.loss import Term
 from jointkd.training.module import DistillationModule
 
@@ -20,7 +19,7 @@ UNITS = {FORCES: "meV/Å", ENERGY: "meV/atom"}
 LOGGED = 0.1  # smaller changes of a share are not worth a line
 
 
-class Trust(lightning.Callback):
+class TeacherTrust(lightning.Callback):
     """Lowers the weights of the teacher's terms as the student's validation errors reach the teacher's own errors.
 
     trust: `auto`, or `constant`, with which nothing is done. The teacher's errors are those against the reference data
@@ -37,16 +36,12 @@ class Trust(lightning.Callback):
         self.shares: dict[str, float] | None = None  # of the weights, by the name of the term
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if self.shares is None and trainer.global_step > 0:
             self.trust = "constant"  # as the run began, with a version that did not have this
         terms = teachers_terms(module)
-        if self.trust == "constant" or not terms or len(terms) == len(module.terms) or data.teacher["train"] is None:
-            return  # without terms of the reference data there is nothing to yield to
-        compared = compare_sample(data, data.teacher["train"].store)
-        if compared is None:  # the teacher is the reference
-            return
-        self.teacher = compared.metrics
+        if self.trust == "constant" or not terms or len(terms) == len(module.terms) or module.compared is None:
+            return  # without a teacher, or without terms of other reference data to yield to
+        self.teacher = module.compared.metrics
         self.shares = {name: (self.shares or {}).get(name, 1.0) for name in terms}
         self._apply(module)
         for name, term in terms.items():
