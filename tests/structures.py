@@ -51,4 +51,6 @@ def labelled(atoms: Atoms, rows: int, seed: int = 0) -> Structure:
         teacher_atomic_energies=random(count),
         hessian_rows=random(count, rows, 3),
         row_ids=torch.randperm(3 * count, generator=generator)[:rows][None],
+        stress=random(1, 3, 3),
+        inverse_volume=random(1).abs(),
     )

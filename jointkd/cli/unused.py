@@ -45,6 +45,10 @@ def unused_of_data(config: DictConfig) -> Iterator[tuple[str, str]]:
         yield from ((f"data.split.{name}", "data.split.by=file") for name in DIVIDING[1:])
     if OmegaConf.select(config, "data.amin2025") is not None:
         yield "data.amin2025", "these shares: set data.split=amin2025"
+    if "stress_key" in config.get("data", {}) and config.data.stress_key is None:
+        yield "data.stress", "data.stress_key=null"
+    elif OmegaConf.select(config, "data.stress.kind") == "virial":
+        yield "data.stress.unit", "data.stress.kind=virial, which is in data.units.energy"
     if OmegaConf.select(config, "data.reference") == "teacher":
         yield "data.reference_energies", "data.reference=teacher"
 

@@ -93,7 +93,9 @@ def build(config: DictConfig, directory: Path) -> tuple[DistillationModule, Dist
     check_seed("seed", config.seed)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(config)
-    return module, build_data(config, directory, module.student)
+    data = build_data(config, directory, module.student)
+    check_stress(module, data)
+    return module, data
 
 
 def build_module(config: DictConfig) -> DistillationModule:
@@ -126,6 +128,22 @@ def build_data(config: DictConfig, directory: Path, student: Any) -> Distillatio
             f"set student.elements={heaviest}",
         )
     return data
+
+
+def check_stress(module: DistillationModule, data: DistillationData) -> None:
+    """Raise ConfigError where stresses are to be learned that the data or the student do not have."""
+    there = data.frames["train"][0].stress is not None  # a reader gives all structures of a set one, or none
+    if module.needs_stress and not there:
+        raise ConfigError(
+            f"weights.stress={module.terms['stress'].weight:g}, and the structures of data={data.name} have no stress",
+            "name it with data.stress_key, or set weights.stress=0",
+        )
+    if there and not module.student.conservative:
+        raise ConfigError(
+            "a student with a force head has no stress", "set student.conservative=true, or data.stress_key=null"
+        )
+    if there and not module.needs_stress:
+        log.info("stresses are tested and not learned: weights.stress=100, for example, learns them")
 
 
 def prepare_data(

@@ -176,13 +176,15 @@ def labelled(atoms: Atoms, rows: int, seed: int) -> Structure:
         teacher_energy_spread=draw(count).abs(),
         hessian_rows=hessian_rows - hessian_rows.mean(0),
         row_ids=row_ids,
+        stress=(stress := draw(1, 3, 3)) + stress.mT,
+        inverse_volume=draw(1).abs(),
     )
 
 
 def perfect(batch: Structure) -> Prediction:
     """The prediction that equals the labels of a batch."""
     assert batch.teacher_atomic_energies is not None
-    return Prediction(batch.teacher_atomic_energies, batch.forces, batch.hessian_rows)
+    return Prediction(batch.teacher_atomic_energies, batch.forces, batch.hessian_rows, stress=batch.stress)
 
 
 def wrong(batch: Structure) -> Prediction:

@@ -68,13 +68,16 @@ class StructureDataset(Dataset[Structure]):
         return Structure.from_arrays(frame.numbers, frame.positions, self.neighbors(frame), **labels)
 
     def _reference(self, frame: Frame) -> dict[str, Tensor]:
-        """The energy relative to the reference energies, and the forces, where the frame has them."""
+        """The energy relative to the reference energies, the forces and the stress, where the frame has them."""
         labels = {}
         if frame.energy is not None:
             relative = frame.energy - self.references.of(frame.numbers).sum()
             labels["energy"] = torch.tensor([relative], dtype=torch.float64)
         if frame.forces is not None:
             labels["forces"] = torch.from_numpy(frame.forces)
+        if frame.stress is not None:
+            labels["stress"] = torch.from_numpy(frame.stress)[None]
+            labels["inverse_volume"] = torch.tensor([1 / abs(np.linalg.det(frame.cell))], dtype=torch.float64)
         return labels
 
     def _teacher(self, teacher: Distillation, frame: Frame, epoch: int) -> dict[str, Tensor]:

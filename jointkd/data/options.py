@@ -3,9 +3,11 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from jointkd.data.provenance import Reader, SubsetRule
 from jointkd.data.readers import extxyz
+from jointkd.data.readers.stress import StressForm
 from jointkd.data.splits import Split
 from jointkd.errors import ConfigError
 from jointkd.ranges import check_integer, check_number, check_seed
@@ -73,6 +75,8 @@ class FileData(DataOptions):
     energy_key: str | None = "energy"  # None for a file without energies
     forces_key: str | None = "forces"
     units: dict[str, str] | None = None  # of energy and length; None: eV and Å
+    stress_key: str | None = None  # of periodic structures; None for a file without stresses
+    stress: dict[str, Any] | None = None  # kind, positive, order and unit of what stress_key names; see `StressForm`
     group_key: str | None = None  # the entry with the molecule or material; `file`: the name of the file
     split_key: str | None = None  # the entry with train, val or test
     format: str | None = None  # ASE's name of the format, for files whose name does not tell it
@@ -80,6 +84,11 @@ class FileData(DataOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_files()
+        if self.stress_form is not None and self.reference == "teacher":
+            raise ConfigError(
+                f"data.stress_key={self.stress_key} is not used with data.reference=teacher",
+                "leave out data.stress_key: the energies, forces and stresses of a run must be of one origin",
+            )
         split = self.division
         if self.split_key is not None and split.by != "file" and not split.official_test and split.path is None:
             raise ConfigError(
@@ -116,11 +125,19 @@ class FileData(DataOptions):
         train = given.train if max(given.train, given.val) > 1 else 1 - share
         return replace(given, train=train, val=share, test=0.0, official_test=True)
 
+    @property
+    def stress_form(self) -> StressForm | None:
+        """How the files give stresses; None where they are not read. Raises ConfigError."""
+        if self.stress_key is None:
+            return None
+        return StressForm.of(self.stress_key, self.stress or {}, (self.units or {}).get("energy", "eV"))
+
     def reader(self) -> Reader:
         options = (self.energy_key, self.forces_key, self.units, self.group_key, self.split_key, self.format)
+        stress: dict[str, Any] = {} if self.stress_form is None else {"stress": self.stress_form}
         if self.train is not None and self.test is not None:
-            return partial(extxyz.read_splits, self.train, self.val, self.test, *options)
-        return partial(extxyz.read, self.path, *options)
+            return partial(extxyz.read_splits, self.train, self.val, self.test, *options, **stress)
+        return partial(extxyz.read, self.path, *options, **stress)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@
       manifest.json                    counts, elements, free-atom energies, quarantine counts, and provenance
       numbers, positions, forces       of all atoms, one structure after the other
       cells, pbc, energies, keys       of all structures
+      stresses                         of all structures, where they are learned
       first_atom, first_character      where the atoms and the text of each structure begin
       text                             [group, split, source, info] of each structure as JSON
       quarantine.xyz                   the structures that failed the screening, with the reasons
@@ -22,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any, overload
 
@@ -52,6 +53,7 @@ BY_STRUCTURE: dict[str, tuple[Any, tuple[int, ...]]] = {
     "energies": ("<f8", ()),
     "keys": ("S32", ()),
 }
+STRESSES: dict[str, tuple[Any, tuple[int, ...]]] = {"stresses": ("<f8", (3, 3))}  # where the first structure has one
 OFFSETS: dict[str, tuple[Any, tuple[int, ...]]] = {"first_atom": ("<i8", ()), "first_character": ("<i8", ())}
 TEXT: dict[str, tuple[Any, tuple[int, ...]]] = {"text": ("u1", ())}
 
@@ -67,6 +69,7 @@ class PreparedSet:
             **dict.fromkeys(BY_ATOM, atoms),
             **dict.fromkeys(BY_STRUCTURE, count),
             **dict.fromkeys(OFFSETS, count + 1),
+            **(dict.fromkeys(STRESSES, count) if self.manifest.get("stresses") else {}),
         }
         self.arrays = {name: open_array(path, name, length) for name, length in rows.items()}
         self.arrays["text"] = open_array(path, "text", self.manifest["characters"])
@@ -94,6 +97,7 @@ class PreparedSet:
             pbc=arrays["pbc"][index],
             energy=None if math.isnan(energy) else energy,
             forces=None if len(forces) and math.isnan(forces[0, 0]) else forces,
+            stress=arrays["stresses"][index] if "stresses" in arrays else None,
             group=group,
             split=split,
             source=source,
@@ -244,12 +248,15 @@ def write_fit(folder: Path, counts: dict[str, Any], screening: Screening) -> dic
 
 def write(frames: Iterable[Frame], folder: Path) -> dict[str, Any]:
     """Write frames one by one; returns the numbers of structures, atoms and characters, and the elements."""
-    writer = Writer(folder, {**BY_ATOM, **BY_STRUCTURE, **OFFSETS, **TEXT})
+    frames = iter(frames)
+    first = list(islice(frames, 1))
+    stresses = STRESSES if first and first[0].stress is not None else {}
+    writer = Writer(folder, {**BY_ATOM, **BY_STRUCTURE, **stresses, **OFFSETS, **TEXT})
     elements: set[int] = set()
     try:
         for name in OFFSETS:
             writer.append(name, 0)
-        for frame in frames:
+        for frame in chain(first, frames):
             count = len(frame)
             text = json.dumps([frame.group, frame.split, frame.source, dict(frame.info)], default=plain).encode()
             writer.append("numbers", frame.numbers)
@@ -259,6 +266,8 @@ def write(frames: Iterable[Frame], folder: Path) -> dict[str, Any]:
             writer.append("pbc", frame.pbc)
             writer.append("energies", np.nan if frame.energy is None else frame.energy)
             writer.append("keys", frame.key.encode())
+            for name in stresses:
+                writer.append(name, frame.stress)
             writer.append("text", np.frombuffer(text, dtype="u1"))
             writer.append("first_atom", writer.rows["numbers"])
             writer.append("first_character", writer.rows["text"])
@@ -272,6 +281,7 @@ def write(frames: Iterable[Frame], folder: Path) -> dict[str, Any]:
         "atoms": rows["numbers"],
         "characters": rows["text"],
         "elements": sorted(elements),
+        **dict.fromkeys(stresses, True),
     }
 
 

@@ -16,6 +16,7 @@ METRICS = {
     "energy_mae_meV_per_atom": "mean over structures of |Ê - E| / N",
     "energy_mae_meV": "mean over structures of |Ê - E|",
     "force_mae_meV_per_A": "mean over force components of |F̂ - F|",
+    "stress_mae_meV_per_A3": "mean over components of |σ̂ - σ|",
     "atomic_energy_mae_meV": "mean over atoms of |Ê_i - E_i of the teacher|",
     "hessian_row_mae_eV_per_A2": "mean over entries of the sampled rows of |Ĥ - H of the teacher|",
 }
@@ -71,7 +72,8 @@ def force_error(predicted: Values, reference: Values) -> Values:
 def prediction_errors(prediction: Prediction, batch: Structure) -> dict[str, Tensor]:
     """The signed errors of a prediction by metric, whose value is the mean of their absolute values.
 
-    Those of atomic energies and Hessian rows are included if the batch has these labels and the prediction has rows.
+    Those of stresses, atomic energies and Hessian rows are included if the batch has these labels, and the prediction
+    the values.
     """
     assert prediction.forces is not None
     assert batch.energy is not None
@@ -82,6 +84,8 @@ def prediction_errors(prediction: Prediction, batch: Structure) -> dict[str, Ten
         "energy_mae_meV": energy_error(energies, batch.energy, torch.ones_like(energies)),
         "force_mae_meV_per_A": force_error(prediction.forces, batch.forces),
     }
+    if prediction.stress is not None and batch.stress is not None:
+        errors["stress_mae_meV_per_A3"] = 1e3 * (prediction.stress - batch.stress)
     if batch.teacher_atomic_energies is not None:
         errors["atomic_energy_mae_meV"] = 1e3 * (prediction.atomic_energies - batch.teacher_atomic_energies)
     if prediction.hessian_rows is not None and batch.hessian_rows is not None:

@@ -60,6 +60,8 @@ class Structure:
     ptr: Tensor  # [B + 1] int64, first atom of each structure, then N
     energy: Tensor | None = None  # [B] eV, reference total minus the per-element reference energies
     forces: Tensor | None = None  # [N, 3] eV/Å, reference
+    stress: Tensor | None = None  # [B, 3, 3] eV/Å³, reference, positive under tension
+    inverse_volume: Tensor | None = None  # [B] 1/Å³ of the cells, where there is a stress; 0 for padding
     teacher_atomic_energies: Tensor | None = None  # [N] eV, on the zero of `energy`
     teacher_energy_spread: Tensor | None = None  # [N] eV, standard deviation over an ensemble's atomic energies
     hessian_rows: Tensor | None = None  # [N, S, 3] eV/Å², +∂²E/∂R∂R of the teacher, row s of the atom's structure
@@ -179,7 +181,7 @@ OF_ATOMS = (  # whose first dimension counts atoms
     *("atomic_numbers", "positions", "forces"),
     *("teacher_atomic_energies", "teacher_energy_spread", "hessian_rows"),
 )
-OF_STRUCTURES = ("energy", "row_ids")  # whose first dimension counts structures
+OF_STRUCTURES = ("energy", "stress", "inverse_volume", "row_ids")  # whose first dimension counts structures
 CONCATENATED = tuple(name for name in TENSORS if name not in ("batch", "ptr"))
 
 
@@ -194,6 +196,7 @@ class Prediction(NamedTuple):
     forces: Tensor | None = None  # [N, 3] eV/Å
     hessian_rows: Tensor | None = None  # [N, S, 3] eV/Å²
     forces_of: Callable[[Tensor], Tensor] | None = None
+    stress: Tensor | None = None  # [B, 3, 3] eV/Å³, (1/V) ∂E/∂ε by a symmetric strain
 
 
 def collate(

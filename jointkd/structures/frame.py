@@ -23,6 +23,7 @@ class Frame:
     pbc: np.ndarray = field(default_factory=lambda: np.zeros(3, dtype=bool))  # [3]
     energy: float | None = None  # eV, total
     forces: np.ndarray | None = None  # [N, 3] eV/Å
+    stress: np.ndarray | None = None  # [3, 3] eV/Å³, (1/V) ∂E/∂ε: positive under tension
     group: str = ""  # molecule, material or trajectory
     split: str | None = None  # where the file itself says it belongs
     source: str = ""  # where it was read, for messages

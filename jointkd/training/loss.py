@@ -1,4 +1,4 @@
-"""The four terms of the joint objective (the paper, eq. 2, 4 and 20).
+"""The terms of the joint objective: the four of the paper (eq. 2, 4 and 20), and the stress.
 
 A term maps a prediction and a batch to (sum, count); `weighted_sum` divides sums by counts over all ranks.
 """
@@ -6,7 +6,7 @@ A term maps a prediction and a batch to (sum, count); `weighted_sum` divides sum
 import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -41,13 +41,14 @@ class Term(ABC):
     """One weighted term of the loss.
 
     `teacher`: whether it needs a teacher's labels; `atomic`: whether it needs the teacher's atomic energies; `rows`:
-    Hessian rows per structure and step; `per_atom`: whether its count is proportional to the atoms of a batch, else to
-    the structures.
+    Hessian rows per structure and step; `stress`: whether it needs stresses; `per_atom`: whether its count is
+    proportional to the atoms of a batch, else to the structures.
     """
 
     teacher = False
     atomic = False
     rows = 0
+    stress = False
     per_atom = True
     share = 1.0  # of the weight that counts now; see `callbacks.teacher_trust`
 
@@ -195,6 +196,23 @@ class Hessian(Term):
         assert prediction.hessian_rows is not None
         assert batch.hessian_rows is not None
         return prediction.hessian_rows - batch.hessian_rows
+
+
+class Stress(Term):
+    """Mean over structures of ‖σ̂ - σ‖, the norm over all nine components, in eV/Å³."""
+
+    stress = True
+    per_atom = False
+
+    def difference(self, prediction: Prediction, batch: Structure) -> Tensor:
+        assert prediction.stress is not None
+        assert batch.stress is not None
+        return (prediction.stress - batch.stress).flatten(1)
+
+
+def needs(terms: Collection[Term]) -> tuple[bool, bool]:
+    """Whether any of the terms needs Hessian rows, and whether any needs stresses."""
+    return any(term.rows for term in terms), any(term.stress for term in terms)
 
 
 def weighted(norms: Tensor, weights: Tensor | None) -> Tensor:

@@ -14,7 +14,7 @@ from jointkd.evaluation.teacher_errors import Comparison
 from jointkd.structures.batch import Prediction, Structure
 from jointkd.students.base import Student
 from jointkd.students.derivatives import predict
-from jointkd.training.loss import Term, active, weighted_sum
+from jointkd.training.loss import Term, active, needs, weighted_sum
 
 MONITOR = "val/force_mae_meV_per_A"
 HEAVIEST_ELEMENT = 118
@@ -65,6 +65,11 @@ class DistillationModule(lightning.LightningModule):
         """Whether any term needs a teacher's atomic energies."""
         return any(term.atomic for term in self.terms.values())
 
+    @property
+    def needs_stress(self) -> bool:
+        """Whether any term needs stresses."""
+        return any(term.stress for term in self.terms.values())
+
     def set_references(self, energies: dict[int, float]) -> None:
         """Store the reference energies (eV by atomic number), to which predictions are relative, in the checkpoints."""
         for number, energy in energies.items():
@@ -73,7 +78,8 @@ class DistillationModule(lightning.LightningModule):
     def loss(self, batch: Structure) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch, to be differentiated, and the mean of each term over all ranks."""
         terms = active(self.terms)
-        prediction = predict(self.student, batch, batch.row_ids if any(term.rows for term in terms.values()) else None)
+        rows, stress = needs(terms.values())
+        prediction = predict(self.student, batch, batch.row_ids if rows else None, stress)
         return weighted_sum(terms, {name: term(prediction, batch) for name, term in terms.items()}, batch)
 
     def training_step(self, batch: Structure, batch_idx: int) -> Tensor:
@@ -88,7 +94,7 @@ class DistillationModule(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: Structure, batch_idx: int) -> None:
-        self._measure("val", batch, predict(self.student, batch))
+        self._measure("val", batch, predict(self.student, batch, None, self._has_stress(batch)))
 
     def on_validation_epoch_end(self) -> None:
         metrics: Any = self.metrics["val"]
@@ -122,7 +128,11 @@ class DistillationModule(lightning.LightningModule):
                 group["lr"] = rate
 
     def test_step(self, batch: Structure, batch_idx: int) -> None:
-        self._measure("test", batch, predict(self.student, batch, batch.row_ids))
+        self._measure("test", batch, predict(self.student, batch, batch.row_ids, self._has_stress(batch)))
+
+    def _has_stress(self, batch: Structure) -> bool:
+        """Whether there are stresses to compare those of the student with."""
+        return self.student.conservative and batch.stress is not None
 
     def _measure(self, stage: str, batch: Structure, prediction: Prediction) -> None:
         """Update and log the metrics of a stage."""

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from jointkd.structures.batch import Structure
-from jointkd.students.derivatives import predict
 from jointkd.training.loss import Term, weighted
 from jointkd.training.traced_step import Tensors, TracedStep
 
@@ -58,7 +57,7 @@ def sums_of(
     step: TracedStep, terms: Mapping[str, Term], one: Structure, weights: list[Tensor], batch: Structure, number: int
 ) -> Tensor:
     """[T] the sums of the terms for one structure of the batch, by the student itself."""
-    prediction = predict(step.student, one, one.row_ids if step.rows else None)
+    prediction = step.predicting(one)
     atoms = slice(*batch.ptr[number : number + 2].tolist())
     sums = [
         weighted(term.norms(prediction, one), weight[atoms if term.per_atom else slice(number, number + 1)])

@@ -15,7 +15,7 @@ from jointkd.structures.batch import TENSORS, Prediction, Structure
 from jointkd.students import kernels
 from jointkd.students.base import Student
 from jointkd.students.derivatives import predict
-from jointkd.training.loss import Term, weighted
+from jointkd.training.loss import Term, needs, weighted
 
 Function = Callable[..., list[Tensor]]
 Compiler = Callable[[torch.fx.GraphModule, list[Tensor]], Function]
@@ -60,8 +60,7 @@ class TracedStep:
         compiler: Compiler,
         pool: Pool,
     ) -> None:
-        self.student, self.rows = student, any(term.rows for term in terms.values())
-        module = Predicting(student, self.rows)
+        self.predicting = module = Predicting(student, *needs(terms.values()))
         parameters = dict(module.named_parameters())
         self.trained = [parameter for parameter in parameters.values() if parameter.requires_grad]
         state = {**parameters, **dict(module.named_buffers())}
@@ -107,13 +106,13 @@ class TracedStep:
 class Predicting(torch.nn.Module):
     """`predict` as a module, whose parameters may be given as arguments."""
 
-    def __init__(self, student: Any, rows: bool) -> None:
+    def __init__(self, student: Any, rows: bool, stress: bool) -> None:
         super().__init__()
-        self.student, self.rows = student, rows
+        self.student, self.rows, self.stress = student, rows, stress
 
     def forward(self, batch: Structure) -> Prediction:
         """What the student predicts."""
-        return predict(self.student, batch, batch.row_ids if self.rows else None)
+        return predict(self.student, batch, batch.row_ids if self.rows else None, self.stress)
 
 
 def traced(function: Function, arguments: list[Tensor]) -> torch.fx.GraphModule:

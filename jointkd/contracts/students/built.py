@@ -69,7 +69,7 @@ class Parts(NamedTuple):
 
 def separate(prediction: Prediction, batch: Structure) -> list[Parts]:
     """The part of each structure of a batch."""
-    energies, forces, rows, _ = prediction
+    energies, forces, rows = prediction[:3]
     assert forces is not None
     rows = forces[:, None][:, :0] if rows is None else rows
     sizes = batch.atoms_per_structure.tolist()

@@ -14,6 +14,7 @@ from ase.data import chemical_symbols
 from jointkd.data.readers import stated_units
 from jointkd.data.readers.formats import structures
 from jointkd.data.readers.paths import files
+from jointkd.data.readers.stress import StressForm
 from jointkd.data.readers.units import ENERGY, LENGTH, factor
 from jointkd.errors import DataError
 from jointkd.structures.frame import Frame
@@ -36,6 +37,7 @@ def read(
     format: str | None = None,
     option: str = "data.path",
     labels_required: bool = True,
+    stress: StressForm | None = None,
 ) -> tuple[Iterator[Frame], dict[int, float]]:
     """Frames of a file, a folder, or the files that match a pattern (see `paths.files`), and free-atom energies (eV by
     atomic number), which are complete when all frames have been read.
@@ -44,7 +46,7 @@ def read(
     file. Forces are in energy / length of `units`. Isolated atoms are frames of one atom with
     `config_type=IsolatedAtom`. `Frame.info` has the other strings and single numbers of a frame; results and arrays
     that are not used are counted in the log. option: the name of `path` in messages; labels_required: whether all
-    frames must have the labels that the keys name.
+    frames must have the labels that the keys name; stress: how the frames, of which all must have one, give stresses.
     Raises DataError for a missing or unreadable file, for frames without the labels that the keys name, for units that
     a file states otherwise, and for two energies of an isolated atom; ConfigError for an unknown unit; MissingExtra for
     a database format that needs another package.
@@ -71,9 +73,11 @@ def read(
                     add_isolated(isolated, int(atoms.numbers[0]), float(energy) * scale[0], source)
                     continue
                 forces = value(atoms, forces_key, "forces", (len(atoms), 3), source, labels_required)
-                unused.update(unused_entries(atoms, energy_key, forces_key))
+                unused.update(unused_entries(atoms, energy_key, forces_key, stress.key if stress else None))
+                tensor = stress.read(atoms, scale[1], source) if stress else None
                 atoms.info.setdefault(FILE, name)
-                yield replace(frame_of(atoms, energy, forces, scale, group_key, split_key, source), fault=fault)
+                frame = frame_of(atoms, energy, forces, scale, group_key, split_key, source)
+                yield replace(frame, fault=fault, stress=tensor)
                 count += 1
         if not count:
             raise DataError(
@@ -132,11 +136,11 @@ def log_unused(place: str, unused: Counter[str]) -> None:
         )
 
 
-def unused_entries(atoms: Atoms, energy_key: str | None, forces_key: str | None) -> set[str]:
+def unused_entries(atoms: Atoms, energy_key: str | None, forces_key: str | None, stress_key: str | None) -> set[str]:
     """The results, arrays and constraints of a structure that become no part of a frame."""
     results = atoms.calc.results if atoms.calc is not None else {}
     constraints = {"constraints"} if atoms.constraints else set()
-    used = {"numbers", "positions", energy_key, forces_key}
+    used = {"numbers", "positions", energy_key, forces_key, stress_key}
     if abs(results.get(FREE_ENERGY, 0.0) - results.get(energy_key, math.inf)) < SAME_ATOM:
         used.add(FREE_ENERGY)
     return {*atoms.arrays, *results, *constraints} - used

@@ -68,7 +68,7 @@ def test_the_recipe_of_the_example_is_used_for_the_example_alone():
 def test_the_defaults_are_the_numbers_of_the_paper():
     config = composed("method=joint", "data=extxyz", "data.path=mine.xyz")
     weights = {name: term.weight for name, term in config.method.terms.items()}
-    assert weights == {"energy": 5, "forces": 100, "atomic_energy": 20, "hessian": 400}
+    assert weights == {"energy": 5, "forces": 100, "stress": 0, "atomic_energy": 20, "hessian": 400}
     optimizer = config.optimizer
     assert (optimizer.lr, optimizer.weight_decay, optimizer.eps, optimizer.amsgrad) == (1e-3, 2e-6, 1e-7, True)
     assert config.trainer.gradient_clip_val == 10

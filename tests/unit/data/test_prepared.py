@@ -370,3 +370,13 @@ def test_a_set_whose_energies_are_in_another_unit_is_not_made(tmp_path):
     with pytest.raises(DataError, match=r"free atoms in hartree that are read as eV; set data.units.energy"):
         prepared_set(tmp_path, wrong)
     assert not list(tmp_path.glob("some-*"))
+
+
+def test_stresses_are_stored_where_structures_have_them(tmp_path):
+    some = [crystal(seed, energy=2.0, forces=np.zeros((2, 3)), stress=np.full((3, 3), 0.1 * seed)) for seed in (1, 2)]
+    data_set = prepared_set(tmp_path, some)
+    for frame, found in zip(some, data_set.frames, strict=True):
+        np.testing.assert_array_equal(found.stress, frame.stress)
+    without = prepared_set(tmp_path, everything(), name="without")
+    assert without[0].stress is None
+    assert not (without.path / "stresses.npy").exists()

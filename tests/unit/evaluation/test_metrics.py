@@ -17,6 +17,7 @@ def prediction_for(batch) -> Prediction:
         torch.randn(batch.num_atoms, dtype=torch.float64),
         torch.randn(batch.num_atoms, 3, dtype=torch.float64),
         torch.randn(batch.num_atoms, 2, 3, dtype=torch.float64),
+        stress=torch.randn(batch.num_structures, 3, 3, dtype=torch.float64),
     )
 
 
@@ -36,6 +37,7 @@ def test_each_metric_is_the_mean_absolute_error_of_its_definition():
             1e3 * float((prediction.atomic_energies - batch.teacher_atomic_energies).abs().mean())
         ),
         "hessian_row_mae_eV_per_A2": pytest.approx(float((prediction.hessian_rows - batch.hessian_rows).abs().mean())),
+        "stress_mae_meV_per_A3": pytest.approx(1e3 * float((prediction.stress - batch.stress).abs().mean())),
     }
 
 

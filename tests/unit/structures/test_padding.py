@@ -11,7 +11,7 @@ from jointkd.students.derivatives import predict
 from jointkd.students.gemnet import GemNet
 from jointkd.students.operations import plain_graph
 from jointkd.students.painn import PaiNN
-from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian, weighted_sum
+from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian, Stress, weighted_sum
 from tests.structures import CUTOFF, ETHANOL, SALT, WATER, equal, labelled
 
 PAINN, GEMNET = {"width": 8, "layers": 2, "radial": 5}, {"width": 8, "blocks": 1}
@@ -51,8 +51,9 @@ def test_padding_changes_neither_predictions_nor_the_loss_nor_its_gradient(name)
 
 def of_batch(student, batch):
     student.zero_grad()
-    prediction = predict(student, batch, batch.row_ids)
-    loss, means = weighted_sum(TERMS, {name: term(prediction, batch) for name, term in TERMS.items()}, batch)
+    terms = TERMS | ({"stress": Stress(10, "l2")} if student.conservative else {})
+    prediction = predict(student, batch, batch.row_ids, student.conservative)
+    loss, means = weighted_sum(terms, {name: term(prediction, batch) for name, term in terms.items()}, batch)
     loss.backward()
     gradients = [parameter.grad for parameter in student.parameters() if parameter.grad is not None]
     return [loss.detach(), *means.values(), *(value.detach() for value in prediction[:3]), *gradients]

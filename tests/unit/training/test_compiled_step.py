@@ -14,7 +14,7 @@ from jointkd.students.derivatives import predict
 from jointkd.students.operations import plain_graph
 from jointkd.students.painn import PaiNN
 from jointkd.training.compiled_step import CompiledStep
-from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian, weighted_sum
+from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian, Stress, needs, weighted_sum
 from jointkd.training.traced_step import inductor, tensors_of
 from tests.structures import CUTOFF
 from tests.unit.structures.test_padding import PAINN, STUDENTS, batch_of_three, size_with_room
@@ -23,6 +23,7 @@ METHODS = {
     "none": {"energy": Energy(5, "mae"), "forces": Forces(100, "l2")},
     "hessian": {"energy": Energy(5, "mae"), "forces": Forces(100, "l2"), "hessian": Hessian(400, "l2", rows=2)},
     "without energies": {"forces": Forces(100, "mse")},
+    "stress": {"forces": Forces(100, "l2"), "stress": Stress(10, "mae")},
     "joint": {
         "energy": Energy(5, "mae"),
         "forces": Forces(100, "l2"),
@@ -45,8 +46,8 @@ class Eager:
 
     def __call__(self, batch):
         self.calls += 1
-        rows = batch.row_ids if any(term.rows for term in self.terms.values()) else None
-        prediction = predict(self.student, batch, rows)
+        rows, stress = needs(self.terms.values())
+        prediction = predict(self.student, batch, batch.row_ids if rows else None, stress)
         return weighted_sum(self.terms, {name: term(prediction, batch) for name, term in self.terms.items()}, batch)
 
 
@@ -78,7 +79,12 @@ def assert_same(found, expected, tolerance: float = 1e-10) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "method"), [*((name, "joint") for name in STUDENTS), *(("painn", method) for method in METHODS)][:-1]
+    ("name", "method"),
+    [
+        *((name, "joint") for name in STUDENTS),
+        *(("painn", method) for method in ("none", "hessian", "without energies")),
+        ("conservative painn", "stress"),
+    ],
 )
 def test_a_traced_step_has_the_loss_means_and_gradients_of_the_student(name, method):
     student, batch, eager, step = setting(name, method)

@@ -1,0 +1,82 @@
+"""`weights.stress` with `data.stress_key`: stresses are learned, and refused where they cannot be."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from jointkd import load
+from tests.files import molecules, saved
+
+OPTIONS = (
+    *("data=extxyz", "data.path=cu.xyz", "data.split.by=frame", "data.prepared=null", "teacher=none", "method=none"),
+    *("student.conservative=true", "student.width=8", "student.layers=1", "student.radial=6", "student.cutoff=4"),
+    *("data.stress_key=stress", "data.stress.positive=tension", "data.stress.order=[xx,yy,zz,yz,xz,xy]"),
+    *("trainer.max_epochs=30", "optimizer.lr=0.01", "schedule=cosine", "weights.energy=1", "weights.forces=1"),
+    "hydra.run.dir=run",
+)
+
+
+@pytest.fixture
+def copper(tmp_path: Path) -> Path:
+    """Strained and rattled copper with the energies, forces and stresses of ASE's EMT."""
+    rng, frames = np.random.default_rng(0), []
+    for seed in range(24):
+        atoms = bulk("Cu", a=3.6, cubic=True)
+        atoms.rattle(0.05, seed=seed)
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.normal(0, 0.03, (3, 3))), scale_atoms=True)
+        atoms.calc = EMT()
+        results = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces(), "stress": atoms.get_stress()}
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        frames.append(atoms)
+    return saved(tmp_path / "cu.xyz", frames)
+
+
+def test_a_stress_that_is_learned_is_better_than_one_that_is_not(command, copper):
+    errors = {}
+    for weight in (0, 100):
+        result = command("train", *OPTIONS, f"weights.stress={weight}", "overwrite=true")
+        assert result.status == 0, result.err
+        assert ("stresses are tested and not learned" in result.out + result.err) == (weight == 0)
+        summary = json.loads((copper.parent / "run" / "summary.json").read_text())
+        errors[weight] = summary["test"]["stress_mae_meV_per_A3"]
+    assert errors[100] < 0.8 * errors[0]
+    atoms = bulk("Cu", a=3.5, cubic=True)
+    atoms.calc = load(copper.parent / "run").ase()
+    compressed = atoms.get_stress()
+    atoms.calc = EMT()
+    assert np.sign(compressed[0]) == np.sign(atoms.get_stress()[0]) == -1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("data.stress_key=null", "weights.stress=1"), "have no stress; name it with data.stress_key"),
+        (("student.conservative=false", "weights.stress=1"), "a student with a force head has no stress"),
+        (("data.stress.positive=null",), "data.stress.positive=null does not say what data.stress_key=stress holds"),
+        (("data.stress_key=virial",), "has no stress under data.stress_key=virial (it has energy"),
+        (("data.stress_key=null", "data.stress.kind=virial"), "data.stress.kind=virial is not used"),
+    ],
+)
+def test_stresses_that_are_not_there_are_one_line(command, copper, options, message):
+    given = {option.partition("=")[0] for option in options}
+    kept = [option for option in OPTIONS if option.partition("=")[0] not in given]
+    if "data.stress_key=null" in options and "data.stress.kind=virial" not in options:
+        kept = [option for option in kept if not option.startswith("data.stress.")]
+    result = command("train", *kept, *options)
+    text = result.out + result.err
+    assert message in text
+    assert result.status != 0 or "is not used" in message
+
+
+def test_a_molecule_among_crystals_is_refused(command, copper):
+    saved(copper.parent / "mixed.xyz", molecules(2))
+    options = [option for option in OPTIONS if not option.startswith("data.path")]
+    keys = ("data.energy_key=REF_energy", "data.forces_key=REF_forces")
+    result = command("train", *options, "data.path=mixed.xyz", *keys)
+    assert result.status != 0
+    assert "mixed.xyz frame 0 is not periodic along three vectors and has no stress" in result.out + result.err
