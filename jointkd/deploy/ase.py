@@ -7,16 +7,13 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
-from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from jointkd.deploy.evaluators import evaluator_of
-from jointkd.deploy.model import load_model
+from jointkd.deploy.force_field import ForceField
 from jointkd.deploy.pair_form import structure_of
 from jointkd.deploy.skin import SkinNeighbors
-from jointkd.errors import ConfigError, DataError
+from jointkd.errors import ConfigError
 from jointkd.students.derivatives import predict
-from jointkd.students.energy_zero import EnergyZero
 from jointkd.trust import Consent
 
 
@@ -40,12 +37,11 @@ class JointKD(Calculator):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.model = load_model(Path(student), device, dtype, trust)
+        self.force_field = ForceField(student, device, dtype, trust)
+        self.model = self.force_field.model
         self.student = self.model.student  # None for a package
-        self.references = self.model.saved.reference_energies  # of some imported files empty: totals then lack them
+        self.references = self.force_field.references
         self.origin = self.model.saved.origin
-        self.zero = EnergyZero(self.model.saved.undetermined)
-        self.evaluator = evaluator_of(self.model)
         self.implemented_properties = ["energy", "free_energy", "energies", "forces"]
         if self.model.conservative:
             self.implemented_properties.append("stress")
@@ -66,11 +62,8 @@ class JointKD(Calculator):
         solid = system.cell.rank == 3
         if "stress" in properties and not solid:
             raise PropertyNotImplementedError("there is no stress without a cell of three vectors")
-        self._check(system)
-        predicted = self.evaluator(system.numbers, system.positions, system.cell.array, system.pbc)
-        self.zero.check(system.numbers)
-        energies = predicted.atomic_energies + [self.references.get(z, 0.0) for z in system.numbers.tolist()]
-        total = float(energies.sum())
+        predicted = self.force_field(system.numbers, system.positions, system.cell.array, system.pbc)
+        energies, total = predicted.atomic_energies, float(predicted.atomic_energies.sum())
         self.results = {"energy": total, "free_energy": total, "energies": energies, "forces": predicted.forces}
         if self.model.conservative and solid:
             self.results["stress"] = full_3x3_to_voigt_6_stress(predicted.virial / system.get_volume())
@@ -84,7 +77,7 @@ class JointKD(Calculator):
         """
         if self.student is None:
             raise ConfigError("an exported package has no Hessian", "load the student's file for it")
-        self._check(atoms)
+        self.force_field.check(atoms.numbers, atoms.positions)
         near = SkinNeighbors(self.model.cutoff, 0.0, self.model.max_neighbors)
         pairs = near.pairs(atoms.positions, atoms.cell.array, atoms.pbc)
         vectors = torch.from_numpy(pairs.vectors).to(self.model.device, self.model.dtype)
@@ -94,15 +87,3 @@ class JointKD(Calculator):
         rows = predict(self.student, batch, torch.arange(size, device=self.model.device)[None]).hessian_rows
         assert rows is not None
         return rows.transpose(0, 1).reshape(size, size).double().cpu().numpy()
-
-    def _check(self, atoms: Atoms) -> None:
-        """Raise DataError for elements on which the student was not trained, and for positions that are not finite."""
-        trained = sorted(self.references) or range(1, self.model.elements + 1)
-        unknown = sorted(set(atoms.numbers.tolist()).difference(trained))
-        if unknown:
-            known = " ".join(chemical_symbols[z] for z in sorted(self.references)) or f"elements 1 to {trained[-1]}"
-            raise DataError(
-                f"the student was not trained on {chemical_symbols[unknown[0]]}", f"give structures of {known} only"
-            )
-        if not np.isfinite(atoms.positions).all():
-            raise DataError("positions of atoms are not finite", "see to the forces and the size of the step before")

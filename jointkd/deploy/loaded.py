@@ -1,10 +1,12 @@
-"""A student loaded from a file, with its interfaces to simulation programs."""
+"""Students loaded from files, with their interfaces to simulation programs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from jointkd.deploy.ase import JointKD
+from jointkd.deploy.committee import Committee
 from jointkd.deploy.package import is_package, read_description
 from jointkd.students.student_file import locate_student, read_student
 from jointkd.trust import Consent, trusted_names
@@ -25,13 +27,32 @@ class LoadedStudent:
         return JointKD(self.path, device, dtype, self.trust)
 
 
-def load(path: str | Path, trust: Consent = ()) -> LoadedStudent:
-    """The student of a file, of a finished run's folder or of a package. Raises DataError for other files.
+@dataclass(frozen=True)
+class LoadedCommittee:
+    """Several students that are asked together."""
+
+    students: tuple[LoadedStudent, ...]
+    trust: frozenset[str] | bool = frozenset()
+
+    def ase(self, device: str | None = None, dtype: str | None = None) -> Committee:
+        """The mean of the students as an ASE calculator, with their spread; see `Committee`."""
+        return Committee([student.path for student in self.students], device, dtype, self.trust)
+
+
+@overload
+def load(path: str | Path, trust: Consent = ()) -> LoadedStudent: ...
+@overload
+def load(path: Sequence[str | Path], trust: Consent = ()) -> LoadedCommittee: ...
+def load(path: str | Path | Sequence[str | Path], trust: Consent = ()) -> LoadedStudent | LoadedCommittee:
+    """The student of a file, of a finished run's folder or of a package; of several paths, a committee.
 
     trust: import paths of students of your own that the file may name, as `["my_module.MyStudent"]`; their code runs.
-    True for a package of `python -m jointkd.export`, which is code and runs when its calculator is made.
+    True for a package of `python -m jointkd.export`, which is code and runs when its calculator is made. Raises
+    DataError for other files.
     """
+    consent = trust if isinstance(trust, bool) else trusted_names(trust)
+    if not isinstance(path, str | Path):
+        return LoadedCommittee(tuple(load(student, consent) for student in path), consent)
     given = Path(path)
     saved = read_description(given).saved if is_package(given) else read_student(given)
-    consent = trust if isinstance(trust, bool) else trusted_names(trust)
     return LoadedStudent(locate_student(given), saved.config, saved.reference_energies, saved.origin, consent)

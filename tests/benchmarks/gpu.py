@@ -213,9 +213,9 @@ def simulations(path: Path) -> Iterator[dict[str, Any]]:
                 forces = atoms.get_forces()
                 with alone():
                     dynamics = VelocityVerlet(atoms, 0.2 * units.fs)
-                    searches = calculator.evaluator.searches
+                    searches = calculator.force_field.evaluator.searches
                     taken = milliseconds(lambda dynamics=dynamics: dynamics.run(1), 60)
-                searched = calculator.evaluator.searches - searches
+                searched = calculator.force_field.evaluator.searches - searches
                 of_cpu = JointKD(path, device="cpu", dtype="float64").get_forces(lattice(side))
                 error = float(np.abs(forces - of_cpu).max() / np.abs(of_cpu).max())
                 yield {"form": form, "atoms": side**3, "ms": taken, "searches_in_63": searched, "force_error": error}

@@ -75,7 +75,7 @@ def worker(form: str, path: str) -> None:
 
         keep_freed_memory()
     calculator: Any = teacher() if form == "teacher" else student(path)
-    near = None if form in ("teacher", "before") else calculator.evaluator.neighbors
+    near = None if form in ("teacher", "before") else calculator.force_field.evaluator.neighbors
     if form == "no skin":
         near.skin = 0.0
     for line in sys.stdin:

@@ -32,7 +32,7 @@ def test_1000_steps_of_nve_with_and_without_skin_agree_and_few_search(tmp_path):
     for skin in (1.0, 0.0):
         atoms = salt()
         atoms.calc = JointKD(file, dtype="float64")
-        near = atoms.calc.evaluator.neighbors = SkinNeighbors(4.0, skin)
+        near = atoms.calc.force_field.evaluator.neighbors = SkinNeighbors(4.0, skin)
         dynamics = VelocityVerlet(atoms, timestep=0.5 * units.fs)
         for _ in range(100):
             dynamics.run(10)
@@ -46,7 +46,7 @@ def test_1000_steps_of_nve_with_and_without_skin_agree_and_few_search(tmp_path):
 @pytest.mark.parametrize("config", STUDENTS, ids=NAMES)
 def test_results_do_not_depend_on_the_skin(tmp_path, config):
     calculators = [JointKD(student_file(tmp_path, config), dtype="float64") for _ in range(2)]
-    calculators[1].evaluator.neighbors = SkinNeighbors(4.0, 0.0)
+    calculators[1].force_field.evaluator.neighbors = SkinNeighbors(4.0, 0.0)
     for atoms in (salt(), ETHANOL.copy(), *SPECIAL.values()):
         for _ in range(2):
             atoms.positions += 0.02
@@ -60,7 +60,7 @@ def test_results_do_not_depend_on_the_skin(tmp_path, config):
 def results(calculator: JointKD, atoms: Atoms) -> dict[str, Any]:
     """All results for a structure, elements that the student knows by their number."""
     atoms = atoms.copy()
-    calculator.references = {}
+    calculator.force_field.references = {}
     calculator.calculate(atoms)
     return calculator.results
 
@@ -84,5 +84,5 @@ def test_a_step_takes_one_gradient_by_the_vectors_of_pairs(tmp_path, monkeypatch
     )
     atoms.get_stress()
     atoms.get_forces()
-    pairs = atoms.calc.evaluator.neighbors.pairs(atoms.positions, atoms.cell.array, atoms.pbc)
+    pairs = atoms.calc.force_field.evaluator.neighbors.pairs(atoms.positions, atoms.cell.array, atoms.pbc)
     assert asked == [pairs.vectors.shape]

@@ -79,7 +79,7 @@ def test_200_steps_of_nve_are_those_of_the_general_evaluator(tmp_path):
     for evaluator in evaluators(file):
         atoms = salt()
         atoms.calc = JointKD(file, dtype="float64")
-        atoms.calc.evaluator = evaluator
+        atoms.calc.force_field.evaluator = evaluator
         VelocityVerlet(atoms, timestep=0.5 * units.fs).run(200)
         ends.append(atoms.get_total_energy() / len(atoms))
     assert ends[1] == pytest.approx(ends[0], abs=1e-8)
