@@ -1,0 +1,124 @@
+"""A student in LAMMPS: `attach(lmp, "student.safetensors", elements=["H", "O"])` makes it a `fix external`.
+
+The fix has the energy, per-atom energies, forces and virial of the whole system, so LAMMPS must run on one MPI rank.
+Python code that LAMMPS calls cannot raise through it: ctypes prints an exception and goes on. So a failed callback ends
+the run at its step, and the exception is raised again when the command that ran returns.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.data import atomic_numbers
+
+from jointkd.deploy.evaluator import Results
+from jointkd.deploy.force_field import ForceField
+from jointkd.errors import ConfigError, DataError
+from jointkd.trust import Consent
+
+COMMANDS = ("command", "commands_list", "commands_string", "file")  # the methods of a `lammps.lammps` that may run
+VOIGT = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))  # LAMMPS's order
+
+
+def attach(
+    lmp: Any,
+    student: str | Path,
+    elements: Sequence[str],
+    device: str | None = None,
+    dtype: str | None = None,
+    trust: Consent = None,
+    fix: str = "jointkd",
+) -> "Callback":
+    """Add a student to a `lammps.lammps` whose box exists, as a fix of the name `fix`, until `unfix`.
+
+    elements: the chemical symbol of each atom type, in their order; other arguments as those of `JointKD`. Raises
+    ConfigError for units other than metal, more than one MPI rank, symbols that do not fit the types, or a fix of that
+    name, and what `JointKD` raises. A student with a force head has no virial: the pressure is then not a number.
+    """
+    require(lmp, elements, fix)
+    numbers = np.array([atomic_numbers[symbol] for symbol in elements])
+    force_field = ForceField(student, device, dtype, trust)
+    force_field.check_elements(numbers)
+    callback = Callback(lmp, force_field, numbers, fix)
+    lmp.command(f"fix {fix} all external pf/callback 1 1")
+    lmp.command(f"fix_modify {fix} energy yes virial yes")
+    lmp.set_fix_external_callback(fix, callback)
+    for name in COMMANDS:
+        setattr(lmp, name, callback.raising(getattr(lmp, name)))
+    return callback
+
+
+def require(lmp: Any, elements: Sequence[str], fix: str) -> None:
+    """Raise ConfigError for a LAMMPS to which a student cannot be added."""
+    units = lmp.extract_global("units")
+    if units != "metal":
+        raise ConfigError(f"the units of LAMMPS are {units}, but a student has eV and Å", "begin with: units metal")
+    ranks = lmp.extract_setting("world_size")
+    if ranks > 1:
+        raise ConfigError(f"LAMMPS runs on {ranks} MPI ranks, but a student needs all atoms on one", "start one rank")
+    if not lmp.extract_setting("box_exist"):
+        raise ConfigError("LAMMPS has no box yet", "attach the student after create_box or read_data")
+    types = lmp.extract_global("ntypes")
+    if isinstance(elements, str) or len(elements) != types:
+        raise ConfigError(f"elements={elements}, but LAMMPS has {types} atom types", "give one symbol for each type")
+    unknown = [symbol for symbol in elements if atomic_numbers.get(symbol, 0) < 1]
+    if unknown:
+        raise ConfigError(f"elements names {unknown[0]}, which is no element", "give chemical symbols, as H or Cl")
+    if lmp.has_id("fix", fix):
+        raise ConfigError(f"LAMMPS has a fix {fix} already", f"unfix {fix} first, or give fix=NAME")
+
+
+class Callback:
+    """What LAMMPS calls in every step; see `attach`. numbers: the atomic number of each atom type."""
+
+    def __init__(self, lmp: Any, force_field: ForceField, numbers: np.ndarray, fix: str) -> None:
+        self.lmp, self.force_field, self.fix = lmp, force_field, fix
+        self.numbers = numbers
+        self.command = lmp.command
+        self.error: BaseException | None = None  # of the run that goes on
+
+    def __call__(self, _: Any, step: int, atoms: int, tags: np.ndarray, positions: np.ndarray, f: np.ndarray) -> None:
+        """Fill forces f [N, 3] eV/Å, and set energies (eV) and virial. positions [N, 3] Å."""
+        f[:] = 0
+        if self.error is not None:  # a minimizer asks once more before it stops
+            return
+        try:
+            types = self.lmp.numpy.extract_atom("type")[:atoms]
+            results = self.force_field(self.numbers[types - 1], positions, *box(self.lmp))
+            self.hand_over(results)
+            f[:] = results.forces
+        except BaseException as error:  # Ctrl-C too, which ctypes would drop
+            self.error = error
+            self.lmp.force_timeout()
+
+    def hand_over(self, results: Results) -> None:
+        """Give LAMMPS the energies and the virial of this step. The pressure is minus that of ∂E/∂ε, over the volume."""
+        conservative = self.force_field.model.conservative
+        virial = [-float(results.virial[pair]) if conservative else np.nan for pair in VOIGT]
+        self.lmp.fix_external_set_energy_global(self.fix, float(results.atomic_energies.sum()))
+        self.lmp.fix_external_set_energy_peratom(self.fix, results.atomic_energies)
+        self.lmp.fix_external_set_virial_global(self.fix, virial)
+
+    def raising(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """A method of LAMMPS that raises what went wrong in a callback meanwhile."""
+
+        @wraps(method)
+        def run(*arguments: Any, **options: Any) -> Any:
+            try:
+                return method(*arguments, **options)
+            finally:
+                error, self.error = self.error, None
+                if error is not None:
+                    self.command("timer timeout off")  # without which the next run would end at once
+                    raise error
+
+        return run
+
+
+def box(lmp: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Lattice vectors [3, 3] Å and periodicity [3] of the present box."""
+    low, high, xy, yz, xz, periodic, _ = lmp.extract_box()
+    x, y, z = np.subtract(high, low)
+    return np.array([[x, 0, 0], [xy, y, 0], [xz, yz, z]]), np.array(periodic, dtype=bool)
