@@ -15,7 +15,7 @@ IN_VENV_LOWEST = $(VENV_LOWEST)/bin/python
 STAMP_LOWEST = $(VENV_LOWEST)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-fairchem env-lowest demo test test-fairchem test-lowest test-slow coverage lint docs bench gpu-check clean
+.PHONY: help env env-fairchem env-lowest demo test test-fairchem test-lowest test-slow coverage lint docs bench gpu-check engines-check clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -81,6 +81,9 @@ bench: env ## time a training step and the labelling
 
 gpu-check: env ## measure parity, times and memory on a GPU; SPICE=solvated-amino-acids.hdf5, and STUDENT=RUN for dynamics
 	$(IN_VENV) -m tests.benchmarks.gpu $(SPICE) $(if $(STUDENT),--student $(STUDENT))
+
+engines-check: ## run examples/ in the engines that VENV has, and compare them with ASE; STUDENT=FILE
+	$(IN_VENV) -m tests.benchmarks.engines $(STUDENT)
 
 clean: ## remove the virtual environments and caches; outputs/ stays
 	rm -rf $(VENV) $(VENV_FAIRCHEM) $(VENV_LOWEST) build dist .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
