@@ -1,17 +1,15 @@
-"""A student in OpenMM: `MLPotential("jointkd", modelPath="student.safetensors")` of openmm-ml.
-
-openmm-ml finds `Factory` by the entry point `openmmml.potentials`, and imports this module whenever it is imported
-itself: torch is left for the student that is asked for.
-"""
+"""A student in OpenMM: `MLPotential("jointkd", modelPath="student.safetensors")` of openmm-ml."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openmm
 from openmm import app, unit
-from openmmml.mlpotential import MLPotentialImpl, MLPotentialImplFactory
+from openmmml.mlpotential import MLPotentialImpl
 
+from jointkd.deploy.force_field import ForceField
 from jointkd.errors import ConfigError, DataError
 from jointkd.trust import Consent
 
@@ -20,18 +18,11 @@ ENERGY = EV.value_in_unit(unit.kilojoule_per_mole)
 FORCE = (EV / unit.angstrom).value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
 
 
-class Factory(MLPotentialImplFactory):
-    """Makes what `MLPotential("jointkd", …)` stands for."""
-
-    def createImpl(self, name: str, **options: Any) -> MLPotentialImpl:
-        """The potential of a student; options: those of `Potential`. Raises ConfigError for others."""
-        return Potential(**options)
-
-
 class Potential(MLPotentialImpl):
     """A student as a potential of openmm-ml.
 
     modelPath: the folder of a finished run, a student's file or a package; device, dtype, trust: as for `JointKD`.
+    Raises ConfigError for other options, or without a student.
     """
 
     def __init__(
@@ -46,7 +37,7 @@ class Potential(MLPotentialImpl):
             raise ConfigError(f"MLPotential does not know {next(iter(others))}", "give modelPath, device, dtype, trust")
         if modelPath is None:
             raise ConfigError("MLPotential('jointkd') has no student", "give modelPath='student.safetensors'")
-        self.student = str(modelPath), device, dtype, trust
+        self.student = str(Path(modelPath).absolute()), device, dtype, trust
 
     def addForces(
         self,
@@ -89,8 +80,6 @@ class Computation:
 
     def __init__(self, student: tuple[Any, ...], numbers: np.ndarray, periodic: bool) -> None:
         self.student, self.numbers, self.pbc = student, numbers, np.full(3, periodic)
-        from jointkd.deploy.force_field import ForceField
-
         self.force_field = ForceField(*student)
         self.force_field.check_elements(numbers)
 
