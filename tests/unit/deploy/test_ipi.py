@@ -14,6 +14,7 @@ from ase.io import write
 
 from jointkd.deploy.ase import JointKD
 from jointkd.errors import ConfigError, DataError
+from tests.packages import package_of_another_torch
 from tests.structures import ETHANOL
 from tests.unit.deploy.test_ase import CONSERVATIVE, PAINN, student_file
 
@@ -81,6 +82,11 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path):
         driver(*as_i_pi(ETHANOL))
     with pytest.raises(DataError, match="positions of atoms are not finite"):
         driver(as_i_pi(CRYSTAL)[0], np.full((8, 3), np.nan))
+
+
+def test_a_package_of_another_torch_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"was exported with 1\.0\.0, but this is .*; export it again here"):
+        JointKDDriver(template(tmp_path, CRYSTAL), str(package_of_another_torch(tmp_path)), trust=True)
 
 
 def test_the_file_of_the_example_is_what_i_pi_loads(monkeypatch):

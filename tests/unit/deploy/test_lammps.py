@@ -15,8 +15,10 @@ from ase.data import atomic_masses
 
 from jointkd.commands.bench_dynamics import water
 from jointkd.deploy.ase import JointKD
+from jointkd.deploy.export import export
 from jointkd.deploy.lammps import attach, box
 from jointkd.errors import ConfigError, DataError
+from tests.packages import package_of_another_torch
 from tests.structures import ETHANOL, TRICLINIC
 from tests.unit.deploy.test_ase import CONSERVATIVE, GEMNET, PAINN, student_file
 
@@ -276,6 +278,22 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path, start, case):
     with pytest.raises((ConfigError, DataError), match=message):
         attach(lmp, student_file(tmp_path, CONSERVATIVE[0]), **{"elements": ["Na", "Cl"], **options})
     assert not lmp.has_id("fix", "jointkd")
+
+
+def test_a_package_of_another_torch_is_refused(tmp_path, start):
+    with pytest.raises(DataError, match=r"was exported with 1\.0\.0, but this is .*; export it again here"):
+        attach(start(SALT), package_of_another_torch(tmp_path), ["Na", "Cl"], trust=True)
+
+
+@pytest.mark.slow
+def test_a_package_is_a_student_like_its_file(tmp_path, start):
+    package = export(str(student_file(tmp_path, CONSERVATIVE[0])), "exported", dtype="float64")
+    lmp = start(SALT)
+    attach(lmp, package, ["Na", "Cl"], trust=True)
+    lmp.command("run 0")
+    same = now(lmp, SALT)
+    forces = JointKD(tmp_path, dtype="float64").get_forces(same)
+    np.testing.assert_allclose(of_lammps(lmp, len(SALT))[2], forces, atol=1e-9)
 
 
 def test_a_second_student_needs_another_name_and_unfix_makes_room(tmp_path, start):

@@ -15,6 +15,7 @@ from ase.build import bulk
 from jointkd.commands.bench_dynamics import water
 from jointkd.deploy.ase import JointKD
 from jointkd.errors import ConfigError, DataError
+from tests.packages import package_of_another_torch
 from tests.structures import ETHANOL
 from tests.unit.deploy.test_ase import CONSERVATIVE, PAINN, student_file
 
@@ -154,6 +155,12 @@ def test_unknown_elements_options_and_virtual_sites_are_refused(tmp_path):
     site.addAtom("M", None, next(site.residues()))
     with pytest.raises(DataError, match=r"atom 8 \(M\) of the topology has no element; leave virtual sites out"):
         potential.createSystem(site)
+
+
+def test_a_package_of_another_torch_is_refused(tmp_path):
+    potential = openmmml.MLPotential("jointkd", modelPath=str(package_of_another_torch(tmp_path)), trust=True)
+    with pytest.raises(DataError, match=r"was exported with 1\.0\.0, but this is .*; export it again here"):
+        potential.createSystem(topology(SALT))
 
 
 def test_positions_that_are_not_finite_end_the_run_with_one_line(tmp_path):
