@@ -6,12 +6,10 @@ from pathlib import Path
 from ase import units
 from ase.io import read, write
 from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
 from jointkd import load
 
 atoms = read(Path(__file__).with_name("start.xyz"))
 atoms.calc = load(sys.argv[1]).ase()
-MaxwellBoltzmannDistribution(atoms, temperature_K=300)
-Langevin(atoms, 0.5 * units.fs, temperature_K=300, friction=0.01 / units.fs).run(200)
+Langevin(atoms, 0.5 * units.fs, temperature_K=300, friction=0.02 / units.fs, fixcm=False).run(200)
 write("ase_md.xyz", atoms)

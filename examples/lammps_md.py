@@ -1,4 +1,4 @@
-"""Molecular dynamics in LAMMPS: python lammps_md.py student.safetensors"""
+"""Molecular dynamics in LAMMPS: LD_LIBRARY_PATH=$VIRTUAL_ENV/lib python lammps_md.py student.safetensors"""
 
 import sys
 from pathlib import Path

@@ -5,7 +5,10 @@ Python code that LAMMPS calls cannot raise through it: ctypes prints an exceptio
 the run at its step, and the exception is raised again when the command that ran returns.
 """
 
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -82,16 +85,18 @@ class Callback:
     def __call__(self, _: Any, step: int, atoms: int, tags: np.ndarray, positions: np.ndarray, f: np.ndarray) -> None:
         """Fill forces f [N, 3] eV/Å, and set energies (eV) and virial. positions [N, 3] Å."""
         f[:] = 0
-        if self.error is not None:  # a minimizer asks once more before it stops
-            return
         try:
             types = self.lmp.numpy.extract_atom("type")[:atoms]
             results = self.force_field(self.numbers[types - 1], positions, *box(self.lmp))
             self.hand_over(results)
             f[:] = results.forces
-        except BaseException as error:  # Ctrl-C too, which ctypes would drop
-            self.error = error
-            self.lmp.force_timeout()
+        except BaseException as error:
+            self.stop(error)
+
+    def stop(self, error: BaseException) -> None:
+        """End the run after this step, and let the command that runs it raise the first error of it."""
+        self.error = self.error or error
+        self.lmp.force_timeout()
 
     def hand_over(self, results: Results) -> None:
         """Give LAMMPS the energies and the virial of this step, whose sign is that of a pressure: −∂E/∂ε."""
@@ -107,7 +112,8 @@ class Callback:
         @wraps(method)
         def run(*arguments: Any, **options: Any) -> Any:
             try:
-                return method(*arguments, **options)
+                with interrupts(self.stop):
+                    return method(*arguments, **options)
             finally:
                 error, self.error = self.error, None
                 if error is not None:
@@ -115,6 +121,20 @@ class Callback:
                     raise error
 
         return run
+
+
+@contextmanager
+def interrupts(stop: Callable[[BaseException], None]) -> Iterator[None]:
+    """Give a KeyboardInterrupt to `stop` at Ctrl-C: one that is raised as LAMMPS calls Python would be lost."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *_: stop(KeyboardInterrupt()))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def box(lmp: Any) -> tuple[np.ndarray, np.ndarray]:
