@@ -12,7 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-import hydra
+try:
+    import hydra
+except ModuleNotFoundError as error:  # where students are only run (docs/engines.md)
+    raise SystemExit(
+        "MissingExtra: a command needs all packages of jointkd, and hydra-core is not installed; "
+        "install jointkd without --no-deps"
+    ) from error
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode

@@ -15,7 +15,7 @@ STUDENT = ROOT / "tests/fixtures/made_by_0_1/students/paper.safetensors"
 MINIMAL = {"torch", "numpy", "ase", "safetensors", "vesin"}
 WITH_TORCH = {"filelock", "setuptools"}  # torch itself requires them
 
-RUN = """
+WITHOUT = """
 import json
 import sys
 from importlib.machinery import PathFinder
@@ -30,7 +30,8 @@ class Rest(PathFinder):
 
 
 sys.meta_path[sys.meta_path.index(PathFinder)] = Rest
-
+"""
+COMPUTE = """
 from ase.build import molecule
 from jointkd import load
 
@@ -43,16 +44,29 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
 
 
-def test_a_student_computes_where_nothing_but_its_five_packages_can_be_imported():
+def run(code: str, *students: Path) -> subprocess.CompletedProcess[str]:
+    """Run code where only the five packages, and what they require, can be imported."""
     extras = set().union(*(needs for extra, needs in EXTRAS.items() if extra not in TOOLS))
     absent = (NEEDED | extras) - MINIMAL - WITH_TORCH
     names = {module: distribution for module, distribution in DISTRIBUTIONS.items() if distribution in absent}
     blocked = sorted(absent | names.keys() | {"pytorch_lightning"})
     assert {"hydra", "lightning", "wandb", "h5py", "matplotlib", "mace"} <= set(blocked)
-    arguments = json.dumps([blocked, [str(STUDENT), str(STUDENT)]])
-    done = subprocess.run([sys.executable, "-c", RUN, arguments], capture_output=True, text=True, check=False)
+    arguments = json.dumps([blocked, [str(student) for student in students]])
+    command = [sys.executable, "-c", WITHOUT + code, arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_student_computes_where_nothing_but_its_five_packages_can_be_imported():
+    done = run(COMPUTE, STUDENT, STUDENT)
     assert done.returncode == 0, done.stderr
     assert {"torch", "ase", "vesin"} <= set(json.loads(done.stdout))
+
+
+def test_a_command_says_in_one_line_that_it_needs_all_packages():
+    done = run("import runpy; runpy.run_module('jointkd.simulate', run_name='__main__')")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("MissingExtra: a command needs all packages of jointkd, and hydra-core is not installed;")
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/engines.md"])
