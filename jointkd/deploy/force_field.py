@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-from ase.data import chemical_symbols
 
 from jointkd.deploy.evaluator import Results
 from jointkd.deploy.evaluators import evaluator_of
-from jointkd.deploy.model import load_model
-from jointkd.errors import DataError
+from jointkd.deploy.model import check_atoms, load_model
 from jointkd.students.energy_zero import EnergyZero
 from jointkd.trust import Consent
+
+NOWHERE = np.empty((0, 3))  # positions where elements alone are to be checked
 
 
 class ForceField:
@@ -39,18 +39,6 @@ class ForceField:
         references = [self.references.get(z, 0.0) for z in numbers.tolist()]
         return predicted._replace(atomic_energies=predicted.atomic_energies + references)
 
-    def check(self, numbers: np.ndarray, positions: np.ndarray) -> None:
+    def check(self, numbers: np.ndarray, positions: np.ndarray = NOWHERE) -> None:
         """Raise DataError for elements on which the student was not trained, and for positions that are not finite."""
-        self.check_elements(numbers)
-        if not np.isfinite(positions).all():
-            raise DataError("positions of atoms are not finite", "see to the forces and the size of the step before")
-
-    def check_elements(self, numbers: np.ndarray) -> None:
-        """Raise DataError for elements on which the student was not trained."""
-        trained = sorted(self.references) or range(1, self.model.elements + 1)
-        unknown = sorted(set(numbers.tolist()).difference(trained))
-        if unknown:
-            known = " ".join(chemical_symbols[z] for z in sorted(self.references)) or f"elements 1 to {trained[-1]}"
-            raise DataError(
-                f"the student was not trained on {chemical_symbols[unknown[0]]}", f"give structures of {known} only"
-            )
+        check_atoms(numbers, positions, self.references, self.model.elements)

@@ -57,7 +57,7 @@ class JointKDDriver(Dummy_driver):
             problem = f"template={self.template} cannot be read ({error})"
             raise DataError(problem, "give a file that ASE reads") from error
         self.numbers, self.pbc = atoms.numbers, atoms.pbc
-        self.force_field.check_elements(self.numbers)
+        self.force_field.check(self.numbers)
 
     def compute_structure(self, cell: np.ndarray, pos: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, str]:
         """Energy, forces [N, 3] and virial [3, 3] in atomic units. cell [3, 3] (columns) and pos [N, 3] likewise."""

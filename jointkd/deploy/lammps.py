@@ -43,7 +43,7 @@ def attach(
     require(lmp, elements, fix)
     numbers = np.array([atomic_numbers[symbol] for symbol in elements])
     force_field = ForceField(student, device, dtype, trust)
-    force_field.check_elements(numbers)
+    force_field.check(numbers)
     callback = Callback(lmp, force_field, numbers, fix)
     lmp.command(f"fix {fix} all external pf/callback 1 1")
     lmp.command(f"fix_modify {fix} energy yes virial yes")

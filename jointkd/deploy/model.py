@@ -1,14 +1,17 @@
 """A student that is ready to be called: of its file, or of a package that was exported from it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
+from ase.data import chemical_symbols
 
 from jointkd.deploy.package import is_package, load_package
 from jointkd.deploy.pair_form import EagerForm, PairForm
-from jointkd.errors import ConfigError
+from jointkd.errors import ConfigError, DataError
 from jointkd.runtime import device_of
 from jointkd.students.base import Student
 from jointkd.students.student_file import SavedStudent, load_student
@@ -49,3 +52,20 @@ def load_model(path: Path, device: str | None, dtype: str | None, trust: Consent
     student = cast(Student, module.to(device=device, dtype=precision).eval().requires_grad_(False))
     facts = student.cutoff, student.max_neighbors, student.conservative, student.elements
     return Model(EagerForm(student), *facts, saved, device, precision, student)
+
+
+def check_atoms(numbers: np.ndarray, positions: np.ndarray, references: Mapping[int, float], heaviest: int) -> None:
+    """Raise DataError for elements on which a student was not trained, and for positions that are not finite.
+
+    numbers [N]; positions [N, 3] Å; references: energies by the atomic numbers that it was trained on, where its file
+    has them; heaviest: the highest atomic number that it knows.
+    """
+    trained = sorted(references) or range(1, heaviest + 1)
+    unknown = sorted(set(numbers.tolist()).difference(trained))
+    if unknown:
+        known = " ".join(chemical_symbols[z] for z in sorted(references)) or f"elements 1 to {trained[-1]}"
+        raise DataError(
+            f"the student was not trained on {chemical_symbols[unknown[0]]}", f"give structures of {known} only"
+        )
+    if not np.isfinite(positions).all():
+        raise DataError("positions of atoms are not finite", "see to the forces and the size of the step before")

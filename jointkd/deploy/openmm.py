@@ -81,7 +81,7 @@ class Computation:
     def __init__(self, student: tuple[Any, ...], numbers: np.ndarray, periodic: bool) -> None:
         self.student, self.numbers, self.pbc = student, numbers, np.full(3, periodic)
         self.force_field = ForceField(*student)
-        self.force_field.check_elements(numbers)
+        self.force_field.check(numbers)
 
     def __call__(self, state: openmm.State) -> tuple[float, np.ndarray]:
         """Energy (kJ/mol) and forces [N, 3] (kJ/mol/nm) of a state."""

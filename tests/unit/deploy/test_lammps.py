@@ -184,6 +184,22 @@ def test_a_box_that_changes_is_followed(tmp_path, start, atoms):
     np.testing.assert_allclose(of_lammps(lmp, len(atoms))[2], moved.get_forces(), atol=2e-5)
 
 
+def test_atoms_that_lammps_sorts_or_that_leave_keep_their_forces(tmp_path, start):
+    atoms, file = SYSTEMS["water"], student_file(tmp_path, CONSERVATIVE[0])
+    lmp = start(atoms)
+    attach(lmp, file, ["H", "O"])
+    lmp.commands_string("atom_modify sort 5 2.0\nminimize 0 0.1 20 100\nvelocity all create 300 1\nfix move all nve")
+    before = lmp.numpy.extract_atom("id")[: len(atoms)].copy()
+    lmp.command("run 20")
+    assert (lmp.numpy.extract_atom("id")[: len(atoms)] != before).any()
+    for left in (atoms, atoms[3:]):
+        moved = now(lmp, left)
+        moved.calc = JointKD(file)
+        forces = moved.get_forces()
+        np.testing.assert_allclose(of_lammps(lmp, len(left))[2], forces, atol=1e-5 * max(1, np.abs(forces).max()))
+        lmp.commands_string("group first id 1:3\ndelete_atoms group first compress no\nrun 0")
+
+
 def test_a_force_head_has_no_pressure_rather_than_a_wrong_one(tmp_path, start):
     lmp, file = start(SALT), student_file(tmp_path, PAINN)
     attach(lmp, file, ["Na", "Cl"])
