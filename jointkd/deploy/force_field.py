@@ -7,6 +7,7 @@ import numpy as np
 from jointkd.deploy.evaluator import Results
 from jointkd.deploy.evaluators import evaluator_of
 from jointkd.deploy.model import check_atoms, load_model
+from jointkd.errors import ConfigError
 from jointkd.students.energy_zero import EnergyZero
 from jointkd.trust import Consent
 
@@ -17,12 +18,14 @@ class ForceField:
     """A student that was loaded, as a function of atoms with a state of its own (its neighbours).
 
     student: the folder of a finished run, a student's file, or a package; device, dtype, trust: see `load_model`,
-    which says what is raised.
+    which says what is raised. Raises ConfigError for several students.
     """
 
     def __init__(
         self, student: str | Path, device: str | None = None, dtype: str | None = None, trust: Consent = None
     ) -> None:
+        if not isinstance(student, str | Path):
+            raise ConfigError(f"{student!r:.80} is not one student", "give one path; load([…]).ase() takes many")
         self.model = load_model(Path(student), device, dtype, trust)
         self.references = self.model.saved.reference_energies  # of some imported files empty: totals then lack them
         self.zero = EnergyZero(self.model.saved.undetermined)

@@ -90,6 +90,11 @@ def test_one_student_is_no_committee(tmp_path):
         load(list(members(tmp_path))[:1]).ase()
 
 
+def test_several_students_are_refused_where_one_is_asked_for(tmp_path):
+    with pytest.raises(ConfigError, match=r"is not one student; give one path; load\(\[…\]\)\.ase\(\) takes many"):
+        JointKD(list(members(tmp_path)))
+
+
 def test_an_unknown_element_is_refused_as_by_one_student(tmp_path):
     with pytest.raises(DataError, match="the student was not trained on Si"):
         load(list(members(tmp_path))).ase().get_potential_energy(Atoms("Si"))
