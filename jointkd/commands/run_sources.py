@@ -22,6 +22,7 @@ from jointkd.trust import Trust, build_named, trusted_names
 log = logging.getLogger(__name__)
 
 DATA = frozenset(target_of(kind) for kind in (FileData, PublishedData, Subset, Split))
+KEPT = ("_target_", "by", "official_test")  # of the options of a division: other options are checked against them
 DOWNLOADS = "outputs/downloads"  # of files that the user names by a URL
 
 Places = Mapping[str, str | None]
@@ -31,7 +32,7 @@ def data_of(record: RunRecord, given: Places, trust: str | list[str] | None) -> 
     """The options of the run's data, with the paths where they are now. Raises DataError for a class without trust."""
     recorded = record.part("data")
     if isinstance(recorded.get("split"), dict):  # the division is that of the run's split.json
-        del recorded["split"]
+        recorded["split"] = {name: value for name, value in recorded["split"].items() if name in KEPT}
     if given.get("path"):
         recorded |= {name: None for name in ("train", "val", "test") if name in recorded}
     for name in FILES:

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from ase.io import read, write
 
 from jointkd.api import evaluate
 from jointkd.data.options import FileData
 from jointkd.errors import DataError, LabelMismatch
+from jointkd.structures.frame import Frame
 from jointkd.students.painn import PaiNN
 
 MADE = Path(__file__).parents[2] / "fixtures" / "made_by_0_1"
@@ -118,6 +120,25 @@ def test_data_that_moved_with_the_run_are_found_in_its_folder_or_above_it(comman
     assert evaluate(run)["force_mae_meV_per_A"] == pytest.approx(ANSWERS["force_mae_meV_per_A"], rel=1e-4)
     monkeypatch.chdir(tmp_path / "work")
     assert evaluate("../run")["force_mae_meV_per_A"] == pytest.approx(ANSWERS["force_mae_meV_per_A"], rel=1e-4)
+
+
+def test_a_run_whose_split_was_that_of_its_file_is_tested_again(run):
+    change(run, data={"split_key": "molecule", "split": {"_target_": "jointkd.data.splits.Split", "by": "file"}})
+    metrics = evaluate(run, options={"data.path": "elsewhere/molecules.xyz"})
+    assert metrics["force_mae_meV_per_A"] == pytest.approx(ANSWERS["force_mae_meV_per_A"], rel=1e-4)
+
+
+def test_training_structures_that_the_teacher_completed_do_not_change_the_test(run, tmp_path):
+    keys = json.loads((run / "split.json").read_text())["keys"]
+    structures = read(tmp_path / "elsewhere" / "molecules.xyz", ":")
+    for structure in structures:
+        if Frame(structure.numbers, structure.positions).key in keys["train"][:3]:
+            structure.calc = None
+    write(tmp_path / "partly.xyz", structures)
+    change(run, data={"missing": "teacher"})
+    metrics = evaluate(run, options={"data.path": "partly.xyz", "label.path": str(LABELS)})
+    assert metrics["force_mae_meV_per_A"] == pytest.approx(ANSWERS["force_mae_meV_per_A"], rel=1e-4)
+    assert metrics["atomic_energy_mae_meV"] == pytest.approx(ANSWERS["atomic_energy_mae_meV"], rel=0.2)
 
 
 def test_other_data_than_the_runs_are_refused(run, tmp_path):
