@@ -166,14 +166,14 @@ def join_labels(config: DictConfig, module: DistillationModule, data: Distillati
     """Label what is missing and give the labels to the data; without a teacher, check that none is needed."""
     check_spread(config.teacher, module)
     if TARGET not in config.teacher:
-        if data.reference == "teacher":
-            raise ConfigError("data.reference=teacher needs a teacher", "choose one with teacher=…")
+        if completing := completed_by_teacher(data):
+            raise ConfigError(f"{completing} needs a teacher", "choose one with teacher=…")
         if module.needs_teacher:
             raise ConfigError(
                 f"method={config.method.name} needs a teacher", "choose one with teacher=…, or method=none"
             )
         return None
-    if not module.needs_teacher and data.reference != "teacher":
+    if not module.needs_teacher and not completed_by_teacher(data):
         log.info(
             "method=%s learns nothing from teacher=%s: its labels serve the metrics of the test alone, and "
             "teacher=none leaves them out",
@@ -191,6 +191,12 @@ def join_labels(config: DictConfig, module: DistillationModule, data: Distillati
     data.join(store, module.rows, config.label.eval_rows, config.method.rows)
     module.compared = say_how_good(data, store)
     return store
+
+
+def completed_by_teacher(data: DistillationData) -> str | None:
+    """The option by which energies and forces to learn are the teacher's, if there is one."""
+    chosen = {"data.reference": data.options.reference, "data.missing": data.options.missing}
+    return next((f"{name}=teacher" for name, choice in chosen.items() if choice == "teacher"), None)
 
 
 def say_how_good(data: DistillationData, store: LabelStore) -> Comparison | None:

@@ -28,10 +28,20 @@ class Alignment:
     residual_before: float  # root mean square over the training split, eV/atom
     residual_after: float  # the same, after the shift
     undetermined: str = ""  # which shifts the compositions do not determine, and what was taken for them
+    directions: tuple[dict[int, float], ...] = ()  # the undetermined combinations of elements, see `References`
 
     def targets(self, frame: Frame, labels: TeacherLabels) -> np.ndarray:
         """[N] eV: the targets of the student's atomic energies."""
         return labels.atomic_energies - np.array([self.shift.get(int(z), 0.0) for z in frame.numbers])
+
+    def total(self, frame: Frame, labels: TeacherLabels) -> float:
+        """eV: the teacher's energy on the zero of the data, relative to the reference energies: the sum of `targets`.
+
+        A teacher without atomic energies has been aligned by its total energies.
+        """
+        atomic = labels.atomic_energies
+        energy = atomic.sum(dtype=float) if len(atomic) else labels.energy
+        return float(energy - sum(self.shift.get(int(z), 0.0) for z in frame.numbers))
 
     def without(self, frames: Sequence[Frame]) -> list[int]:
         """The elements of the frames that have no shift, because the training split lacks them."""
@@ -53,7 +63,8 @@ def align(
 
     It is the difference between the teacher's summed atomic energies and the frames' total energies relative to the
     reference energies. frames: the training split, with energies; labels: the teacher's energy (eV) and atomic energies
-    [N] (eV) by content key. What the compositions do not determine comes from `prior_shifts`.
+    [N] (eV) by content key; where there are no atomic energies, all atoms have an equal share of the energy. What the
+    compositions do not determine comes from `prior_shifts`.
     """
     elements = elements_of(frames)
     counts = composition(frames, elements)
@@ -62,11 +73,15 @@ def align(
     relative = totals - references.totals(frames)
     teacher = [labels(key) for key in keys_of(frames)]
     energies = np.array([energy for energy, _ in teacher])
-    atomic = np.concatenate([each for _, each in teacher]).astype(float)
+    shares = [
+        each if len(each) else np.full(int(count), energy / count)
+        for (energy, each), count in zip(teacher, atoms, strict=True)
+    ]
+    atomic = np.concatenate(shares).astype(float)
     sums = np.bincount(numbers_of(frames)[0], weights=atomic, minlength=max(elements) + 1)
     means = dict(zip(elements, (sums[elements] / counts.sum(0)).tolist(), strict=True))
     rule, prior = prior_shifts(means, float(relative.sum() / atoms.sum()))
-    excess = np.array([each.sum(dtype=float) for _, each in teacher]) - relative
+    excess = np.array([each.sum(dtype=float) for each in shares]) - relative
     before = energies - totals
     fit = fit_compositions(counts / atoms[:, None], excess / atoms, elements, prior, PRIOR_ERROR)
     shift = np.array(list(fit.energies.values()))
@@ -76,6 +91,7 @@ def align(
         residual_before=float(np.sqrt(np.mean((before / atoms) ** 2))),
         residual_after=float(np.sqrt(np.mean(((excess - counts @ shift) / atoms) ** 2))),
         undetermined=f"the compositions do not determine the shifts of {named}, so {rule}" if named else "",
+        directions=fit.undetermined,
     )
 
 

@@ -23,11 +23,12 @@ from jointkd.data.row_sampling import check_sampling
 from jointkd.data.splits import FILE, SPLITS, save, shared_groups
 from jointkd.data.stored_neighbors import NeighborsOf, neighbors_of, pairs_of
 from jointkd.data.subsets import compare_size
-from jointkd.errors import ConfigError, DataError, LabelMismatch
+from jointkd.data.unlabelled import check_labels, completed, divide, with_plausible_forces
+from jointkd.errors import ConfigError, LabelMismatch
 from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
 from jointkd.structures.batch import Precomputed, Structure, collate
-from jointkd.structures.columns import elements_of, keys_of, numbers_of, select, without_labels
+from jointkd.structures.columns import elements_of, keys_of, numbers_of, select, with_energies
 from jointkd.structures.frame import Frame
 
 log = logging.getLogger(__name__)
@@ -52,11 +53,12 @@ class DistillationData(lightning.LightningDataModule):
         self.source = self._prepared_set()
         self.split = options.division
         frames = self.source.frames
-        indices = self.split.indices(frames)
+        indices = divide(self.split, frames) if options.missing == "teacher" else self.split.indices(frames)
         self.frames: dict[str, Sequence[Frame]] = {split: frames.at(part) for split, part in indices.items()}
         self.division = {split: [self.source.keys[index] for index in part] for split, part in indices.items()}
         self.references: References | None = None
         self.teacher: dict[str, Distillation | None] = dict.fromkeys(SPLITS)
+        self.from_teacher = {"energies": 0, "forces": 0}  # how many training structures have the teacher's instead
         self.cutoff = 0.0
         self.max_neighbors: int | None = None
         self.graph_of: Callable[[Structure], Precomputed] | None = None
@@ -97,20 +99,13 @@ class DistillationData(lightning.LightningDataModule):
         """Find the reference energies, unless they will be the teacher's. Raises ConfigError, DataError."""
         if self.reference != "data":
             return
-        lacking = np.sum([without_labels(part) for part in self.frames.values()], axis=0)
-        if lacking.any():
-            total = sum(map(len, self.frames.values()))
-            raise DataError(
-                f"{lacking[0]} of the {total} structures of data={self.name} have no reference energy, and "
-                f"{lacking[1]} no forces; training needs both of each",
-                "name them with data.energy_key and data.forces_key, leave out the structures without, or learn both "
-                "from the teacher with data.reference=teacher (jointkd.evaluate structures=FILE needs neither)",
-            )
+        required = SPLITS[1:] if self.options.missing == "teacher" else SPLITS
+        check_labels(self.name, {split: self.frames[split] for split in required})
         self._choose_references()
 
     def _choose_references(self, teacher: dict[int, float] | None = None) -> None:
         """Find the reference energies of the data. teacher: energies (eV) of its free atoms by atomic number."""
-        free, training = self.source.free_atom_energies, self.frames["train"]
+        free, training = self.source.free_atom_energies, with_energies(self.frames["train"])
         references = choose_references(self.options.reference_energies, free, self.elements, training, teacher)
         references.of(np.array(self.elements))  # raises DataError for an element without one
         references.check(training)
@@ -164,22 +159,28 @@ class DistillationData(lightning.LightningDataModule):
             self._choose_references(store.teacher.free_atom_energies)
         train, test = self.labelled("train", store), self.labelled("test", store)
         assert self.references is not None
-        alignment = align(train, store.energies, self.references) if store.teacher.atomic_energies else None
+        completes, atomic = self.options.missing == "teacher", store.teacher.atomic_energies
+        shift = align(with_energies(train), store.energies, self.references) if atomic or completes else None
+        alignment = shift if atomic else None
+        if completes:
+            train = with_plausible_forces(train, store, self.options.max_force)
         sizes = numbers_of(train)[1].tolist()
         if any(store.row_count(key) < min(train_rows, 3 * n) for key, n in zip(keys_of(train), sizes, strict=True)):
             raise LabelMismatch(
                 f"training needs {train_rows} Hessian rows per structure, but {store.path} has fewer",
                 "set label.rows to at least hessian.rows",
             )
-        log.info("%s", alignment or f"{store.teacher.name} has no atomic energies, so no energies are aligned")
+        log.info("%s", shift or f"{store.teacher.name} has no atomic energies, so no energies are aligned")
         if alignment and (absent := alignment.without(test)):
             log.warning(
                 "%s: only the test split has these elements, so their atomic energies are tested without alignment",
                 ", ".join(chemical_symbols[z] for z in absent),
             )
         self.frames = {**self.frames, "train": train, "test": test}
+        if completes and shift:
+            self.from_teacher = completed(train, shift, store.teacher.name)
         self.teacher = {
-            "train": Distillation(store, alignment, train_rows, sampling),
+            "train": Distillation(store, alignment, train_rows, sampling, shift if completes else None),
             "val": None,
             "test": Distillation(store, alignment, tested_rows(eval_rows, store, keys_of(test))),
         }

@@ -26,13 +26,15 @@ class Distillation:
 
     alignment: shifts the teacher's atomic energies to the zero of the reference data; None for a teacher without atomic
     energies. rows: Hessian rows per structure and step. sampling: `fresh` rows in every epoch, each used once before
-    any is used twice, or `fixed` ones.
+    any is used twice, or `fixed` ones. completion: shifts the teacher's energies, which with its forces are the targets
+    of structures without reference labels; None: they have none.
     """
 
     store: LabelStore
     alignment: Alignment | None
     rows: int
     sampling: str = "fresh"
+    completion: Alignment | None = None
 
 
 class StructureDataset(Dataset[Structure]):
@@ -62,9 +64,8 @@ class StructureDataset(Dataset[Structure]):
     def __getitem__(self, item: Item) -> Structure:
         epoch, index = item
         frame = self.frames[index]
-        labels = self._reference(frame)
-        if self.teacher is not None:
-            labels |= self._teacher(self.teacher, frame, epoch)
+        labels = {} if self.teacher is None else self._teacher(self.teacher, frame, epoch)
+        labels |= self._reference(frame)
         return Structure.from_arrays(frame.numbers, frame.positions, self.neighbors(frame), **labels)
 
     def _reference(self, frame: Frame) -> dict[str, Tensor]:
@@ -81,9 +82,12 @@ class StructureDataset(Dataset[Structure]):
         return labels
 
     def _teacher(self, teacher: Distillation, frame: Frame, epoch: int) -> dict[str, Tensor]:
-        """Aligned atomic energies and sampled Hessian rows."""
+        """Aligned atomic energies and sampled Hessian rows, and energy and forces for a frame that may lack them."""
         labels = {}
         stored = teacher.store.read(frame.key, rows=False)
+        if teacher.completion is not None:
+            labels["energy"] = torch.tensor([teacher.completion.total(frame, stored)], dtype=torch.float64)
+            labels["forces"] = torch.from_numpy(stored.forces)
         if teacher.alignment is not None:
             labels["teacher_atomic_energies"] = torch.from_numpy(teacher.alignment.targets(frame, stored))
             if stored.spread is not None:

@@ -20,6 +20,7 @@ class DataOptions(ABC):
     name: str  # in folders, tables and messages
     split: Split | str = field(default_factory=Split)  # division into training, validation and test
     reference: str = "data"  # `data`: reference energies and forces come from the file; `teacher`: from the teacher
+    missing: str = "refuse"  # frames without energy or forces: `refuse`, or take what they lack from the `teacher`
     # eV by chemical symbol; `fit`: least squares on the training split; None: isolated atoms of the file, else the fit
     reference_energies: dict[str, float] | str | None = None
     max_force: float = 50.0  # eV/Å; structures with a larger force component are quarantined
@@ -40,6 +41,13 @@ class DataOptions(ABC):
             )
         if self.reference not in ("data", "teacher"):
             raise ConfigError(f"data.reference={self.reference!r} is not known", "choose data or teacher")
+        if self.missing not in ("refuse", "teacher"):
+            raise ConfigError(f"data.missing={self.missing!r} is not known", "choose refuse or teacher")
+        if self.missing == self.reference == "teacher":
+            raise ConfigError(
+                "data.missing=teacher completes reference labels, and data.reference=teacher takes none",
+                "give one of them",
+            )
         check_number("data.max_force", self.max_force, "eV/Å", infinite=True)
         check_integer("data.batch_size", self.batch_size)
         check_integer("data.workers", self.workers, least=0)
@@ -84,11 +92,12 @@ class FileData(DataOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_files()
-        if self.stress_form is not None and self.reference == "teacher":
-            raise ConfigError(
-                f"data.stress_key={self.stress_key} is not used with data.reference=teacher",
-                "leave out data.stress_key: the energies, forces and stresses of a run must be of one origin",
-            )
+        for option in ("reference", "missing"):
+            if self.stress_form is not None and getattr(self, option) == "teacher":
+                raise ConfigError(
+                    f"data.stress_key={self.stress_key} is not used with data.{option}=teacher",
+                    "leave out data.stress_key: the labels of teachers have no stress",
+                )
         split = self.division
         if self.split_key is not None and split.by != "file" and not split.official_test and split.path is None:
             raise ConfigError(
@@ -134,10 +143,12 @@ class FileData(DataOptions):
 
     def reader(self) -> Reader:
         options = (self.energy_key, self.forces_key, self.units, self.group_key, self.split_key, self.format)
-        stress: dict[str, Any] = {} if self.stress_form is None else {"stress": self.stress_form}
+        more: dict[str, Any] = {} if self.stress_form is None else {"stress": self.stress_form}
+        if self.missing == "teacher":
+            more["labels_required"] = False
         if self.train is not None and self.test is not None:
-            return partial(extxyz.read_splits, self.train, self.val, self.test, *options, **stress)
-        return partial(extxyz.read, self.path, *options, **stress)
+            return partial(extxyz.read_splits, self.train, self.val, self.test, *options, **more)
+        return partial(extxyz.read, self.path, *options, **more)
 
 
 @dataclass(frozen=True, kw_only=True)

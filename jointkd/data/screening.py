@@ -74,6 +74,8 @@ class Screening:
             self.contradicted[frame.key] = OTHER_ENERGY
             return OTHER_ENERGY
         reason = "the same structure occurs twice"
+        if energy is None and frame.energy is not None:
+            reason += ", first without an energy: let the file with labels be read first"
         if split != frame.split:
             reason += f", as {split or 'no split'} and as {frame.split or 'no split'}"
         return reason

@@ -46,7 +46,7 @@ class Split:
         saved split that does not fit the frames; ConfigError for impossible shares.
         """
         if self.path is not None:
-            assigned = self._by_saved_split(frames, Path(self.path).expanduser())
+            assigned = self._by_saved_split(frames)
         elif self.by == "file":
             assigned = [frame.split or "missing" for frame in frames]
             for name, count in Counter(assigned).items():
@@ -125,8 +125,11 @@ class Split:
                 else "give three positive shares that sum to 1, or numbers of structures",
             )
 
-    def _by_saved_split(self, frames: Sequence[Frame], path: Path) -> list[str]:
-        """The split of each frame as an earlier run saved it."""
+    def saved(self) -> dict[str, str]:
+        """The split of each structure, by key, in the file that `path` names; {} without one. Raises DataError."""
+        if self.path is None:
+            return {}
+        path = Path(self.path).expanduser()
         try:
             if not path.is_file():
                 raise OSError("it is not a file")
@@ -139,6 +142,11 @@ class Split:
             ) from error
         if sum(map(len, stored.values())) != len(splits):
             raise DataError(f"data.split.path={path} names a structure twice", f"give the {FILE} of a run")
+        return splits
+
+    def _by_saved_split(self, frames: Sequence[Frame]) -> list[str]:
+        """The split of each frame as an earlier run saved it."""
+        path, splits = self.path, self.saved()
         names = keys_of(frames)
         present = set(names)
         for keys, problem in (

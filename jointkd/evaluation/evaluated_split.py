@@ -18,6 +18,7 @@ from jointkd.data.stored_neighbors import computed
 from jointkd.errors import DataError
 from jointkd.labels.store import LabelStore
 from jointkd.structures.batch import collate
+from jointkd.structures.columns import with_energies
 from jointkd.structures.frame import Frame
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ class EvaluatedSplit:
                 store.path,
             )
             return None
-        alignment = align(self.frames(self.train), store.energies, self.references)
+        alignment = align(with_energies(self.frames(self.train)), store.energies, self.references)
         log.info("%s", alignment)
         return alignment
 

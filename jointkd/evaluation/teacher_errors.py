@@ -12,7 +12,7 @@ from jointkd.data.references import References
 from jointkd.errors import DataError
 from jointkd.evaluation.metrics import force_error
 from jointkd.labels.store import LabelStore
-from jointkd.structures.columns import keys_of, numbers_of, select
+from jointkd.structures.columns import keys_of, numbers_of, select, with_both_labels
 from jointkd.structures.frame import Frame
 
 SAMPLE = 1000  # structures that are compared before training
@@ -104,7 +104,8 @@ def compare_sample(data: DistillationData, store: LabelStore) -> Comparison | No
     """
     if data.reference == "teacher":
         return None
-    frames = select(data.frames["train"], (key in store for key in keys_of(data.frames["train"])))
+    frames = with_both_labels(data.frames["train"])
+    frames = select(frames, (key in store for key in keys_of(frames)))
     if not frames:
         return None
     teacher = data.teacher["train"]

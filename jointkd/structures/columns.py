@@ -43,12 +43,29 @@ def energies_of(frames: Sequence[Frame]) -> np.ndarray:
     return np.array([np.nan if frame.energy is None else frame.energy for frame in frames], dtype=float)
 
 
+def with_labels(frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray]:
+    """[M] whether each frame has an energy, and [M] whether it has forces."""
+    energies = np.isfinite(energies_of(frames))
+    if isinstance(frames, Columns):
+        return energies, frames.with_forces()
+    return energies, np.array([frame.forces is not None for frame in frames], dtype=bool)
+
+
 def without_labels(frames: Sequence[Frame]) -> tuple[int, int]:
     """How many of the frames have no energy, and how many no forces."""
-    energies = int(np.isnan(energies_of(frames)).sum())
-    if isinstance(frames, Columns):
-        return energies, int((~frames.with_forces()).sum())
-    return energies, sum(frame.forces is None for frame in frames)
+    energies, forces = with_labels(frames)
+    return int((~energies).sum()), int((~forces).sum())
+
+
+def with_energies(frames: Sequence[Frame]) -> Sequence[Frame]:
+    """The frames that have an energy."""
+    return select(frames, with_labels(frames)[0])
+
+
+def with_both_labels(frames: Sequence[Frame]) -> Sequence[Frame]:
+    """The frames that have an energy and forces."""
+    energies, forces = with_labels(frames)
+    return select(frames, energies & forces)
 
 
 def groups_of(frames: Sequence[Frame]) -> list[str]:

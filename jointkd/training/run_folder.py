@@ -71,6 +71,8 @@ def write_results(
     summary = {
         **result,
         "failed_labels": count_failures(store.failed.values()) if store else None,
+        "training_structures": len(data.frames["train"]),
+        "from_teacher": data.from_teacher,
         "weights": run.weights,
         "width": run.student_options.get("width"),
         "parameters": sum(p.numel() for p in module.student.parameters()),

@@ -184,7 +184,11 @@ def value(
         return None
     results = atoms.calc.results if atoms.calc is not None else {}
     entries = {**atoms.arrays, **atoms.info, **results}
-    without = "data.reference=teacher if there are no labels" if required else "to null, so that it is not read"
+    without = (
+        "data.reference=teacher if there are no labels, data.missing=teacher if some structures have none"
+        if required
+        else "to null, so that it is not read"
+    )
     remedy = f"set data.{label}_key to the right name, or {without}"
     if key not in entries:
         if not required:

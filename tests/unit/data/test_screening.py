@@ -58,6 +58,7 @@ def water(x: float) -> np.ndarray:
         (spoilt(positions=water(0.1)), "two atoms are closer than 0.3 Å"),
         (spoilt(positions=water(9.9), cell=10 * np.eye(3), pbc=np.ones(3, bool)), "two atoms are closer than 0.3 Å"),
         (replace(frames(1)[0], source="again"), "the same structure occurs twice"),
+        (replace(frames(1)[0], source="again", energy=None), "the same structure occurs twice"),
         (replace(frames(1)[0], split="test"), "the same structure occurs twice, as no split and as test"),
     ],
 )
@@ -91,3 +92,11 @@ def test_a_file_is_refused_if_half_of_its_structures_are_unusable():
 def test_a_structure_without_atoms_is_quarantined():
     nothing = Frame(np.zeros(0, dtype=np.int64), np.zeros((0, 3)), forces=np.zeros((0, 3)))
     assert [entry.reason for entry in screened([*frames(3), nothing])[1]] == ["it has no atoms"]
+
+
+def test_a_structure_whose_labels_come_second_says_which_file_to_read_first():
+    first = replace(frames(1)[0], energy=None)
+    _, (rejected,) = screened([first, *frames(3)])
+    assert rejected.reason == (
+        "the same structure occurs twice, first without an energy: let the file with labels be read first"
+    )

@@ -103,6 +103,7 @@ def test_the_name_of_a_set_without_stresses_is_as_before(tmp_path):
     assert not options.reader().keywords
 
 
-def test_a_teachers_energies_with_the_stresses_of_a_file_are_refused():
-    with pytest.raises(ConfigError, match="must be of one origin"):
-        FileData(name="a", path="a.xyz", stress_key="s", stress=ASE, reference="teacher")
+@pytest.mark.parametrize("option", ["reference", "missing"])
+def test_a_teachers_energies_with_the_stresses_of_a_file_are_refused(option):
+    with pytest.raises(ConfigError, match=f"data.stress_key=s is not used with data.{option}=teacher"):
+        FileData(name="a", path="a.xyz", stress_key="s", stress=ASE, **{option: "teacher"})
