@@ -19,6 +19,7 @@ COMMANDS = (
     "contract",
     "import_checkpoint",
     "export",
+    "sample",
 )
 
 

@@ -183,9 +183,7 @@ def test_frames_without_labels_are_refused_unless_the_teacher_may_complete_them(
     del some[5].info["REF_energy"]
     path = saved(tmp_path / "partly.xyz", some)
     keys = {"name": "partly", "path": str(path), "energy_key": "REF_energy", "forces_key": "REF_forces"}
-    with pytest.raises(
-        DataError, match=r"partly.xyz frame 5 has no energy under .*data.missing=teacher"
-    ):
+    with pytest.raises(DataError, match=r"partly.xyz frame 5 has no energy under .*data.missing=teacher"):
         list(FileData(**keys).reader()()[0])
     frames = list(FileData(**keys, missing="teacher").reader()()[0])
     assert [frame.energy is None for frame in frames] == [number == 5 for number in range(12)]
