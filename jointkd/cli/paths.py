@@ -24,6 +24,7 @@ READ = {  # must exist before a command begins
     "structures",
     "student_weights",
     "teacher.run",
+    "with",
 }
 OWN_FILES = "jointkd.data.options.FileData"
 FILES = READ | {
@@ -42,7 +43,7 @@ FILES = READ | {
     "teacher.python",
 }
 LISTS = {"output", "teacher.checkpoints"}  # may name several
-KEYWORDS = {"last"}  # of ckpt_path
+KEYWORDS = {"last", "teacher"}  # of ckpt_path, and of with
 HOME = re.compile(r"""(^|[,\[]\s*)(["']?)(~[^/,'"\]]*)""")  # at the beginning, also of an entry of a list or a sweep
 
 

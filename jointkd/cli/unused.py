@@ -9,6 +9,8 @@ OF_FILE = (  # of a file on which a student is evaluated
     *("output", "plot", "seed"),
     *("data.energy_key", "data.forces_key", "data.units", "data.group_key", "data.format"),
 )
+OF_DYNAMICS = ("temperatures", "steps", "interval", "timestep", "friction")
+OF_RATTLE = ("displacement", "relax")
 DIVIDING = ("by", "train", "val", "test", "seed", "official_test")  # options of data.split
 
 
@@ -28,6 +30,7 @@ def unused(config: DictConfig) -> Iterator[tuple[str, str]]:
     yield from unused_of_data(config)
     yield from unused_of_training(config)
     yield from unused_of_evaluation(config)
+    yield from unused_of_sampling(config)
     if OmegaConf.select(config, "ensemble") == "nve":
         yield "friction", "ensemble=nve"
 
@@ -68,6 +71,16 @@ def unused_of_training(config: DictConfig) -> Iterator[tuple[str, str]]:
     yield from (
         (f"schedulers.{name}", f"schedule={config.schedule}") for name in config.schedulers if name != config.schedule
     )
+
+
+def unused_of_sampling(config: DictConfig) -> Iterator[tuple[str, str]]:
+    """Options of `sample` that belong to the other way of making structures, or to a student."""
+    if "how" not in config:
+        return
+    others = OF_DYNAMICS if config.how == "rattle" else OF_RATTLE
+    yield from ((option, f"how={config.how}") for option in others)
+    if config["with"] == "teacher":
+        yield from ((option, "with=teacher") for option in ("device", "trust"))
 
 
 def unused_of_evaluation(config: DictConfig) -> Iterator[tuple[str, str]]:

@@ -16,12 +16,9 @@ from jointkd.teachers.base import log_identity
 
 def run(config: DictConfig) -> None:
     """Sample with a teacher or a student from the structures that training with the same data would use."""
-    names = {field.name for field in fields(SamplingOptions)} - {"mover", "temperatures"}
-    options = SamplingOptions(
-        mover=str(config["with"]),
-        temperatures=tuple(plain(config.temperatures)),
-        **{name: plain(config[name]) for name in names},
-    )
+    given = {field.name: plain(config.get(field.name)) for field in fields(SamplingOptions)}
+    temperatures = given["temperatures"] if isinstance(given["temperatures"], list) else [given["temperatures"]]
+    options = SamplingOptions(**{**given, "mover": str(config["with"]), "temperatures": temperatures})
     spec = teacher_spec(config)
     if spec is None:
         raise ConfigError("teacher=none judges no structures", "choose a teacher with teacher=…")

@@ -1,6 +1,7 @@
 """The options of sampling, with their ranges."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from jointkd.ranges import check_integer, check_number, check_seed
 
 TEACHER = "teacher"
 HOW = ("dynamics", "rattle")
-MAY_CHANGE = ("output", "number", "seconds", "device")  # when sampling goes on
+MAY_CHANGE = ("output", "number", "seconds", "mover", "device", "trust")  # a student is recorded by its checksum
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class SamplingOptions:
     output: str  # the file of the new structures, extended XYZ
     how: str = "dynamics"  # or rattle: random displacements, then a few steps of relaxation
     mover: str = TEACHER  # whose forces move the atoms: the teacher's, or those of a student in this folder or file
-    temperatures: tuple[float, ...] = (300.0, 600.0)  # K, of dynamics: one trajectory from each start at each
+    temperatures: Sequence[float] = (300.0, 600.0)  # K, of dynamics: one trajectory from each start at each
     steps: int = 500  # of a trajectory, at most
     interval: int = 20  # steps between the structures that are looked at
     timestep: float = 1.0  # fs
@@ -45,16 +46,19 @@ class SamplingOptions:
             raise ConfigError("temperatures=[] has none", "give temperatures=[300], or several")
         for temperature in self.temperatures:
             check_number("temperatures", temperature, "K")
+        check_number("contact", self.contact, zero=True)
         for name, unit in {"timestep": "fs", "friction": "1/fs", "displacement": "Å", "window": "eV/atom"}.items():
             check_number(name, getattr(self, name), unit)
         check_number("duplicate", self.duplicate, "Å", zero=True)
         check_number("seconds", self.seconds, "s", infinite=True)
         for name in ("steps", "interval", "number"):
             check_integer(name, getattr(self, name))
+        if self.interval > self.steps:
+            raise ConfigError(f"interval={self.interval} is longer than steps={self.steps}", "give a shorter one")
         check_integer("relax", self.relax, least=0)
         check_seed("seed", self.seed)
-        if not 0 <= self.contact < 1:
-            raise ConfigError(f"contact={self.contact} must be from 0 to below 1", "the default is 0.6")
+        if self.contact >= 1:
+            raise ConfigError(f"contact={self.contact} must be below 1", "the default is 0.6")
 
     @property
     def by_teacher(self) -> bool:

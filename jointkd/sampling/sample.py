@@ -48,9 +48,9 @@ def sample(
     check_charges(starts, teacher)
     timed = TimedTeacher(teacher)
     sampler = Sampler(options, starts, timed, Movers(options, timed), entries, max_force)
-    file = SampledFile(Path(options.output).expanduser(), made_with(options, frames, teacher))
-    sampler.fill(file)
-    return file.structures
+    with SampledFile(Path(options.output).expanduser(), made_with(options, frames, teacher)) as file:
+        sampler.fill(file)
+        return file.structures
 
 
 def made_with(options: SamplingOptions, frames: Sequence[Frame], teacher: Teacher) -> dict[str, Any]:
@@ -76,9 +76,10 @@ class Sampler:
         self.entries, self.max_force = entries, max_force
         self.elements = np.array(elements_of(starts))
         self.order = np.random.default_rng(options.seed).permutation(len(starts))
-        self.temperatures = options.temperatures if options.how == "dynamics" else (None,)
+        self.temperatures: Sequence[float | None] = options.temperatures if options.how == "dynamics" else (None,)
         self.trajectories = len(starts) * len(self.temperatures)  # of one pass over all starts
         self.quota = -(-options.number // self.trajectories)
+        self.planned = options.steps // options.interval if options.how == "dynamics" else 2 * self.quota
         self.rejected: Counter[str] = Counter()
         self.energies: dict[str, float] = {}  # eV, of starts by key
 
@@ -110,13 +111,13 @@ class Sampler:
         temperature = self.temperatures[trajectory // len(self.starts) % len(self.temperatures)]
         rng = np.random.default_rng([self.options.seed, trajectory])
         candidates = [frame_of(atoms, start.info) for atoms in self.within_time(self.move(start, temperature, rng))]
+        self.rejected["trajectories that ended early"] += len(candidates) < self.planned and not self.out_of_time
         if not candidates:
-            self.rejected["trajectories that fell apart before the first structure"] += 1
             return [], []
         prints = np.array([fingerprint(frame, self.elements) for frame in candidates])
         closest = displaced_by(start, self.elements, self.options.duplicate, rng)
         chosen = farthest(prints, known, min(self.quota, room), closest)
-        self.rejected["duplicates"] += not chosen
+        self.rejected["trajectories of duplicates"] += not chosen
         sound = self.plausible(start, [candidates[index] for index in chosen])
         kept = [index for index, is_sound in zip(chosen, sound, strict=True) if is_sound]
         origin = self.origin(start, trajectory, temperature)
@@ -126,7 +127,7 @@ class Sampler:
         """The structures on the way from a start."""
         calculator = self.movers.calculator(start)
         if temperature is None:
-            return rattle(start, calculator, 2 * self.quota, self.options, rng)
+            return rattle(start, calculator, self.planned, self.options, rng)
         return dynamics(start, calculator, temperature, self.options, rng)
 
     def within_time(self, structures: Iterator[Atoms]) -> Iterator[Atoms]:
