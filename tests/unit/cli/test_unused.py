@@ -36,6 +36,20 @@ def test_an_option_without_effect_is_named_with_the_reason(given, line):
     assert described.startswith(line)
 
 
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (["how=rattle", "steps=9"], "steps=9 is not used with how=rattle"),
+        (["relax=9"], "relax=9 is not used with how=dynamics"),
+        (["device=cpu"], "device=cpu is not used with with=teacher"),
+    ],
+)
+def test_options_of_the_other_way_of_sampling_are_named(given, line):
+    assert describe_unused(composed("output=new.xyz", *given, command="sample"), given) == [line]
+    used = ["with=FOLDER", "device=cpu", "steps=9", "temperatures=[300]"]
+    assert describe_unused(composed("output=new.xyz", *used, command="sample"), used) == []
+
+
 def test_options_that_are_used_are_not_named():
     given = ["method=joint", "weights.hessian=3", "hessian.rows=2", "label.rows=4", "data.split.by=file", "seed=1"]
     assert not describe_unused(composed(*given), given)
