@@ -35,7 +35,7 @@ class SamplingOptions:
     seconds: float = math.inf  # of the teacher's time in this command
     seed: int = 0
     device: str | None = None  # of a student; None: cuda if available, else cpu
-    trust: str | list[str] | None = None  # import paths of classes of your own that the student's file may name
+    trust: str | list[str] | bool | None = None  # import paths that the file may name; True: a package, which is code
 
     def __post_init__(self) -> None:
         if self.how not in HOW:

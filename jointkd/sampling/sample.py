@@ -107,8 +107,7 @@ class Sampler:
 
     def choose(self, trajectory: int, known: np.ndarray, room: int) -> tuple[list[Atoms], list[np.ndarray]]:
         """The structures of a trajectory that are kept, at most `room`, and their fingerprints."""
-        start = self.starts[self.order[trajectory % len(self.starts)]]
-        temperature = self.temperatures[trajectory // len(self.starts) % len(self.temperatures)]
+        start, temperature = self.begin(trajectory)
         rng = np.random.default_rng([self.options.seed, trajectory])
         candidates = [frame_of(atoms, start.info) for atoms in self.within_time(self.move(start, temperature, rng))]
         self.rejected["trajectories that ended early"] += len(candidates) < self.planned and not self.out_of_time
@@ -122,6 +121,11 @@ class Sampler:
         kept = [index for index, is_sound in zip(chosen, sound, strict=True) if is_sound]
         origin = self.origin(start, trajectory, temperature)
         return [described(candidates[index], origin) for index in kept], [prints[index] for index in kept]
+
+    def begin(self, trajectory: int) -> tuple[Frame, float | None]:
+        """The start of a trajectory and its temperature (K): all starts, at all temperatures in turn."""
+        passes, place = divmod(trajectory, len(self.starts))
+        return self.starts[self.order[place]], self.temperatures[(place + passes) % len(self.temperatures)]
 
     def move(self, start: Frame, temperature: float | None, rng: np.random.Generator) -> Iterator[Atoms]:
         """The structures on the way from a start."""
@@ -164,7 +168,8 @@ class Sampler:
         """What a new structure says of where it is from; a structure made from a new one has the same parent."""
         mover = self.teacher.teacher.identity.name if self.options.by_teacher else f"student {self.options.mover}"
         own = {name: start.info[name] for name in CHARGES if name in start.info}
-        own |= {name: start.group if entry == "group" else entry for name, entry in self.entries.items()}
+        entries = {name: start.group if entry == "group" else entry for name, entry in self.entries.items()}
+        own |= {name: entry for name, entry in entries.items() if entry}
         own |= {"source": f"{self.options.how} with {mover}", PARENT: start.info.get(PARENT, start.key)}
         own |= {} if temperature is None else {"temperature": temperature}
         return {**own, TRAJECTORY: trajectory}

@@ -53,6 +53,13 @@ def test_new_structures_say_where_they_are_from_and_have_no_labels(tmp_path):
         assert 0.01 < np.abs(distances(atoms.positions) - distances(parent.positions)).max() < 1.0
 
 
+def test_few_structures_are_of_all_temperatures_and_of_different_starts(tmp_path):
+    written = sampled(tmp_path, number=4, temperatures=(300.0, 400.0))
+    assert len(written) == 4
+    assert {atoms.info["temperature"] for atoms in written} == {300.0, 400.0}
+    assert len({atoms.info["parent"] for atoms in written}) == 4
+
+
 def test_a_structure_made_from_a_new_one_has_the_same_parent(tmp_path):
     some = [replace(frame, info={"parent": "the first"}) for frame in SOME]
     assert {atoms.info["parent"] for atoms in sampled(tmp_path, some)} == {"the first"}
