@@ -22,6 +22,7 @@ from jointkd.labels.store import LabelStore
 from jointkd.ranges import check_seed
 from jointkd.reports.dataset import write_report
 from jointkd.structures.batch import Precomputed, Structure
+from jointkd.structures.columns import with_both_labels
 from jointkd.students.base import check_cutoff
 from jointkd.teachers.spec import TARGET, TeacherSpec
 from jointkd.training.checkpoint_files import read_checkpoint
@@ -157,8 +158,11 @@ def prepare_data(
     check_cutoff(cutoff)
     data.prepare_neighbors(cutoff, torch.float32, max_neighbors, graph_of)
     if data.options.report:
-        set_aside = data.source.manifest["set_aside"]
-        rank_zero_only(write_report)(data.name, data.frames, data.find_neighbors(), cutoff, directory, set_aside)
+        name, frames, set_aside = data.name, data.frames, data.source.manifest["set_aside"]
+        if data.options.missing == "teacher":  # the checks are of reference labels
+            name = f"{name}, structures with reference labels"
+            frames = {split: with_both_labels(part) for split, part in frames.items()}
+        rank_zero_only(write_report)(name, frames, data.find_neighbors(), cutoff, directory, set_aside)
     data.fit_references()
 
 

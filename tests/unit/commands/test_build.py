@@ -84,3 +84,18 @@ def test_a_cutoff_without_neighbours_is_refused_for_every_student(tmp_path):
     data = DistillationData(data_options(composed("data.prepared=null")))
     with pytest.raises(ConfigError, match=r"student\.cutoff=0\.5 Å is shorter than bonds"):
         prepare_data(data, tmp_path, 0.5, None)
+
+
+def test_the_report_on_partly_labelled_data_is_of_their_reference_labels(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    some = molecules(30)
+    for atoms in some[::3]:
+        del atoms.info["REF_energy"], atoms.arrays["REF_forces"]
+    path = saved(tmp_path / "partly.xyz", some)
+    config = composed("data=extxyz", f"data.path={path}", *KEYS, "data.missing=teacher", "data.report=true")
+    data = DistillationData(data_options(config))
+    prepare_data(data, tmp_path, 4.0, None)
+    report = (tmp_path / "report.txt").read_text()
+    assert report.startswith("partly, structures with reference labels: 20 structures")
+    assert "energies          none" not in report
+    assert "forces            none" not in report
