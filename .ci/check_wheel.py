@@ -3,7 +3,12 @@
 import sys
 from zipfile import ZipFile
 
-FILES = ("jointkd/conf/train.yaml", "jointkd/demo/teacher/weights.safetensors", "jointkd/py.typed")
+FILES = (
+    "jointkd/conf/train.yaml",
+    "jointkd/demo/teacher/weights.safetensors",
+    "jointkd/py.typed",
+    "jointkd/reports/page.css",
+)
 
 if __name__ == "__main__":
     with ZipFile(sys.argv[1]) as wheel:

@@ -1,9 +1,12 @@
 """What this process computes on and in: device, precision, and memory that it keeps."""
 
 import ctypes
+import os
+import platform
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -52,6 +55,24 @@ def device_of(device: str | None, option: str = "device") -> str:
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise ConfigError(f"{option}={device} is not here, or not for this torch", f"leave out {option}") from error
     return device
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """What this process computes on, for records of a run. device: that of the computation."""
+    described: dict[str, Any] = {"processor": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    if device.type == "cuda":
+        described["gpu"] = torch.cuda.get_device_name(device)
+        described["gpu_memory_GB"] = round(torch.cuda.get_device_properties(device).total_memory / 1e9, 1)
+    return described
+
+
+def processor() -> str:
+    """The name of the processor, as far as the system tells it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def somebody_watches() -> bool:

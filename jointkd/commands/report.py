@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from jointkd.reports.tables import write_comparison
+from jointkd.reports.comparison import write_comparison
 
 
 def run(config: DictConfig) -> None:

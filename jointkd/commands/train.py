@@ -27,6 +27,7 @@ from jointkd.students.operations import plain_graph
 from jointkd.students.scales import fit_scales
 from jointkd.students.student_file import SavedStudent, load_weights
 from jointkd.training.callbacks.plain_progress import RunProgressBar
+from jointkd.training.callbacks.prediction_record import PredictionRecord
 from jointkd.training.checkpoint_files import WholeCheckpoints
 from jointkd.training.compiled_step import CompiledStep
 from jointkd.training.loss import Term
@@ -69,12 +70,13 @@ def run(config: DictConfig) -> dict[str, float]:
     compile_step(config, module, data, trainer)
     if trainer.is_global_zero:
         start.make_room()
-        write_provenance(described, directory, data, store)
+        write_provenance(described, directory, data, store, trainer.strategy.root_device)
     trainer.fit(module, datamodule=data, ckpt_path=start.path, weights_only=True)
     load_best(trainer, module)
     (tested,) = trainer.test(module, datamodule=data, verbose=False)
     check_finite(without_stage(tested))
     if trainer.is_global_zero:
+        next(each for each in trainer.callbacks if isinstance(each, PredictionRecord)).write(directory)
         write_results(described, directory, module, data, store, without_stage(tested), started)
     return dict(tested)
 
@@ -152,7 +154,7 @@ def make_trainer(config: DictConfig, directory: Path) -> lightning.Trainer:
     """Lightning's trainer with the callbacks and loggers of a configuration."""
     callbacks = [instantiate(callback) for callback in config.callbacks.values()]
     watched = somebody_watches()
-    callbacks += [RunProgressBar()] if watched else []
+    callbacks += [PredictionRecord(), *([RunProgressBar()] if watched else [])]
     loggers = [instantiate(logger) for logger in (config.get("logger") or {}).values()]
     return instantiate(
         config.trainer,

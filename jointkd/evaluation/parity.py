@@ -8,59 +8,13 @@ import numpy as np
 from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.ticker import MaxNLocator
 
+from jointkd.evaluation.density import Density
 from jointkd.evaluation.predictions import Predicted
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-BINS = 256  # along an axis; a power of 2, at least 4
-MOST_SHOWN = 100  # bins along an axis of the plot
-FIRST_RANGE = 1 / 64  # eV/Å or eV/atom
 COLORS = ListedColormap(matplotlib.colormaps["cividis_r"](np.linspace(0.2, 1, 256)))  # for every kind of colour vision
-
-
-class Density:
-    """A two-dimensional histogram that doubles its range around a centre when a value lies outside.
-
-    Bins are joined two by two then, so that it is exact and its size does not grow. center: None for the first value.
-    """
-
-    def __init__(self, center: float | None = None) -> None:
-        self.center = center
-        self.range = FIRST_RANGE  # the axes go from center - range to center + range
-        self.counts = np.zeros((BINS, BINS))  # by reference, then prediction
-
-    def add(self, reference: np.ndarray, predicted: np.ndarray) -> None:
-        """Add pairs of finite values, arrays of one shape that are not empty."""
-        pairs = np.stack([reference.ravel(), predicted.ravel()])
-        if self.center is None:
-            self.center = float(pairs[0, 0])
-        pairs -= self.center
-        while np.abs(pairs).max() >= self.range:
-            self.counts = np.pad(joined(self.counts), BINS // 4)
-            self.range *= 2
-        bins = np.floor((pairs / self.range + 1) * (BINS // 2)).astype(int)
-        np.add.at(self.counts, tuple(bins), 1)
-
-    def shown(self) -> tuple[np.ndarray, np.ndarray]:
-        """The edges of the bins [K + 1] and the counts [K, K], of no more bins than can be told apart."""
-        counts = self.counts
-        while np.ptp(occupied(counts)) >= MOST_SHOWN:
-            counts = joined(counts)
-        first, last = max(occupied(counts)[0] - 2, 0), min(occupied(counts)[-1] + 3, len(counts))
-        edges = (self.center or 0.0) + np.linspace(-self.range, self.range, len(counts) + 1)
-        return edges[first : last + 1], counts[first:last, first:last]
-
-
-def joined(counts: np.ndarray) -> np.ndarray:
-    """Bins joined two by two along both axes."""
-    half = len(counts) // 2
-    return counts.reshape(half, 2, half, 2).sum((1, 3))
-
-
-def occupied(counts: np.ndarray) -> np.ndarray:
-    """The positions along either axis where there are counts."""
-    return np.flatnonzero(counts.any(0) | counts.any(1))
 
 
 class Parity:

@@ -3,15 +3,16 @@
 import csv
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
+import numpy as np
 from matplotlib import pyplot
+from matplotlib.ticker import NullLocator
+
+from jointkd.reports.style import COLORS, COLUMN, CYCLE, LINES, MARKERS, OTHER, PAGE, figure_of, logarithmic, save
 
 TITLES = {
     "energy_mae_meV_per_atom": "Energy MAE\nmeV/atom",
@@ -19,8 +20,8 @@ TITLES = {
     "hessian_row_mae_eV_per_A2": "Hessian row MAE\neV/Å² (to the teacher)",
 }
 MAIN = list(TITLES)[:2]
-COLORS = {"none": "#9aa0a6", "atomic_energy": "#e0a030", "hessian": "#4c78a8", "joint": "#c03a2b"}
-OTHER = "#555555"
+TRAINING = "data.split.train"  # the option of learning curves
+WEIGHTS = ("energy", "forces", "atomic_energy", "hessian")
 
 Names = Mapping[Any, str]  # by setting, a named tuple with `data`, `student`, `method`, …
 Runs = Mapping[Any, list[dict[str, Any]]]
@@ -29,7 +30,7 @@ Runs = Mapping[Any, list[dict[str, Any]]]
 def methods(runs: Runs, names: Names, summary: dict[str, Any], path: Path) -> None:
     """Bars of the test errors, and the learning curves of the validation errors."""
     metrics = [name for name in TITLES if any(name in values for values in summary["methods"].values())]
-    figure = pyplot.figure(figsize=(9, 7), layout="constrained")
+    figure = pyplot.figure(figsize=(PAGE, 5.4), layout="constrained")
     grid = figure.add_gridspec(2, 6, height_ratios=[1, 1.1])
     width = 6 // max(len(metrics), 1)
     for column, name in enumerate(metrics):
@@ -39,8 +40,12 @@ def methods(runs: Runs, names: Names, summary: dict[str, Any], path: Path) -> No
     for column, name in enumerate(MAIN):
         curves(figure.add_subplot(grid[1, 3 * column : 3 * column + 3]), name, runs, names)
     seeds = ", ".join(map(str, summary["seeds"]))
-    note = f"mean and standard deviation over seeds {seeds}" if len(summary["seeds"]) > 1 else f"seed {seeds}"
-    figure.suptitle(f"Test errors after equal training ({note})")
+    note = f"seed {seeds}"
+    if len(summary["seeds"]) > 1:
+        note = f"mean and standard deviation over seeds {seeds}"
+    elif any("interval" in value for values in summary["methods"].values() for value in values.values()):
+        note += "; bars of error: 95 % over the choice of test structures"
+    figure.suptitle(f"Test errors ({note})")
     save(figure, path)
 
 
@@ -54,11 +59,9 @@ def bars(axis: Any, metric: str, values: Mapping[Any, dict[str, Any]], names: Na
         color=[COLORS.get(setting.method, OTHER) for setting in shown],
         capsize=3,
     )
-    axis.bar_label(container, fmt="%.3g", padding=2, fontsize=8)
+    axis.bar_label(container, fmt="%.3g", padding=2, fontsize=7.5)
     axis.margins(y=0.15)
-    axis.tick_params(axis="x", labelsize=8)
-    axis.set_title(TITLES[metric], fontsize=10)
-    axis.spines[["top", "right"]].set_visible(False)
+    axis.set_title(TITLES[metric])
 
 
 def teacher_lines(axis: Any, metric: str, runs: Runs) -> None:
@@ -82,23 +85,21 @@ def curves(axis: Any, metric: str, runs: Runs, names: Names) -> None:
     """A validation error over training steps, a line for each run; settings with the same method differ in color."""
     methods_repeat = len({setting.method for setting in runs}) < len(runs)
     for index, (setting, group) in enumerate(runs.items()):
-        color = f"C{index}" if methods_repeat else COLORS.get(setting.method, OTHER)
+        color = CYCLE[index % len(CYCLE)] if methods_repeat else COLORS.get(setting.method, OTHER)
         for number, run in enumerate(group):
             steps, values = history(run["folder"], f"val/{metric}", "step")
             label = names[setting] if number == 0 else None
-            axis.plot(steps, values, color=color, label=label, alpha=0.8)
-    axis.set_yscale("log")
+            axis.plot(steps, values, LINES.get(setting.method, "-"), color=color, label=label)
+    logarithmic(axis)
     axis.set_xlabel("step")
-    axis.set_ylabel("validation " + TITLES[metric].replace("\n", ", "))
-    axis.legend(frameon=False, fontsize=8)
-    axis.spines[["top", "right"]].set_visible(False)
+    axis.set_ylabel("validation " + lowered(TITLES[metric]))
+    axis.legend()
 
 
 def grid(runs: Runs, names: Names, summary: dict[str, Any], path: Path) -> None:
     """Test errors by data set (columns) and student, with a bar for each method, as in the paper's figure 2."""
     columns = panels(runs)
-    size = (1.5 + 3.2 * len(columns), 5.5)
-    figure, axes = pyplot.subplots(len(MAIN), len(columns), figsize=size, squeeze=False, layout="constrained")
+    figure, axes = figure_of(len(MAIN), len(columns), width=max(PAGE, 2.3 * len(columns)), height=2.2)
     shown = list(dict.fromkeys(setting.method for setting in runs))
     for column, ((data, teacher), settings) in enumerate(columns.items()):
         students = list(dict.fromkeys(setting.student for setting in settings))
@@ -113,13 +114,12 @@ def grid(runs: Runs, names: Names, summary: dict[str, Any], path: Path) -> None:
                     axis.bar(x, value["mean"], width, yerr=error_bars([value]), color=color, capsize=2)
             teacher_lines(axis, metric, {setting: runs[setting] for setting in settings})
             axis.set_xticks(range(len(students)), students)
-            axis.spines[["top", "right"]].set_visible(False)
             if row == 0:
-                axis.set_title(f"{data}\n({teacher})", fontsize=10)
+                axis.set_title(f"{data}\n({teacher})")
             if column == 0:
                 axis.set_ylabel(TITLES[metric])
     handles = [pyplot.Rectangle((0, 0), 1, 1, color=COLORS.get(method, OTHER)) for method in shown]
-    figure.legend(handles, shown, loc="outside upper center", ncols=len(shown), frameon=False)
+    figure.legend(handles, shown, loc="outside upper center", ncols=len(shown))
     save(figure, path)
 
 
@@ -143,52 +143,79 @@ def panels(runs: Runs) -> dict[tuple[str, str], list[Any]]:
 
 
 def sweep(runs: Runs, names: Names, summary: dict[str, Any], option: str, symbol: str, path: Path) -> None:
-    """Test errors over a weight, or for `width` over the number of parameters: the paper's table 1 and figure 4."""
-    figure, axes = pyplot.subplots(1, len(MAIN), figsize=(9, 3.8), layout="constrained")
+    """Test errors over an option: a weight (the paper, table 1), a size of students or of the training split, …"""
+    figure, axes = figure_of(1, len(MAIN))
     lines = list(dict.fromkeys((setting.data, setting.student, setting.method) for setting in runs))
     differing = [field for field in range(3) if len({line[field] for line in lines}) > 1] or [2]
-    for axis, metric in zip(axes, MAIN, strict=True):
-        for line in lines:
+    for axis, metric in zip(axes[0], MAIN, strict=True):
+        for index, line in enumerate(lines):
             settings = [setting for setting in runs if (setting.data, setting.student, setting.method) == line]
+            settings = [setting for setting in settings if metric in summary["methods"][names[setting]]]
             settings.sort(key=lambda setting: abscissa(setting, option, runs))
             values = [summary["methods"][names[setting]][metric] for setting in settings]
             axis.errorbar(
                 [abscissa(setting, option, runs) for setting in settings],
                 [value["mean"] for value in values],
                 yerr=error_bars(values),
-                fmt="o-",
+                linestyle=LINES.get(line[2], "-"),
+                marker=MARKERS.get(line[2], "o"),
                 capsize=3,
-                color=COLORS.get(line[2], OTHER) if differing == [2] else None,
+                color=COLORS.get(line[2], OTHER) if differing == [2] else CYCLE[index % len(CYCLE)],
                 label=" ".join(line[field] for field in differing),
             )
-        if option == "width":
-            axis.set_xscale("log")
-            axis.set_xlabel("parameters, millions")
-        else:
-            axis.set_xscale("symlog", linthresh=1)
-            axis.set_xlabel(symbol)
+        axis.set_xlabel(symbol)
         teacher_lines(axis, metric, runs)
-        axis.set_ylabel("test " + TITLES[metric].replace("\n", ", "))
-        axis.legend(frameon=False, fontsize=8)
-        axis.spines[["top", "right"]].set_visible(False)
+        axis.set_ylabel("test " + lowered(TITLES[metric]))
+        scale(axis, option, [abscissa(setting, option, runs) for setting in runs])
+        axis.legend()
     save(figure, path)
 
 
-def error_bars(values: Iterable[dict[str, Any]]) -> list[float] | None:
-    """The standard deviations of metrics, not a number, which is not drawn, for one of a single seed; None for none."""
-    deviations = [math.nan if value["std"] is None else value["std"] for value in values]
-    return None if all(map(math.isnan, deviations)) else deviations
+def scale(axis: Any, option: str, values: Sequence[float]) -> None:
+    """The scales of a sweep: errors fall as powers of the number of structures, so that both are logarithmic then."""
+    if option in WEIGHTS:
+        axis.set_xscale("symlog", linthresh=1)
+    elif min(values) > 0 and max(values) >= 4 * min(values):
+        axis.set_xscale("log")
+        axis.set_xticks(sorted(set(values)), [f"{value:.3g}" for value in sorted(set(values))])
+        axis.xaxis.set_minor_locator(NullLocator())
+    if option == TRAINING:
+        logarithmic(axis)
+
+
+def lowered(title: str) -> str:
+    """A title as part of a label: energy MAE, meV/atom."""
+    return (title[0].lower() + title[1:]).replace("\n", ", ")
+
+
+def error_bars(values: Iterable[dict[str, Any]]) -> np.ndarray | None:
+    """[2, n] how far the bars of error reach down and up; None where there are none.
+
+    These are standard deviations over seeds or, with one seed, 95 % over the choice of test structures; not a number,
+    which is not drawn, without either.
+    """
+    reach = []
+    for value in values:
+        low, high = value.get("interval", (math.nan, math.nan))
+        both = (value["mean"] - low, high - value["mean"]) if value["std"] is None else (value["std"], value["std"])
+        reach.append(both)
+    bars = np.array(reach, dtype=float).T
+    return None if np.isnan(bars).all() else bars
 
 
 def abscissa(setting: Any, option: str, runs: Runs) -> float:
-    """The value of a swept option; millions of parameters for `width`."""
-    return runs[setting][0]["parameters"] / 1e6 if option == "width" else getattr(setting, option)
+    """The value of a swept option: millions of parameters for `width`, and the number of training structures."""
+    if option == "width":
+        return runs[setting][0]["parameters"] / 1e6
+    if option == TRAINING:
+        return runs[setting][0]["training_structures"]
+    return getattr(setting, option) if hasattr(setting, option) else float(setting.options.partition("=")[2])
 
 
 def epochs(rows: list[dict[str, Any]], path: Path) -> None:
     """Bars of the epochs to the final energy error of Hessian-only training, as in the paper's figure 3."""
     labels = [f"{row['data']}\n{row['student']}" for row in rows]
-    figure, axis = pyplot.subplots(figsize=(2 + 1.3 * len(rows), 3.8), layout="constrained")
+    figure, ((axis,),) = figure_of(1, 1, width=max(COLUMN, 0.8 + 0.75 * len(rows)))
     for offset, method in ((-0.2, "hessian"), (0.2, "joint")):
         heights = [row[method] or 0 for row in rows]
         container = axis.bar([x + offset for x in range(len(rows))], heights, 0.4, color=COLORS[method], label=method)
@@ -196,15 +223,8 @@ def epochs(rows: list[dict[str, Any]], path: Path) -> None:
     axis.set_xticks(range(len(rows)), labels)
     axis.set_ylabel("epochs to the final\nenergy error of hessian")
     axis.margins(y=0.15)
-    axis.legend(frameon=False)
-    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend()
     save(figure, path)
-
-
-def save(figure: Any, path: Path) -> None:
-    """Write a figure to a file, and free it."""
-    figure.savefig(path, dpi=140)
-    pyplot.close(figure)
 
 
 def history(folder: Path, name: str, over: str) -> tuple[list[int], list[float]]:

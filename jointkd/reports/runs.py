@@ -111,7 +111,21 @@ def read_run(summary: Path) -> dict[str, Any] | None:
     Setting.of(run)
     for name in NEEDED:
         run[name]
-    return {**run, "folder": summary.parent, "options": options_of(summary.parent)}
+    folder = summary.parent
+    return {
+        **run,
+        "folder": folder,
+        "options": options_of(folder),
+        "training_structures": split_sizes(folder).get("train", 0),
+    }
+
+
+def split_sizes(run: Path) -> dict[str, int]:
+    """The number of structures of each split; empty where the run has no such file."""
+    file = run / "split.json"
+    if not file.exists():
+        return {}
+    return {split: len(keys) for split, keys in json.loads(file.read_text(encoding="utf-8"))["keys"].items()}
 
 
 def options_of(run: Path) -> dict[str, str]:

@@ -1,42 +1,31 @@
 """Tables of many runs: means and standard deviations over seeds, grouped as in the paper's tables."""
 
-import json
-import logging
 import statistics
 from collections import defaultdict
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from jointkd.reports import plots
 from jointkd.reports.plots import TITLES, history
-from jointkd.reports.runs import ORDER, SYMBOLS, Runs, Setting, read_runs
-
-log = logging.getLogger(__name__)
+from jointkd.reports.runs import SYMBOLS, Runs, Setting
+from jointkd.reports.structures import TestedStructures
 
 ENERGY = "energy_mae_meV_per_atom"
 COLUMNS = {ENERGY: TITLES[ENERGY], "energy_mae_meV": "Energy MAE\nmeV", **TITLES}  # tables 3 and 4 have both energies
 
 
-def write_comparison(root: Path) -> None:
-    """Write comparison.json, table.md and plots of all finished runs below a folder into it. Raises DataError."""
-    runs = read_runs(root)
-    summary = summarise(runs)
-    (root / "comparison.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    text = "\n\n".join(filter(None, [table(runs, summary), caption(runs), epochs_table(summary)]))
-    (root / "table.md").write_text(text + "\n", encoding="utf-8")
-    written = ["comparison.json", "table.md", "comparison.png"]
-    swept = [name for name in (*SYMBOLS, "options") if name in varying(runs)]
-    if len(swept) == 1 and swept[0] in SYMBOLS:
-        plots.sweep(runs, names(runs), summary, swept[0], SYMBOLS[swept[0]], root / "comparison.png")
-    elif swept or len(runs) <= len(ORDER["method"]):
-        plots.methods(runs, names(runs), summary, root / "comparison.png")
-    else:
-        plots.grid(runs, names(runs), summary, root / "comparison.png")
-    if summary["epochs"]:
-        plots.epochs(summary["epochs"], root / "epochs.png")
-        written.append("epochs.png")
-    log.info("%s", text)
-    log.info("written to %s: %s", root, ", ".join(written))
+@dataclass(frozen=True)
+class Table:
+    """A table of texts. best: rows and columns of the cells that are the best of those they compete with."""
+
+    head: list[str]
+    rows: list[list[str]]
+    best: frozenset[tuple[int, int]] = frozenset()
+
+    def markdown(self) -> str:
+        """The table in Markdown."""
+        lines = [self.head, *self.rows]
+        text = ["| " + " | ".join(cells) + " |" for cells in lines]
+        return "\n".join([text[0], "|---" * len(self.head) + "|", *text[1:]])
 
 
 def varying(runs: Runs) -> list[str]:
@@ -75,7 +64,12 @@ def summarise(runs: Runs) -> dict[str, Any]:
     methods = {}
     for setting, group in runs.items():
         metrics = [name for name in group[0]["test"] if all(name in run["test"] for run in group)]
-        methods[names(runs)[setting]] = {name: spread([run["test"][name] for run in group]) for name in metrics}
+        values = {name: spread([run["test"][name] for run in group]) for name in metrics}
+        tested = TestedStructures.read(group[0]["folder"]) if len(group) == 1 else None
+        for name, interval in (tested.intervals() if tested else {}).items():
+            if name in values:
+                values[name]["interval"] = list(interval)
+        methods[names(runs)[setting]] = values
     return {
         "methods": methods,
         "seeds": sorted({run["seed"] for run in everything}),
@@ -84,7 +78,7 @@ def summarise(runs: Runs) -> dict[str, Any]:
     }
 
 
-def spread(values: list[float]) -> dict[str, float | None]:
+def spread(values: list[float]) -> dict[str, Any]:
     """Mean and sample standard deviation; a single value has no standard deviation (None)."""
     return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
 
@@ -98,13 +92,13 @@ def baseline(setting: Setting, runs: Runs) -> Setting | None:
     return candidates[0] if len(candidates) == 1 else None
 
 
-def table(runs: Runs, summary: dict[str, Any]) -> str:
-    """The test metrics as a Markdown table, with teachers' errors and the change of joint against Hessian-only runs."""
+def table(runs: Runs, summary: dict[str, Any]) -> Table:
+    """The test metrics, with teachers' errors and the change of joint against Hessian-only runs; the paper, table 2."""
     fields, short_names = varying(runs), names(runs)
     metrics = [name for name in COLUMNS if any(name in values for values in summary["methods"].values())]
-    heads = [SYMBOLS.get(name, name) for name in fields]
-    lines = ["| " + " | ".join([*heads, *(COLUMNS[name].replace("\n", ", ") for name in metrics)]) + " |"]
-    lines.append("|---" * (len(heads) + len(metrics)) + "|")
+    head = [*(SYMBOLS.get(name, name) for name in fields), *(COLUMNS[name].replace("\n", ", ") for name in metrics)]
+    rows: list[list[str]] = []
+    competing: dict[tuple[Any, ...], list[tuple[float, int, int]]] = defaultdict(list)
     teachers = set()
     for setting, group in runs.items():
         errors = group[0]["teacher_test"]
@@ -112,15 +106,22 @@ def table(runs: Runs, summary: dict[str, Any]) -> str:
             teachers.add((setting.data, setting.teacher))
             cells = ["–" if name in ("student", "options", *SYMBOLS) else getattr(setting, name) for name in fields]
             cells[fields.index("method")] = f"teacher {setting.teacher}"
-            cells += [f"{errors[name]:.3g}" if name in errors else "–" for name in metrics]
-            lines.append("| " + " | ".join(cells) + " |")
+            rows.append(cells + [f"{errors[name]:.3g}" if name in errors else "–" for name in metrics])
         other = baseline(setting, runs)
         values = summary["methods"][short_names[setting]]
         base = summary["methods"][short_names[other]] if other else {}
+        for column, name in enumerate(metrics, start=len(fields)):
+            if name in values:
+                competing[setting.data, setting.student, name].append((values[name]["mean"], len(rows), column))
         cells = [value(setting, name, group[0]["parameters"]) for name in fields]
-        cells += [cell(values.get(name), base.get(name)) for name in metrics]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append(cells + [cell(values.get(name), base.get(name)) for name in metrics])
+    return Table(head, rows, frozenset(place for group in competing.values() for place in winners(group)))
+
+
+def winners(entries: list[tuple[float, int, int]]) -> list[tuple[int, int]]:
+    """Row and column of the smallest values, those that read the same included, where there is more than one value."""
+    smallest = f"{min(entries)[0]:.3g}"
+    return [(row, column) for error, row, column in entries if f"{error:.3g}" == smallest] if len(entries) > 1 else []
 
 
 def caption(runs: Runs) -> str:
@@ -128,6 +129,11 @@ def caption(runs: Runs) -> str:
     lines = []
     if any(len(group) > 1 for group in runs.values()):
         lines.append("a ± b: mean and sample standard deviation over seeds.")
+    if any(len(group) == 1 and TestedStructures.read(group[0]["folder"]) for group in runs.values()):
+        lines.append(
+            "[a, b]: for a single seed, the 95 % interval over the choice of test structures (bootstrap), which says "
+            "nothing of other seeds."
+        )
     if any(baseline(setting, runs) for setting in runs):
         lines.append(
             "Percentages: the change of a joint run's error from that of the Hessian-only run (method=hessian) with "
@@ -148,6 +154,8 @@ def cell(value: dict[str, Any] | None, base: dict[str, Any] | None) -> str:
     if value is None:
         return "–"
     text = f"{value['mean']:.3g}" + ("" if value["std"] is None else f" ± {value['std']:.2g}")
+    if "interval" in value:
+        text += " [{:.3g}, {:.3g}]".format(*value["interval"])
     return text + (f" ({100 * (value['mean'] / base['mean'] - 1):+.1f}%)" if base and base["mean"] else "")
 
 
@@ -181,13 +189,10 @@ def energy_curve(run: dict[str, Any]) -> list[tuple[int, float]]:
     return [(epoch + 1, error) for epoch, error in zip(epochs, errors, strict=True)]
 
 
-def epochs_table(summary: dict[str, Any]) -> str:
-    """The epochs to match as a Markdown table, empty if there are none."""
-    if not summary["epochs"]:
-        return ""
-    lines = ["Epochs to the final validation energy error of the Hessian run:", ""]
-    lines += ["| data | student | width | hessian | joint |", "|---|---|---|---|---|"]
+def epochs_table(summary: dict[str, Any]) -> Table | None:
+    """The epochs to match, None if there are none."""
+    rows = []
     for row in summary["epochs"]:
         epochs = [f"{row[name]:g}" if row[name] is not None else "not reached" for name in ("hessian", "joint")]
-        lines.append(f"| {row['data']} | {row['student']} | {row['width']} | {' | '.join(epochs)} |")
-    return "\n".join(lines)
+        rows.append([str(row["data"]), str(row["student"]), str(row["width"]), *epochs])
+    return Table(["data", "student", "width", "hessian", "joint"], rows) if rows else None

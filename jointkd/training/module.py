@@ -127,8 +127,12 @@ class DistillationModule(lightning.LightningModule):
             for group, rate in zip(scheduler.optimizer.param_groups, scheduler._last_lr, strict=True):
                 group["lr"] = rate
 
-    def test_step(self, batch: Structure, batch_idx: int) -> None:
-        self._measure("test", batch, predict(self.student, batch, batch.row_ids, self._has_stress(batch)))
+    def test_step(self, batch: Structure, batch_idx: int) -> dict[str, Tensor]:
+        """Measure, and return the energies [B] eV and forces [N, 3] eV/Å for callbacks."""
+        prediction = predict(self.student, batch, batch.row_ids, self._has_stress(batch))
+        self._measure("test", batch, prediction)
+        assert prediction.forces is not None
+        return {"energies": batch.total_energy(prediction.atomic_energies), "forces": prediction.forces}
 
     def _has_stress(self, batch: Structure) -> bool:
         """Whether there are stresses to compare those of the student with."""

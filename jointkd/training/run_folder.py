@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from ase.data import chemical_symbols
 
 from jointkd.data.datamodule import DistillationData
@@ -23,15 +24,18 @@ from jointkd.files.atomic import write_whole
 from jointkd.labels.checks import count_failures
 from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
+from jointkd.runtime import hardware
 from jointkd.structures.bonds import equilibrium_lengths
 from jointkd.students.student_file import NAME, SavedStudent, save_student
+from jointkd.training.callbacks.prediction_record import PARITY, STRUCTURES
 from jointkd.training.checkpoint_files import exists
+from jointkd.training.element_energies import element_energies
 from jointkd.training.module import DistillationModule
 
 log = logging.getLogger(__name__)
 
 SUMMARY = "summary.json"  # only in the folder of a finished run; `report` reads it
-REPLACED = (SUMMARY, "config.yaml", NAME, "metrics/metrics.csv")  # by a run that goes on
+REPLACED = (SUMMARY, "config.yaml", NAME, "metrics/metrics.csv", STRUCTURES, PARITY)  # by a run that goes on
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ def write_results(
         "parameters": sum(p.numel() for p in module.student.parameters()),
         "teacher_test": own,
         "teacher_train": module.compared.metrics if module.compared else {},
+        "elements": element_energies(module, data),
         "started": started,
         "ended": time.time(),
     }
@@ -113,13 +118,19 @@ def warn_of_teacher(teacher: Mapping[str, float], student: Mapping[str, float]) 
         )
 
 
-def write_provenance(run: RunDescription, directory: Path, data: DistillationData, store: LabelStore | None) -> None:
-    """Write the configuration, the split, versions, the git revision, and hashes of the data to the run's folder."""
+def write_provenance(
+    run: RunDescription, directory: Path, data: DistillationData, store: LabelStore | None, device: torch.device
+) -> None:
+    """Write the configuration, the split, versions, the git revision, the hardware, and hashes of the data.
+
+    device: that of the training.
+    """
     data.save_split(directory)
     write_whole(directory / "config.yaml", run.configuration.encode())
     provenance: dict[str, Any] = {
         "git": git_revision(),
         "versions": {package: version(package) for package in ("jointkd", "torch", "lightning")},
+        "hardware": hardware(device),
         "data": hashes(data.division),
         "teacher": store.teacher.to_json() if store else None,
     }

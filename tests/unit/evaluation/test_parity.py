@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 from matplotlib import image
 
-from jointkd.evaluation.parity import BINS, Density, Parity
+from jointkd.evaluation.density import BINS, Density
+from jointkd.evaluation.parity import Parity
 from jointkd.evaluation.predictions import Predicted
 from tests.files import frames
 

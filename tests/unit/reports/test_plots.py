@@ -1,7 +1,6 @@
 """What plots of many runs show."""
 
-import math
-
+import numpy as np
 from matplotlib import pyplot
 
 from jointkd.reports.plots import error_bars, history, panels, teacher_lines
@@ -14,7 +13,14 @@ def test_a_single_seed_has_no_error_bar_beside_settings_with_several():
     assert error_bars([single]) is None
     bars = error_bars([several, single])
     assert bars is not None
-    assert (bars[0], math.isnan(bars[1])) == (0.5, True)
+    assert bars[:, 0].tolist() == [0.5, 0.5]
+    assert np.isnan(bars[:, 1]).all()
+
+
+def test_a_single_seed_has_an_error_bar_over_the_test_structures_where_these_were_recorded():
+    bars = error_bars([{"mean": 2.0, "std": None, "interval": [1.5, 3.0]}, {"mean": 2.0, "std": 0.5}])
+    assert bars is not None
+    assert bars.tolist() == [[0.5, 0.5], [1.0, 0.5]]
 
 
 def test_runs_without_a_teacher_are_drawn_in_the_panels_of_the_teachers_of_their_data(tmp_path):

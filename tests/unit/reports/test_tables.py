@@ -9,8 +9,9 @@ import pytest
 
 from jointkd.errors import DataError
 from jointkd.reports import plots
+from jointkd.reports.comparison import write_comparison
 from jointkd.reports.runs import read_runs
-from jointkd.reports.tables import summarise, table, write_comparison
+from jointkd.reports.tables import summarise, table
 
 PAPER = {"energy": 5, "forces": 100, "atomic_energy": 20, "hessian": 400}
 
@@ -66,7 +67,7 @@ def test_methods_are_averaged_over_seeds_and_listed_in_the_order_of_the_paper(tm
     assert summary["methods"]["joint"]["energy_mae_meV_per_atom"] == {"mean": 2.0, "std": 1.0}
     assert summary["seeds"] == [0, 1, 2]
     assert summary["seconds"] == 250.0
-    assert "| joint | 2 ± 1 | 10 ± 0 |" in table(runs, summary)
+    assert "| joint | 2 ± 1 | 10 ± 0 |" in table(runs, summary).markdown()
 
 
 @pytest.mark.parametrize("name", ["summary.json", "config.yaml"])
@@ -150,7 +151,12 @@ def test_the_table_is_grouped_and_compared_with_hessian_runs_as_in_the_paper(tmp
 def test_the_plot_is_that_of_what_differs_between_the_runs(tmp_path, monkeypatch, drawn, different):
     plotted = []
     for name in ("methods", "sweep", "grid"):
-        monkeypatch.setattr(plots, name, lambda *_, name=name: plotted.append(name))
+
+        def draw(*arguments, name=name):
+            plotted.append(name)
+            arguments[-1].write_bytes(b"a plot")
+
+        monkeypatch.setattr(plots, name, draw)
     for number, options in enumerate(different):
         run(tmp_path / str(number), **{"method": "joint", "energy": 1.0, **options})
     write_comparison(tmp_path)

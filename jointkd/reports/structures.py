@@ -1,0 +1,68 @@
+"""What a run recorded of each test structure (test.csv), and how far its mean errors depend on their choice."""
+
+import csv
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jointkd.errors import first_line
+
+log = logging.getLogger(__name__)
+
+FILE = "test.csv"
+REPLICATES = 1000  # of the bootstrap
+LEVELS = (2.5, 97.5)  # %
+
+
+@dataclass(frozen=True)
+class TestedStructures:
+    """Arrays over the test structures [M] of a run."""
+
+    __test__ = False  # for pytest: no class of tests
+
+    formulas: list[str]
+    atoms: np.ndarray
+    energies: np.ndarray  # eV, reference totals
+    predicted: np.ndarray  # eV
+    force_maes: np.ndarray  # meV/Å, over the components of a structure
+
+    @classmethod
+    def read(cls, folder: Path) -> "TestedStructures | None":
+        """What the folder of a run has; None, with a line if it is damaged, without."""
+        file = folder / FILE
+        if not file.exists():
+            return None
+        try:
+            with file.open(encoding="utf-8", newline="") as opened:
+                rows = list(csv.DictReader(opened))
+            names = ("atoms", "energy_eV", "predicted_energy_eV", "force_mae_meV_per_A")
+            columns = [np.array([float(row[name]) for row in rows]) for name in names]
+            formulas = [row["formula"] for row in rows]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("%s is left out: it cannot be read (%s)", file, first_line(error))
+            return None
+        return cls(formulas, *columns) if rows else None
+
+    def errors(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """By metric [M] values and weights, of which the metric is the weighted mean."""
+        absolute = 1e3 * np.abs(self.predicted - self.energies)
+        ones = np.ones_like(absolute)
+        return {
+            "energy_mae_meV_per_atom": (absolute / self.atoms, ones),
+            "energy_mae_meV": (absolute, ones),
+            "force_mae_meV_per_A": (self.force_maes, self.atoms),
+        }
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The 95 % intervals of the metrics by a bootstrap over structures; none for a single structure."""
+        count = len(self.atoms)
+        if count < 2:
+            return {}
+        rng = np.random.default_rng(0)
+        drawn = np.stack([np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(REPLICATES)])
+        return {
+            name: tuple(np.percentile(drawn @ (values * weights) / (drawn @ weights), LEVELS).tolist())
+            for name, (values, weights) in self.errors().items()
+        }

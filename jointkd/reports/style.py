@@ -1,0 +1,62 @@
+"""How all plots of runs look: colours for every kind of colour vision, and letters that are legible at column width."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+from matplotlib.ticker import LogFormatterSciNotation, NullFormatter, ScalarFormatter
+
+COLUMN, PAGE = 3.4, 7.0  # inches: the widths of a column and of a page of a journal; plots are drawn at this size
+DPI = 220
+COLORS = {"none": "#8c8c8c", "atomic_energy": "#E69F00", "hessian": "#0072B2", "joint": "#D55E00"}  # Okabe and Ito
+CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # of what is no method
+LINES = {"none": ":", "atomic_energy": "-.", "hessian": "--", "joint": "-"}  # so that color is not needed
+MARKERS = {"none": "s", "atomic_energy": "^", "hessian": "D", "joint": "o"}
+OTHER = "#555555"
+
+pyplot.rcParams.update(
+    {
+        "font.size": 8,
+        "axes.titlesize": 8,
+        "axes.labelsize": 8,
+        "xtick.labelsize": 7.5,
+        "ytick.labelsize": 7.5,
+        "legend.fontsize": 7.5,
+        "figure.titlesize": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "legend.frameon": False,
+        "lines.linewidth": 1.3,
+        "lines.markersize": 4,
+    }
+)
+
+
+def figure_of(rows: int, columns: int, width: float = PAGE, height: float = 2.6) -> tuple[Any, Any]:
+    """A figure with [rows, columns] axes. width: inches, of all; height: of a row."""
+    return pyplot.subplots(rows, columns, figsize=(width, height * rows), squeeze=False, layout="constrained")
+
+
+def logarithmic(axis: Any) -> None:
+    """A logarithmic scale, with numbers as one writes them where they span less than a few decades."""
+    axis.set_yscale("log")
+    low, high = axis.get_ylim()
+    axis.yaxis.set_major_formatter(ScalarFormatter() if low > 1e-3 and high < 1e4 else LogFormatterSciNotation())
+    few = high / low < 20
+    axis.yaxis.set_minor_formatter(LogFormatter125() if few else NullFormatter())
+
+
+class LogFormatter125(ScalarFormatter):
+    """Labels of the minor ticks 2 and 5 of a decade, so that a scale within one decade has numbers at all."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if f"{x:e}"[0] in "25" else ""
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure to a PNG file, and free it."""
+    figure.savefig(path, dpi=DPI)
+    pyplot.close(figure)

@@ -1,0 +1,94 @@
+"""What a student predicts for each test structure, collected during the test, so that reports need no data set."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning
+import numpy as np
+import torch
+from ase.symbols import Symbols
+from torch import Tensor
+
+from jointkd.evaluation.density import Density, save_densities
+from jointkd.evaluation.metrics import force_error
+from jointkd.files.atomic import write_whole
+from jointkd.structures.batch import Structure
+from jointkd.training.loss import distributed
+
+STRUCTURES, PARITY = "test.csv", "parity.npz"
+
+
+class PredictedStructure(NamedTuple):
+    """A line of test.csv. Energies are totals."""
+
+    formula: str
+    atoms: int
+    energy_eV: float  # reference
+    predicted_energy_eV: float
+    force_mae_meV_per_A: float
+
+
+class PredictionRecord(lightning.Callback):
+    """Collects the energies and force errors of the test structures, and the density of their force components."""
+
+    def __init__(self) -> None:
+        self.structures: list[PredictedStructure] = []
+        self.zeros: list[float] = []  # eV, sums of the reference energies of the structures
+        self.forces = Density(center=0.0)
+
+    def on_test_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Structure, *_: Any
+    ) -> None:
+        """Add a batch. outputs: what `test_step` returned."""
+        assert batch.energy is not None
+        assert batch.forces is not None
+        predicted, energies = as_array(outputs["energies"]), as_array(batch.energy)
+        forces, given = as_array(outputs["forces"]), as_array(batch.forces)
+        numbers, bounds = as_array(batch.atomic_numbers), batch.ptr.tolist()
+        zeros = as_array(pl_module.reference_energies)[numbers]
+        if (finite := np.isfinite(forces)).any():
+            self.forces.add(given[finite], forces[finite])
+        for index in range(batch.num_structures):
+            atoms = slice(bounds[index], bounds[index + 1])
+            zero = float(zeros[atoms].sum())
+            self.zeros.append(zero)
+            self.structures.append(
+                PredictedStructure(
+                    formula=str(Symbols(numbers[atoms]).get_chemical_formula()),
+                    atoms=len(numbers[atoms]),
+                    energy_eV=float(energies[index]) + zero,
+                    predicted_energy_eV=float(predicted[index]) + zero,
+                    force_mae_meV_per_A=float(np.abs(force_error(forces[atoms], given[atoms])).mean()),
+                )
+            )
+
+    def on_test_end(self, *_: Any) -> None:
+        """Join the structures of all processes."""
+        if distributed():
+            parts: list[Any] = [None] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(parts, (self.structures, self.zeros, self.forces))
+            self.structures = [each for structures, _, _ in parts for each in structures]
+            self.zeros = [each for _, zeros, _ in parts for each in zeros]
+            self.forces = Density(center=0.0)
+            for _, _, forces in parts:
+                self.forces.join(forces)
+
+    def write(self, folder: Path) -> None:
+        """Write test.csv, a line for each structure, and parity.npz, the densities of parity plots."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(PredictedStructure._fields)
+        energies = Density()
+        for structure, zero in zip(self.structures, self.zeros, strict=True):
+            table.writerow(f"{value:.12g}" if isinstance(value, float) else value for value in structure)
+            totals = np.array([[structure.energy_eV], [structure.predicted_energy_eV]])
+            energies.add(*(totals - zero) / structure.atoms)
+        write_whole(folder / STRUCTURES, text.getvalue().encode())
+        write_whole(folder / PARITY, save_densities(energies=energies, forces=self.forces))
+
+
+def as_array(values: Tensor) -> np.ndarray:
+    """A tensor as an array; numbers with a fraction in double precision."""
+    return (values.detach().double() if values.is_floating_point() else values).cpu().numpy()
