@@ -3,8 +3,6 @@
 import ctypes
 import json
 import logging
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -20,14 +18,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from jointkd.commands.bench_dynamics import dynamics
+from jointkd.commands.bench_dynamics import STUDENT, dynamics
 from jointkd.commands.build import build, join_labels, teacher_spec
 from jointkd.data.datamodule import DistillationData
 from jointkd.data.dataset import Distillation
+from jointkd.files.atomic import write_whole
 from jointkd.labelling.batching import Batching
 from jointkd.labels.records import choose_rows
 from jointkd.ranges import check_integer
-from jointkd.runtime import keep_freed_memory
+from jointkd.reports.speed_plots import SPEED, overhead
+from jointkd.runtime import device_of, hardware, keep_freed_memory
 from jointkd.structures.batch import Structure
 from jointkd.students.base import Student
 from jointkd.students.derivatives import predict
@@ -43,25 +43,47 @@ def run(config: DictConfig) -> None:
     torch.set_num_threads(config.bench.threads)
     keep_freed_memory()  # as training and labelling on a CPU do
     directory = Path(HydraConfig.get().runtime.output_dir)
-    machine = {
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": config.bench.threads,
-        "torch": torch.__version__,
-    }
+    device = torch.device(device_of(config.bench.device if config.bench.run is not None else "cpu"))
+    machine = {**hardware(device), "torch": torch.__version__}
     if config.bench.run is not None:
         log.info("%s", ", ".join(f"{name} {value}" for name, value in machine.items()))
-        write({"machine": machine, "dynamics": dynamics(config)}, directory)
+        write({"machine": machine, "dynamics": dynamics_of_runs(config, machine)}, directory)
         return
     module, data = build(config, directory)
+    steps = training(config, module, data)
     results = {
         "machine": machine,
-        "training": training(config, module, data),
+        "training": steps,
         "labelling": labelling(config, data),
         "help_seconds": start_up(),
     }
     log.info("%s", json.dumps(results, indent=2))
     write(results, directory)
+    overhead(steps, directory / "overhead.png")
+    log.info("plotted in %s", directory / "overhead.png")
+
+
+def dynamics_of_runs(config: DictConfig, machine: dict[str, Any]) -> list[dict[str, Any]]:
+    """The dynamics of `bench.run`, or of every finished run below it; each has its own in speed.json, for the report.
+
+    The teacher is timed beside the first student.
+    """
+    root, spec = Path(str(config.bench.run)).expanduser(), teacher_spec(config)
+    runs = [file.parent for file in sorted(root.rglob("summary.json"))] if root.is_dir() else []
+    teacher = spec.build() if spec else None
+    rows: list[dict[str, Any]] = []
+    of_teacher: list[dict[str, Any]] = []
+    for run in runs or [root]:
+        if len(runs) > 1:
+            log.info("%s", run)
+        own = dynamics(config, str(run), None if of_teacher else teacher)
+        if runs:
+            earlier = run / "speed-previous.json"
+            content = json.dumps({"machine": machine, "dynamics": own + of_teacher}, indent=2) + "\n"
+            write_whole(run / SPEED, content.encode(), keep=earlier)
+        of_teacher = of_teacher or [row for row in own if row["force_field"] != STUDENT]
+        rows += [{**row, "run": str(run)} for row in own]
+    return rows
 
 
 def write(results: dict[str, Any], directory: Path) -> None:

@@ -12,7 +12,7 @@ from ase.build import molecule
 from ase.md.verlet import VelocityVerlet
 from omegaconf import DictConfig
 
-from jointkd.commands.build import plain, teacher_spec
+from jointkd.commands.build import plain
 from jointkd.deploy.ase import JointKD
 from jointkd.errors import DataError
 from jointkd.ranges import check_integer
@@ -23,28 +23,27 @@ from jointkd.teachers.base import Teacher
 
 log = logging.getLogger(__name__)
 
+STUDENT = "student"  # among the force fields
 WARM_UP = 3  # steps
 TIMESTEP = 1.0  # fs
 SMALL = 0.01  # fs, of the steps that are timed: nothing flies apart
 VOLUME = 29.9  # Å³ of a molecule of water
 
 
-def dynamics(config: DictConfig) -> list[dict[str, Any]]:
-    """The times of steps by system and force field, which are also printed as a table.
+def dynamics(config: DictConfig, run: str, teacher: Teacher | None) -> list[dict[str, Any]]:
+    """The times of steps by system and force field, which are also printed as a table. run: a student's.
 
     A step of the teacher is one of its labels without rows. Raises ConfigError and DataError.
     """
     options, results = config.bench, []
     for size in options.sizes:
         check_integer("bench.sizes", size)
-    student = JointKD(options.run, options.device, trust=plain(options.trust))
-    spec = teacher_spec(config)
-    teacher = spec.build() if spec else None
+    student = JointKD(run, options.device, trust=plain(options.trust))
     known = set(student.references) or None
     for atoms in systems(options.structures, list(options.sizes)):
         if options.structures is None and known and not {1, 8} <= known:
             raise DataError("the student does not know water", "give a file of your own with bench.structures=FILE")
-        steps: dict[str, Callable[[], object]] = {"student": stepper(atoms, student)}
+        steps: dict[str, Callable[[], object]] = {STUDENT: stepper(atoms, student)}
         if teacher is not None:
             steps[f"{teacher.identity.name}, {teacher.identity.dtype}"] = labelling(atoms, teacher)
         for name, step in steps.items():

@@ -1,12 +1,31 @@
-"""Compare finished runs: tables, a summary and pictures."""
+"""Compare finished runs: one page, tables, a summary and plots."""
 
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
+from ase.data import atomic_numbers
+from omegaconf import DictConfig, OmegaConf
 
+from jointkd.errors import ConfigError
 from jointkd.reports.comparison import write_comparison
 
 
 def run(config: DictConfig) -> None:
-    """Write comparison.json, table.md and pictures of all finished runs below `runs` into that folder."""
-    write_comparison(Path(config.runs).expanduser())
+    """Write report.html, table.md, comparison.json and plots of all finished runs below `runs` into that folder.
+
+    Raises ConfigError and DataError.
+    """
+    elements: Any = OmegaConf.to_container(config.elements) if OmegaConf.is_config(config.elements) else config.elements
+    if elements is not None:
+        check_elements(elements)
+    write_comparison(Path(str(config.runs)).expanduser(), elements)
+
+
+def check_elements(elements: Any) -> None:
+    """Raise ConfigError for what is not an energy by chemical symbol."""
+    for symbol, energy in elements.items() if isinstance(elements, dict) else [("elements", elements)]:
+        if symbol not in atomic_numbers or isinstance(energy, bool) or not isinstance(energy, int | float):
+            raise ConfigError(
+                f"elements has {symbol}: {energy}, which must be an energy by chemical symbol",
+                "give eV/atom as {Si: -5.42, O: -4.95}, or leave elements out",
+            )

@@ -61,7 +61,8 @@ def run(config: DictConfig) -> dict[str, float]:
     log.info("recipe %s%s", recipe, "" if recipe in choices("recipe") else ": there is none, so the defaults are taken")
     module, data = build(config, directory)
     start.record_in(module, described.configuration, hashes(data.division))
-    trainer = make_trainer(config, directory)  # refuses its options before hours of labelling
+    record = PredictionRecord()
+    trainer = make_trainer(config, directory, record)  # refuses its options before hours of labelling
     store = join_labels(config, module, data)
     if trainer.strategy.root_device.type == "cpu":
         keep_freed_memory()
@@ -76,7 +77,7 @@ def run(config: DictConfig) -> dict[str, float]:
     (tested,) = trainer.test(module, datamodule=data, verbose=False)
     check_finite(without_stage(tested))
     if trainer.is_global_zero:
-        next(each for each in trainer.callbacks if isinstance(each, PredictionRecord)).write(directory)
+        record.write(directory)
         write_results(described, directory, module, data, store, without_stage(tested), started)
     return dict(tested)
 
@@ -150,11 +151,11 @@ def check_references(saved: SavedStudent, data: DistillationData) -> None:
         )
 
 
-def make_trainer(config: DictConfig, directory: Path) -> lightning.Trainer:
-    """Lightning's trainer with the callbacks and loggers of a configuration."""
+def make_trainer(config: DictConfig, directory: Path, *own: lightning.Callback) -> lightning.Trainer:
+    """Lightning's trainer with the callbacks and loggers of a configuration, and with callbacks of one's own."""
     callbacks = [instantiate(callback) for callback in config.callbacks.values()]
     watched = somebody_watches()
-    callbacks += [PredictionRecord(), *([RunProgressBar()] if watched else [])]
+    callbacks += [*own, *([RunProgressBar()] if watched else [])]
     loggers = [instantiate(logger) for logger in (config.get("logger") or {}).values()]
     return instantiate(
         config.trainer,

@@ -70,7 +70,7 @@ def save_densities(**densities: Density) -> bytes:
     for name, density in densities.items():
         arrays[f"{name}_edges"], arrays[f"{name}_counts"] = density.shown()
     content = io.BytesIO()
-    np.savez_compressed(content, **arrays)
+    np.savez_compressed(content, allow_pickle=False, **arrays)
     return content.getvalue()
 
 

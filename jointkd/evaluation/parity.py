@@ -44,25 +44,36 @@ class Parity:
         figure, axes = pyplot.subplots(
             1, len(shown), figsize=(4.5 * len(shown), 3.9), layout="constrained", squeeze=False
         )
-        for axis, panel in zip(axes[0], shown, strict=True):
-            draw(axis, *panel)
+        for axis, (density, title, quantity, unit) in zip(axes[0], shown, strict=True):
+            mesh = draw(axis, *density.shown(), quantity)
+            axis.set_title(title, fontsize=10)
+            axis.spines[["top", "right"]].set_visible(False)
+            figure.colorbar(mesh, ax=axis, label=f"{unit} per bin", shrink=0.9)
         figure.savefig(path, dpi=150, format="png")
         pyplot.close(figure)
         return True
 
 
-def draw(axis: Any, density: Density, title: str, quantity: str, unit: str) -> None:
-    """One density, with the line on which predictions would be exact."""
-    edges, counts = density.shown()
-    ends = edges[[0, -1]]
+def draw(
+    axis: Any,
+    edges: np.ndarray,
+    counts: np.ndarray,
+    quantity: str,
+    ends: tuple[float, float] | None = None,
+    most: float = 10,
+) -> Any:
+    """One density, with the line on which predictions would be exact. Returns what a colour bar is made of.
+
+    edges: [K + 1]; counts: [K, K] by reference, then prediction; ends: of the axes, None for those of the edges; most:
+    the least end of the scale of colours.
+    """
+    first, last = ends or (float(edges[0]), float(edges[-1]))
     masked = np.ma.masked_equal(counts.T, 0)
-    mesh = axis.pcolormesh(edges, edges, masked, cmap=COLORS, norm=LogNorm(1, max(counts.max(), 10)), rasterized=True)
-    axis.plot(ends, ends, color="black", linewidth=0.8, linestyle="--", zorder=0)
-    axis.set(xlim=ends, ylim=ends, aspect="equal")
-    axis.set_title(title, fontsize=10)
+    mesh = axis.pcolormesh(edges, edges, masked, cmap=COLORS, norm=LogNorm(1, max(counts.max(), most)), rasterized=True)
+    axis.plot([first, last], [first, last], color="black", linewidth=0.8, linestyle="--", zorder=0)
+    axis.set(xlim=(first, last), ylim=(first, last), aspect="equal")
     axis.set_xlabel(f"reference {quantity}")
     axis.set_ylabel(f"predicted {quantity}")
     for each in (axis.xaxis, axis.yaxis):
         each.set_major_locator(MaxNLocator(5))
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.figure.colorbar(mesh, ax=axis, label=f"{unit} per bin", shrink=0.9)
+    return mesh

@@ -1,5 +1,7 @@
 """The report on many runs: tables, a summary, plots with their data, and one page with all of it."""
 
+import csv
+import io
 import json
 import logging
 from pathlib import Path
@@ -7,9 +9,13 @@ from typing import Any
 
 from jointkd.files.atomic import write_whole
 from jointkd.reports import plots
-from jointkd.reports.page import Figure, write_page
+from jointkd.reports.figures import Figure
+from jointkd.reports.formation_plots import Elements, formation
+from jointkd.reports.page import write_page
+from jointkd.reports.parity_plots import parity
 from jointkd.reports.plots import TRAINING
 from jointkd.reports.runs import ORDER, SYMBOLS, Runs, read_runs
+from jointkd.reports.speed_plots import benchmark, throughput
 from jointkd.reports.tables import caption, epochs_table, names, summarise, table, varying
 
 log = logging.getLogger(__name__)
@@ -17,10 +23,11 @@ log = logging.getLogger(__name__)
 EPOCHS_TITLE = "Epochs to the final validation energy error of the Hessian run"
 
 
-def write_comparison(root: Path) -> None:
+def write_comparison(root: Path, elements: Elements | None = None) -> None:
     """Write table.md, report.html, comparison.json and plots of all finished runs below a folder into it.
 
-    Raises DataError where there are none.
+    elements: eV/atom by chemical symbol, the zero of formation energies; None: as the runs recorded. Raises DataError
+    where there are no runs.
     """
     runs = read_runs(root)
     summary = summarise(runs)
@@ -29,20 +36,29 @@ def write_comparison(root: Path) -> None:
     below = f"{EPOCHS_TITLE}:\n\n{epochs.markdown()}" if epochs else ""
     text = "\n\n".join(filter(None, [table(runs, summary).markdown(), caption(runs), below]))
     write_whole(root / "table.md", (text + "\n").encode())
-    figures = draw(root, runs, summary)
+    figures = draw(root, runs, summary, elements)
     write_page(root, runs, summary, figures)
     log.info("%s", text)
-    written = ["report.html", "table.md", "comparison.json", *(figure.file for figure in figures)]
+    written = ["report.html", "table.md", "comparison.json", "curves.csv", *(figure.file for figure in figures)]
     log.info("written to %s: %s", root, ", ".join(written))
 
 
-def draw(root: Path, runs: Runs, summary: dict[str, Any]) -> list[Figure]:
+def draw(root: Path, runs: Runs, summary: dict[str, Any], elements: Elements | None) -> list[Figure]:
     """The plots of what these runs have."""
-    figures = [Figure("comparison.png", "Test errors", compare(root / "comparison.png", runs, summary))]
+    shown = compare(root / "comparison.png", runs, summary)
+    write_whole(root / "curves.csv", curves(runs).encode())
+    figures = [Figure("comparison.png", "Test errors", shown, "comparison.json and curves.csv")]
     if summary["epochs"]:
         plots.epochs(summary["epochs"], root / "epochs.png")
         figures.append(Figure("epochs.png", EPOCHS_TITLE, "As in the paper's figure 3.", "comparison.json"))
-    return figures
+    own = {name: runs[setting] for setting, name in names(runs).items()}
+    others = (
+        throughput(root, runs, summary),
+        parity(root, own),
+        formation(root, runs, elements),
+        benchmark(root),
+    )
+    return [*figures, *(figure for figure in others if figure is not None)]
 
 
 def compare(path: Path, runs: Runs, summary: dict[str, Any]) -> str:
@@ -56,6 +72,19 @@ def compare(path: Path, runs: Runs, summary: dict[str, Any]) -> str:
         return "Test errors, and validation errors during training."
     plots.grid(runs, own, summary, path)
     return "Test errors by data set and student, as in the paper's figure 2."
+
+
+def curves(runs: Runs) -> str:
+    """The validation errors of all runs during training, as CSV."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["setting", "seed", "metric", "step", "value"])
+    for setting, name in names(runs).items():
+        for run in runs[setting]:
+            for metric in plots.MAIN:
+                points = zip(*plots.history(run["folder"], f"val/{metric}", "step"), strict=True)
+                table.writerows([name, run["seed"], metric, step, value] for step, value in points)
+    return text.getvalue()
 
 
 def sweep_of(runs: Runs) -> tuple[str, str] | None:

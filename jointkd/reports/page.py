@@ -1,13 +1,13 @@
 """One page of HTML with all that a report has: nothing is fetched when it is opened."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from jointkd.files.atomic import write_whole
 from jointkd.reports import records
+from jointkd.reports.figures import Figure
 from jointkd.reports.markup import Html, element, image, joined
 from jointkd.reports.markup import table as shown
 from jointkd.reports.runs import Runs
@@ -15,17 +15,6 @@ from jointkd.reports.tables import Table, caption, epochs_table, names, table
 
 FILE = "report.html"
 STYLE = Path(__file__).with_name("page.css")
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A plot of the report. file: its name in the folder; data: the names of the files with its data."""
-
-    file: str
-    title: str
-    caption: str
-    data: str = "comparison.json"
-    table: Table | None = None  # of its numbers
 
 
 def write_page(root: Path, runs: Runs, summary: dict[str, Any], figures: Sequence[Figure]) -> None:

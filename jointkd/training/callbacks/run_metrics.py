@@ -36,7 +36,7 @@ class RunMetrics(lightning.Callback):
 
     def on_before_optimizer_step(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
         if (trainer.global_step + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self.log("train/gradient_norm", gradient_norm(pl_module.student.parameters()), batch_size=1)
+            pl_module.log("train/gradient_norm", gradient_norm(pl_module.student.parameters()), batch_size=1)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Structure, *_: Any
@@ -53,7 +53,7 @@ class RunMetrics(lightning.Callback):
             "perf/structures_per_s": speed,
             "perf/memory_MB": most_memory(pl_module.device),
         }
-        self.log_dict({name: float(value) for name, value in values.items()}, batch_size=1)
+        pl_module.log_dict({name: float(value) for name, value in values.items()}, batch_size=1)
         self._structures, self._since = 0, time.monotonic()
 
 
