@@ -15,6 +15,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("package_file", package_file, replace=True)
     OmegaConf.register_new_resolver("file_stem", file_stem, replace=True)
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)
+    OmegaConf.register_new_resolver("epochs", epochs, replace=True)
     OmegaConf.register_new_resolver("groups", list_groups, replace=True)
 
 
@@ -33,6 +34,15 @@ def run_folder(parent: str, ckpt_path: str | None) -> str:
 def refuse(problem: str, remedy: str) -> None:
     """Raise ConfigError; used in a configuration for a value that the user must choose."""
     raise ConfigError(problem, remedy)
+
+
+def epochs(steps: int, structures: float, batch_size: int, parts: int) -> int:
+    """How many whole epochs of so many structures the steps have, divided into so many parts; at least one."""
+    if structures <= 1:
+        raise ConfigError(
+            f"data.split.train={structures} must be a number of structures in this experiment", "give 2 or more"
+        )
+    return max(1, int(steps // -(-structures // batch_size)) // parts)
 
 
 def package_file(name: str) -> str:

@@ -79,3 +79,14 @@ def load_densities(path: Path) -> Mapping[str, tuple[np.ndarray, np.ndarray]]:
     with np.load(path) as arrays:
         names = [name.removesuffix("_edges") for name in arrays.files if name.endswith("_edges")]
         return {name: (arrays[f"{name}_edges"], arrays[f"{name}_counts"]) for name in names}
+
+
+def coarsened(edges: np.ndarray, counts: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """Edges and counts of a density around zero with bins of another width, a power of two times its own."""
+    own = edges[1] - edges[0]
+    factor, first = round(width / own), round(edges[0] / own)
+    before = first % factor
+    counts = np.pad(counts, (before, -(before + len(counts)) % factor))
+    size = len(counts) // factor
+    counts = counts.reshape(size, factor, size, factor).sum((1, 3))
+    return width * ((first - before) // factor + np.arange(size + 1)), counts

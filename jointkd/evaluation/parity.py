@@ -75,5 +75,5 @@ def draw(
     axis.set_xlabel(f"reference {quantity}")
     axis.set_ylabel(f"predicted {quantity}")
     for each in (axis.xaxis, axis.yaxis):
-        each.set_major_locator(MaxNLocator(5))
+        each.set_major_locator(MaxNLocator(4))
     return mesh

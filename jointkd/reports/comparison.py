@@ -49,8 +49,9 @@ def draw(root: Path, runs: Runs, summary: dict[str, Any], elements: Elements | N
     write_whole(root / "curves.csv", curves(runs).encode())
     figures = [Figure("comparison.png", "Test errors", shown, "comparison.json and curves.csv")]
     if summary["epochs"]:
+        epochs = epochs_table(summary)
         plots.epochs(summary["epochs"], root / "epochs.png")
-        figures.append(Figure("epochs.png", EPOCHS_TITLE, "As in the paper's figure 3.", "comparison.json"))
+        figures.append(Figure("epochs.png", EPOCHS_TITLE, "As in the paper's figure 3.", table=epochs))
     own = {name: runs[setting] for setting, name in names(runs).items()}
     others = (
         throughput(root, runs, summary),

@@ -11,7 +11,7 @@ from jointkd.reports.figures import Figure
 from jointkd.reports.markup import Html, element, image, joined
 from jointkd.reports.markup import table as shown
 from jointkd.reports.runs import Runs
-from jointkd.reports.tables import Table, caption, epochs_table, names, table
+from jointkd.reports.tables import Table, caption, names, table
 
 FILE = "report.html"
 STYLE = Path(__file__).with_name("page.css")
@@ -38,7 +38,6 @@ def write_page(root: Path, runs: Runs, summary: dict[str, Any], figures: Sequenc
         *(element("p", warning, class_="warning") for warning in records.warnings(runs)),
         section("Test errors", *errors(runs, summary)),
         section("Figures", *(figure(root, each) for each in figures)),
-        section("Epochs", *optional(epochs_table(summary))),
         section("Acceptance", *records.acceptance(named(runs))),
         section("Differences between the runs", *optional(records.differences(named(runs)))),
         section("Data", *optional(records.data(runs))),

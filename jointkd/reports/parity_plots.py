@@ -1,63 +1,71 @@
 """Predicted against reference energies and forces of each setting, on the same axes."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jointkd.errors import first_line
-from jointkd.evaluation.density import load_densities
+from jointkd.evaluation.density import coarsened, load_densities
 from jointkd.evaluation.parity import draw
 from jointkd.reports.figures import Figure
+from jointkd.reports.structures import TestedStructures
 from jointkd.reports.style import PAGE, figure_of, save
 
 log = logging.getLogger(__name__)
 
 RECORD, FILE = "parity.npz", "parity.png"
 MOST = 6  # settings that are drawn
-QUANTITIES = {  # and what is counted
-    "energies": ("energy, eV/atom", "structures"),
-    "forces": ("force component, eV/Å", "components"),
-}
+BINS = 50  # of energies, along an axis
+QUANTITIES = (("energy, eV/atom", "structures"), ("force component, eV/Å", "components"))  # and what is counted
 
-Densities = Mapping[str, tuple[np.ndarray, np.ndarray]]
+Histogram = tuple[np.ndarray, np.ndarray]  # edges [K + 1] of both axes and counts [K, K], by reference, then prediction
 
 
 def parity(root: Path, runs: Mapping[str, list[dict[str, Any]]]) -> Figure | None:
-    """Draw the densities that the first run of each setting recorded; None where none did. runs: by name."""
-    recorded = {name: read(group[0]["folder"] / RECORD) for name, group in runs.items()}
-    known = [(name, densities) for name, densities in recorded.items() if densities]
+    """Draw what the first run of each setting recorded; None where none did. runs: by name."""
+    recorded = {name: read(group[0]["folder"]) for name, group in runs.items()}
+    known = [(name, *found) for name, found in recorded.items() if found]
     if not known:
         return None
-    panels = known[:MOST]
-    figure, axes = figure_of(len(QUANTITIES), len(panels), width=min(PAGE, 2.4 * len(panels) + 0.8), height=2.4)
-    for row, (name, (quantity, counted)) in enumerate(QUANTITIES.items()):
-        shown = [densities[name] for _, densities in panels]
+    titles, energies, forces = zip(*known[:MOST], strict=True)
+    width = max(edges[1] - edges[0] for edges, _ in forces)
+    rows = binned(energies), [coarsened(edges, counts, width) for edges, counts in forces]
+    figure, axes = figure_of(2, len(titles), width=min(PAGE, 2.4 * len(titles) + 0.8), height=2.4)
+    for line, shown, (quantity, counted) in zip(axes, rows, QUANTITIES, strict=True):
         ends = min(edges[0] for edges, _ in shown), max(edges[-1] for edges, _ in shown)
-        most = max(counts.max() for _, counts in shown)
-        for column, (edges, counts) in enumerate(shown):
-            axis = axes[row, column]
+        most = max(10, *(counts.max() for _, counts in shown))
+        for column, (axis, (edges, counts)) in enumerate(zip(line, shown, strict=True)):
             mesh = draw(axis, edges, counts, quantity, ends, most)
-            if row == 0:
-                axis.set_title(panels[column][0])
             if column > 0:
                 axis.set_ylabel("")
-        figure.colorbar(mesh, ax=axes[row].tolist(), label=f"{counted} per bin", shrink=0.9)
+        figure.colorbar(mesh, ax=line.tolist(), label=f"{counted} per bin", shrink=0.9)
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title)
     save(figure, root / FILE)
     more = f" The first {MOST} of {len(known)} settings." if len(known) > MOST else ""
-    text = f"Test structures, energies relative to the reference energies of the elements; the first seed.{more}"
-    return Figure(FILE, "Parity", text, f"{RECORD} in the folder of each run")
+    text = f"Test structures; energies are relative to the reference energies of the elements. The first seed.{more}"
+    return Figure(FILE, "Parity", text, f"test.csv and {RECORD} in the folder of each run")
 
 
-def read(file: Path) -> Densities | None:
-    """The densities of a run; None, with a line if the file is damaged, without."""
-    if not file.exists():
+def binned(energies: Sequence[np.ndarray]) -> list[Histogram]:
+    """Histograms with the same bins of energies [2, M] eV/atom, references and predictions."""
+    everything = np.concatenate([each.ravel() for each in energies])
+    margin = 0.02 * max(float(np.ptp(everything)), 1e-6)
+    edges = np.linspace(everything.min() - margin, everything.max() + margin, BINS + 1)
+    return [(edges, np.histogram2d(each[0], each[1], bins=[edges, edges])[0]) for each in energies]
+
+
+def read(folder: Path) -> tuple[np.ndarray, Histogram] | None:
+    """Energies [2, M] eV/atom and the density of forces of a run; None, with a line if it is damaged, without."""
+    file, tested = folder / RECORD, TestedStructures.read(folder)
+    if tested is None or not file.exists():
         return None
     try:
-        densities = load_densities(file)
-        return {name: densities[name] for name in QUANTITIES}
+        forces = load_densities(file)["forces"]
     except Exception as error:  # numpy and zipfile raise errors of many classes
         log.warning("%s is left out: it cannot be read (%s)", file, first_line(error))
         return None
+    return (np.stack([tested.energies, tested.predicted]) - tested.zeros) / tested.atoms, forces

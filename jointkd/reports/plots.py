@@ -44,7 +44,7 @@ def methods(runs: Runs, names: Names, summary: dict[str, Any], path: Path) -> No
     if len(summary["seeds"]) > 1:
         note = f"mean and standard deviation over seeds {seeds}"
     elif any("interval" in value for values in summary["methods"].values() for value in values.values()):
-        note += "; bars of error: 95 % over the choice of test structures"
+        note += "; error bars: 95 % interval over the test structures"
     figure.suptitle(f"Test errors ({note})")
     save(figure, path)
 
@@ -199,7 +199,7 @@ def error_bars(values: Iterable[dict[str, Any]]) -> np.ndarray | None:
         low, high = value.get("interval", (math.nan, math.nan))
         both = (value["mean"] - low, high - value["mean"]) if value["std"] is None else (value["std"], value["std"])
         reach.append(both)
-    bars = np.array(reach, dtype=float).T
+    bars = np.maximum(np.array(reach, dtype=float).T, 0)
     return None if np.isnan(bars).all() else bars
 
 

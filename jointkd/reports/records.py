@@ -7,7 +7,7 @@ from typing import Any
 
 from jointkd.reports.markup import Html, element
 from jointkd.reports.markup import table as shown
-from jointkd.reports.runs import Runs, split_sizes
+from jointkd.reports.runs import SYMBOLS, Runs, split_sizes
 from jointkd.reports.runs import differences as different_options
 from jointkd.reports.tables import Table
 
@@ -45,9 +45,19 @@ def warnings(runs: Runs) -> Iterator[str]:
 
 def differences(runs: Named) -> Table | None:
     """The options that differ between the settings, None where none do."""
-    options = sorted(different_options([run for group in runs.values() for run in group]))
-    rows = [[name, *(group[0]["options"].get(option, "–") for option in options)] for name, group in runs.items()]
-    return Table(["run", *options], rows) if options else None
+    every = [run for group in runs.values() for run in group]
+    common = set.intersection(*(set(run["options"]) for run in every))  # those of terms that only some have say nothing
+    options = sorted(different_options(every) & common)
+    terms = dict.fromkeys(name for run in every for name in run["weights"])
+    weights = [name for name in terms if len({run["weights"].get(name) for run in every}) > 1]
+    head = [*options, *(SYMBOLS.get(name, f"weight of {name}") for name in weights)]
+    rows = [
+        [name]
+        + [group[0]["options"][option] for option in options]
+        + [number(group[0]["weights"].get(name)) for name in weights]
+        for name, group in runs.items()
+    ]
+    return Table(["run", *head], rows) if head else None
 
 
 def data(runs: Runs) -> Table:
@@ -98,7 +108,7 @@ def machines(runs: Named) -> Table:
             origin = provenance(run)
             versions, hardware = origin.get("versions", {}), origin.get("hardware", {})
             place = hardware.get("gpu") or hardware.get("processor", "–")
-            threads = f", {hardware['threads']} threads" if "threads" in hardware and "gpu" not in hardware else ""
+            threads = f", threads: {hardware['threads']}" if "threads" in hardware and "gpu" not in hardware else ""
             minutes = f"{(run['ended'] - run['started']) / 60:.1f}"
             own = [f"{package} {versions[package]}" for package in ("jointkd", "torch") if package in versions]
             revision = str(origin.get("git") or "–")[:DIGITS]

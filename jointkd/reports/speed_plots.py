@@ -9,7 +9,7 @@ from typing import Any
 from jointkd.reports.figures import Figure
 from jointkd.reports.plots import MAIN, TITLES, lowered
 from jointkd.reports.runs import Runs
-from jointkd.reports.style import COLORS, COLUMN, OTHER, figure_of, save
+from jointkd.reports.style import COLORS, COLUMN, MARKERS, OTHER, figure_of, logarithmic, save
 from jointkd.reports.tables import Table, names
 
 log = logging.getLogger(__name__)
@@ -44,35 +44,48 @@ def throughput(root: Path, runs: Runs, summary: Mapping[str, Any]) -> Figure | N
     if not measured:
         return None
     atoms = max(set.intersection(*(set(of) for of in measured.values())), default=0)
-    own = names(runs)
     rows = table(runs, speeds)
     if not atoms:
         return None
     figure, axes = figure_of(1, len(MAIN))
     for axis, metric in zip(axes[0], MAIN, strict=True):
-        labelled = set()
-        for setting, of in measured.items():
-            error = summary["methods"][own[setting]].get(metric)
-            if error is None:
-                continue
-            parameters, day = runs[setting][0]["parameters"] / 1e6, ns_per_day(of[atoms])
-            color = COLORS.get(setting.method, OTHER)
-            label = None if setting.method in labelled else setting.method
-            labelled.add(setting.method)
-            axis.scatter(day, error["mean"], s=AREA * parameters**0.5 + 8, color=color, alpha=0.8, label=label)
-            axis.annotate(f"{parameters:.2g}M", (day, error["mean"]), (4, 4), textcoords="offset points", fontsize=7)
+        of_students(axis, metric, runs, summary, {setting: of[atoms] for setting, of in measured.items()})
         of_teachers(axis, metric, runs, speeds, atoms)
         axis.margins(0.15)
-        axis.set_xscale("log")
+        logarithmic(axis, "x")
         axis.set_xlabel(f"simulated time, ns/day ({atoms} atoms, 1 fs steps)")
         axis.set_ylabel("test " + lowered(TITLES[metric]))
         axis.legend()
     save(figure, root / FILE)
     text = (
-        "Errors against speed, as in the paper's figure 4: fast and accurate is at the lower right. A dot's size and "
-        "label are the number of parameters, M for millions; a star is a teacher."
+        "Errors against speed, as in the paper's figure 4: fast and accurate is at the lower right. The area of a dot, "
+        "and its label where these differ, are the number of parameters, M for millions; a star is a teacher."
     )
     return Figure(FILE, "Accuracy and throughput", text, f"{SPEED} in the folder of each run", rows)
+
+
+def of_students(axis: Any, metric: str, runs: Runs, summary: Mapping[str, Any], times: Mapping[Any, float]) -> None:
+    """A dot for each setting that has the metric. times: ms per step."""
+    own, labelled = names(runs), set()
+    sizes = {setting: runs[setting][0]["parameters"] / 1e6 for setting in times}
+    for setting, ms in times.items():
+        error = summary["methods"][own[setting]].get(metric)
+        if error is None:
+            continue
+        place, color = (ns_per_day(ms), error["mean"]), COLORS.get(setting.method, OTHER)
+        label = None if setting.method in labelled else setting.method
+        labelled.add(setting.method)
+        axis.scatter(
+            *place,
+            s=15 + AREA * sizes[setting],
+            color=color,
+            marker=MARKERS.get(setting.method, "o"),
+            alpha=0.8,
+            label=label,
+        )
+        if len(set(sizes.values())) > 1:
+            text = f"{sizes[setting]:.2g}M"
+            axis.annotate(text, place, (4, 4), textcoords="offset points", fontsize=7)
 
 
 def of_teachers(axis: Any, metric: str, runs: Runs, speeds: Mapping[Any, Speeds], atoms: int) -> None:

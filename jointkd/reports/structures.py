@@ -26,6 +26,7 @@ class TestedStructures:
     atoms: np.ndarray
     energies: np.ndarray  # eV, reference totals
     predicted: np.ndarray  # eV
+    zeros: np.ndarray  # eV, sums of the reference energies of the atoms
     force_maes: np.ndarray  # meV/Å, over the components of a structure
 
     @classmethod
@@ -37,7 +38,7 @@ class TestedStructures:
         try:
             with file.open(encoding="utf-8", newline="") as opened:
                 rows = list(csv.DictReader(opened))
-            names = ("atoms", "energy_eV", "predicted_energy_eV", "force_mae_meV_per_A")
+            names = ("atoms", "energy_eV", "predicted_energy_eV", "zero_eV", "force_mae_meV_per_A")
             columns = [np.array([float(row[name]) for row in rows]) for name in names]
             formulas = [row["formula"] for row in rows]
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -40,13 +40,13 @@ def figure_of(rows: int, columns: int, width: float = PAGE, height: float = 2.6)
     return pyplot.subplots(rows, columns, figsize=(width, height * rows), squeeze=False, layout="constrained")
 
 
-def logarithmic(axis: Any) -> None:
+def logarithmic(axis: Any, direction: str = "y") -> None:
     """A logarithmic scale, with numbers as one writes them where they span less than a few decades."""
-    axis.set_yscale("log")
-    low, high = axis.get_ylim()
-    axis.yaxis.set_major_formatter(ScalarFormatter() if low > 1e-3 and high < 1e4 else LogFormatterSciNotation())
-    few = high / low < 20
-    axis.yaxis.set_minor_formatter(LogFormatter125() if few else NullFormatter())
+    axis.set(**{f"{direction}scale": "log"})
+    own = axis.xaxis if direction == "x" else axis.yaxis
+    low, high = own.get_view_interval()
+    own.set_major_formatter(ScalarFormatter() if low > 1e-3 and high < 1e4 else LogFormatterSciNotation())
+    own.set_minor_formatter(LogFormatter125() if high / low < 20 else NullFormatter())
 
 
 class LogFormatter125(ScalarFormatter):

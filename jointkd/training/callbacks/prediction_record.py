@@ -27,6 +27,7 @@ class PredictedStructure(NamedTuple):
     atoms: int
     energy_eV: float  # reference
     predicted_energy_eV: float
+    zero_eV: float  # the sum of the reference energies of the atoms, to which the student's energies are relative
     force_mae_meV_per_A: float
 
 
@@ -35,7 +36,6 @@ class PredictionRecord(lightning.Callback):
 
     def __init__(self) -> None:
         self.structures: list[PredictedStructure] = []
-        self.zeros: list[float] = []  # eV, sums of the reference energies of the structures
         self.forces = Density(center=0.0)
 
     def on_test_batch_end(
@@ -53,13 +53,13 @@ class PredictionRecord(lightning.Callback):
         for index in range(batch.num_structures):
             atoms = slice(bounds[index], bounds[index + 1])
             zero = float(zeros[atoms].sum())
-            self.zeros.append(zero)
             self.structures.append(
                 PredictedStructure(
                     formula=str(Symbols(numbers[atoms]).get_chemical_formula()),
                     atoms=len(numbers[atoms]),
                     energy_eV=float(energies[index]) + zero,
                     predicted_energy_eV=float(predicted[index]) + zero,
+                    zero_eV=zero,
                     force_mae_meV_per_A=float(np.abs(force_error(forces[atoms], given[atoms])).mean()),
                 )
             )
@@ -68,25 +68,21 @@ class PredictionRecord(lightning.Callback):
         """Join the structures of all processes."""
         if distributed():
             parts: list[Any] = [None] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(parts, (self.structures, self.zeros, self.forces))
-            self.structures = [each for structures, _, _ in parts for each in structures]
-            self.zeros = [each for _, zeros, _ in parts for each in zeros]
-            self.forces = Density(center=0.0)
-            for _, _, forces in parts:
+            torch.distributed.all_gather_object(parts, (self.structures, self.forces))
+            self.structures, self.forces = [], Density(center=0.0)
+            for structures, forces in parts:
+                self.structures += structures
                 self.forces.join(forces)
 
     def write(self, folder: Path) -> None:
-        """Write test.csv, a line for each structure, and parity.npz, the densities of parity plots."""
+        """Write test.csv, a line for each structure, and parity.npz, the density of predicted and reference forces."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(PredictedStructure._fields)
-        energies = Density()
-        for structure, zero in zip(self.structures, self.zeros, strict=True):
+        for structure in self.structures:
             table.writerow(f"{value:.12g}" if isinstance(value, float) else value for value in structure)
-            totals = np.array([[structure.energy_eV], [structure.predicted_energy_eV]])
-            energies.add(*(totals - zero) / structure.atoms)
         write_whole(folder / STRUCTURES, text.getvalue().encode())
-        write_whole(folder / PARITY, save_densities(energies=energies, forces=self.forces))
+        write_whole(folder / PARITY, save_densities(forces=self.forces))
 
 
 def as_array(values: Tensor) -> np.ndarray:
