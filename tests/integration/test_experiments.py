@@ -21,7 +21,9 @@ JOBS = {  # number of runs, and their teachers
     "table12": (4, {"mace_off_large"}),
     "figure3": (6 * 2 * 2, {"mace_off_large", "mace_mp_large"}),
     "figure4": (5 * 2, {"mace_off_large"}),
+    "figure7": (3 * 2, {"mace_off_large"}),
 }
+OWN = {"learning_curve": 4 * 3, "atomic_energy_weight": 6, "hessian_weight": 6}  # on data of the user's: runs
 TINY = (
     "data=extxyz",
     "data.path=mine.xyz",
@@ -48,6 +50,7 @@ SOME = {  # some jobs of each experiment: the student, the swept option, and a l
     "table12": ("gemnet_dt", "weights={energy:0,forces:0,atomic_energy:20,hessian:400}", "| joint |"),
     "figure3": ("painn", "method=hessian,joint", "Epochs to the final validation energy error"),
     "figure4": ("gemnet_dt", "student.width=4,8", "| joint | 8 ("),
+    "figure7": ("painn", "method=hessian", "| hessian |"),
 }
 
 
@@ -71,7 +74,7 @@ def covering(everything: list[list[str]]) -> list[list[str]]:
 
 
 def test_every_experiment_of_the_paper_has_a_configuration():
-    assert set(choices("experiment")) == {*JOBS, "demo"}
+    assert set(choices("experiment")) == {*JOBS, *OWN, "demo"}
     assert set(JOBS) == set(SOME)
 
 
@@ -92,6 +95,28 @@ def test_the_jobs_of_an_experiment_are_those_of_the_paper_and_compose(experiment
         assert config.method.trust == config.callbacks.trust.trust == "constant"
         assert config.trainer.max_epochs < 1000 or config.data.name != "bandgap5"
     assert used == teachers
+
+
+@pytest.mark.parametrize("experiment", OWN)
+def test_the_jobs_of_an_experiment_on_own_data_compose_with_any_file(experiment):
+    everything = jobs(experiment)
+    assert len(everything) == OWN[experiment]
+    for job in covering(everything):
+        config = composed(f"experiment={experiment}", "data=extxyz", "data.path=mine.xyz", *job)
+        assert config.data.name == "mine"
+        assert config.callbacks.trust.trust == "auto"
+
+
+@pytest.mark.parametrize(("structures", "epochs", "validated"), [(20, 800, 8), (402, 39, 1), (100_000, 1, 1)])
+def test_runs_of_a_learning_curve_have_the_same_number_of_steps(structures, epochs, validated):
+    options = ("data=extxyz", "data.path=mine.xyz", f"data.split.train={structures}", "trainer.max_steps=4000")
+    trainer = composed("experiment=learning_curve", "schedule=cosine", *options).trainer
+    assert (trainer.max_epochs, trainer.check_val_every_n_epoch) == (epochs, validated)
+
+
+def test_a_share_of_the_structures_is_no_size_for_a_learning_curve():
+    with pytest.raises(Exception, match=r"data.split.train=0.5 must be a number of structures"):
+        composed("experiment=learning_curve", "data.split.train=0.5").trainer.max_epochs  # noqa: B018
 
 
 def test_table_1_sweeps_the_weight_of_the_atomic_energies():
