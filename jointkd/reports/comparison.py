@@ -11,6 +11,7 @@ from jointkd.files.atomic import write_whole
 from jointkd.reports import plots
 from jointkd.reports.figures import Figure
 from jointkd.reports.formation_plots import Elements, formation
+from jointkd.reports.method_plots import methods
 from jointkd.reports.page import write_page
 from jointkd.reports.parity_plots import parity
 from jointkd.reports.plots import TRAINING
@@ -69,7 +70,7 @@ def compare(path: Path, runs: Runs, summary: dict[str, Any]) -> str:
         plots.sweep(runs, own, summary, *swept, path)
         return f"Test errors against {swept[1]}."
     if "options" in varying(runs) or len(runs) <= len(ORDER["method"]):
-        plots.methods(runs, own, summary, path)
+        methods(runs, own, summary, path)
         return "Test errors, and validation errors during training."
     plots.grid(runs, own, summary, path)
     return "Test errors by data set and student, as in the paper's figure 2."

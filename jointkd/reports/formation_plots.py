@@ -14,7 +14,7 @@ from jointkd.files.atomic import write_whole
 from jointkd.reports.figures import Figure
 from jointkd.reports.runs import Runs
 from jointkd.reports.structures import TestedStructures
-from jointkd.reports.style import COLORS, COLUMN, CYCLE, LINES, PAGE, figure_of, save
+from jointkd.reports.style import COLORS, COLUMN, CYCLE, LINES, PAGE, figure_of, legend_below, save
 from jointkd.reports.tables import Table, names
 
 FILE, DATA = "formation.png", "formation.csv"
@@ -38,7 +38,8 @@ def formation(root: Path, runs: Runs, given: Elements | None = None) -> Figure |
         return None
     own = names(runs)
     data = list(dict.fromkeys(setting.data for setting in errors))
-    figure, axes = figure_of(1, len(data), width=max(COLUMN, min(2.4 * len(data), PAGE)), height=2.5)
+    width, height = max(COLUMN, min(2.4 * len(data), PAGE)), 2.7 + 0.1 * len(errors)
+    figure, axes = figure_of(1, len(data), width, height)
     for axis, name in zip(axes[0], data, strict=True):
         settings = [setting for setting in errors if setting.data == name]
         repeat = len({setting.method for setting in settings}) < len(settings)
@@ -51,7 +52,7 @@ def formation(root: Path, runs: Runs, given: Elements | None = None) -> Figure |
         axis.set_xlabel("absolute error of the\nformation energy, meV/atom")
         axis.yaxis.set_major_formatter(PercentFormatter(1))
         axis.set_title(name)
-        axis.legend()
+    legend_below(figure, axes[0, 0], [own[setting] for setting in errors])
     axes[0, 0].set_ylabel("test structures")
     save(figure, root / FILE)
     write_whole(root / DATA, as_csv({own[setting]: values for setting, values in errors.items()}).encode())

@@ -17,9 +17,9 @@ from jointkd.reports.style import PAGE, figure_of, save
 log = logging.getLogger(__name__)
 
 RECORD, FILE = "parity.npz", "parity.png"
-MOST = 6  # settings that are drawn
+MOST = 4  # settings that are drawn
 BINS = 50  # of energies, along an axis
-QUANTITIES = (("energy, eV/atom", "structures"), ("force component, eV/Å", "components"))  # and what is counted
+QUANTITIES = (("energy", "eV/atom", "structures"), ("force component", "eV/Å", "components"))  # and what is counted
 
 Histogram = tuple[np.ndarray, np.ndarray]  # edges [K + 1] of both axes and counts [K, K], by reference, then prediction
 
@@ -34,16 +34,18 @@ def parity(root: Path, runs: Mapping[str, list[dict[str, Any]]]) -> Figure | Non
     width = max(edges[1] - edges[0] for edges, _ in forces)
     rows = binned(energies), [coarsened(edges, counts, width) for edges, counts in forces]
     figure, axes = figure_of(2, len(titles), width=min(PAGE, 2.4 * len(titles) + 0.8), height=2.4)
-    for line, shown, (quantity, counted) in zip(axes, rows, QUANTITIES, strict=True):
+    for line, shown, (quantity, unit, counted) in zip(axes, rows, QUANTITIES, strict=True):
         ends = min(edges[0] for edges, _ in shown), max(edges[-1] for edges, _ in shown)
         most = max(10, *(counts.max() for _, counts in shown))
         for column, (axis, (edges, counts)) in enumerate(zip(line, shown, strict=True)):
-            mesh = draw(axis, edges, counts, quantity, ends, most)
+            mesh = draw(axis, edges, counts, f"{quantity}, {unit}", ends, most)
+            axis.set_xlabel(f"reference, {unit}")
             if column > 0:
                 axis.set_ylabel("")
+                axis.tick_params(labelleft=False)
         figure.colorbar(mesh, ax=line.tolist(), label=f"{counted} per bin", shrink=0.9)
     for axis, title in zip(axes[0], titles, strict=True):
-        axis.set_title(title)
+        axis.set_title(title.replace(" ", "\n"))
     save(figure, root / FILE)
     more = f" The first {MOST} of {len(known)} settings." if len(known) > MOST else ""
     text = f"Test structures; energies are relative to the reference energies of the elements. The first seed.{more}"

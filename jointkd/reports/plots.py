@@ -1,4 +1,4 @@
-"""Plots of many runs: bars by method, grids by data and student, sweeps of one option, epochs to match."""
+"""Plots of many runs: grids by data and student, sweeps of one option, epochs to match."""
 
 import csv
 import math
@@ -27,48 +27,18 @@ Names = Mapping[Any, str]  # by setting, a named tuple with `data`, `student`, `
 Runs = Mapping[Any, list[dict[str, Any]]]
 
 
-def methods(runs: Runs, names: Names, summary: dict[str, Any], path: Path) -> None:
-    """Bars of the test errors, and the learning curves of the validation errors."""
-    metrics = [name for name in TITLES if any(name in values for values in summary["methods"].values())]
-    figure = pyplot.figure(figsize=(PAGE, 5.4), layout="constrained")
-    grid = figure.add_gridspec(2, 6, height_ratios=[1, 1.1])
-    width = 6 // max(len(metrics), 1)
-    for column, name in enumerate(metrics):
-        axis = figure.add_subplot(grid[0, column * width : (column + 1) * width])
-        bars(axis, name, {setting: summary["methods"][names[setting]] for setting in runs}, names)
-        teacher_lines(axis, name, runs)
-    for column, name in enumerate(MAIN):
-        curves(figure.add_subplot(grid[1, 3 * column : 3 * column + 3]), name, runs, names)
-    seeds = ", ".join(map(str, summary["seeds"]))
-    note = f"seed {seeds}"
-    if len(summary["seeds"]) > 1:
-        note = f"mean and standard deviation over seeds {seeds}"
-    elif any("interval" in value for values in summary["methods"].values() for value in values.values()):
-        note += "; error bars: 95 % interval over the test structures"
-    figure.suptitle(f"Test errors ({note})")
-    save(figure, path)
+def teacher_lines(axis: Any, metric: str, runs: Runs, upright: bool = False) -> None:
+    """A line at the error of each teacher of some runs, which says how far its signals can be trusted.
 
-
-def bars(axis: Any, metric: str, values: Mapping[Any, dict[str, Any]], names: Names) -> None:
-    """A bar for each setting that has the metric."""
-    shown = {setting: metrics[metric] for setting, metrics in values.items() if metric in metrics}
-    container = axis.bar(
-        [names[setting].replace(" ", "\n") for setting in shown],
-        [value["mean"] for value in shown.values()],
-        yerr=error_bars(shown.values()),
-        color=[COLORS.get(setting.method, OTHER) for setting in shown],
-        capsize=3,
-    )
-    axis.bar_label(container, fmt="%.3g", padding=2, fontsize=7.5)
-    axis.margins(y=0.15)
-    axis.set_title(TITLES[metric])
-
-
-def teacher_lines(axis: Any, metric: str, runs: Runs) -> None:
-    """A line at the error of each teacher of some runs, which says how far its signals can be trusted."""
+    upright: along an axis of errors that is horizontal.
+    """
     errors = {setting.teacher: group[0]["teacher_test"].get(metric) for setting, group in runs.items()}
     for teacher, error in errors.items():
         if error is not None:
+            if upright:
+                axis.axvline(error, color="black", linestyle="--", linewidth=1)
+                axis.set_xlabel(f"broken line: teacher, {error:.3g}")
+                continue
             axis.axhline(error, color="black", linestyle="--", linewidth=1)
             axis.annotate(
                 f"teacher {teacher} {error:.3g}",
@@ -79,21 +49,6 @@ def teacher_lines(axis: Any, metric: str, runs: Runs) -> None:
                 fontsize=7,
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
             )
-
-
-def curves(axis: Any, metric: str, runs: Runs, names: Names) -> None:
-    """A validation error over training steps, a line for each run; settings with the same method differ in color."""
-    methods_repeat = len({setting.method for setting in runs}) < len(runs)
-    for index, (setting, group) in enumerate(runs.items()):
-        color = CYCLE[index % len(CYCLE)] if methods_repeat else COLORS.get(setting.method, OTHER)
-        for number, run in enumerate(group):
-            steps, values = history(run["folder"], f"val/{metric}", "step")
-            label = names[setting] if number == 0 else None
-            axis.plot(steps, values, LINES.get(setting.method, "-"), color=color, label=label)
-    logarithmic(axis)
-    axis.set_xlabel("step")
-    axis.set_ylabel("validation " + lowered(TITLES[metric]))
-    axis.legend()
 
 
 def grid(runs: Runs, names: Names, summary: dict[str, Any], path: Path) -> None:
@@ -175,7 +130,7 @@ def scale(axis: Any, option: str, values: Sequence[float]) -> None:
     """The scales of a sweep: errors fall as powers of the number of structures, so that both are logarithmic then."""
     if option in WEIGHTS:
         axis.set_xscale("symlog", linthresh=1)
-    elif min(values) > 0 and max(values) >= 4 * min(values):
+    elif min(values) > 0 and (option == TRAINING or max(values) >= 4 * min(values)):
         axis.set_xscale("log")
         axis.set_xticks(sorted(set(values)), [f"{value:.3g}" for value in sorted(set(values))])
         axis.xaxis.set_minor_locator(NullLocator())
@@ -214,7 +169,7 @@ def abscissa(setting: Any, option: str, runs: Runs) -> float:
 
 def epochs(rows: list[dict[str, Any]], path: Path) -> None:
     """Bars of the epochs to the final energy error of Hessian-only training, as in the paper's figure 3."""
-    labels = [f"{row['data']}\n{row['student']}" for row in rows]
+    labels = ["\n".join(filter(None, [row["data"], row["student"], row["options"].replace(" ", "\n")])) for row in rows]
     figure, ((axis,),) = figure_of(1, 1, width=max(COLUMN, 0.8 + 0.75 * len(rows)))
     for offset, method in ((-0.2, "hessian"), (0.2, "joint")):
         heights = [row[method] or 0 for row in rows]

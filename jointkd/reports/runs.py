@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,15 +56,26 @@ class Setting(NamedTuple):
     def sort_key(self) -> tuple[Any, ...]:
         """The position in a table."""
         return tuple(
-            (known.index(value) if value in known else len(known), value)
+            (known.index(value) if value in known else len(known), by_number(value))
             for name, value in self._asdict().items()
             for known in [ORDER.get(name, [])]
         )
 
 
+def by_number(value: Any) -> Any:
+    """What texts are sorted by, so that 8 comes before 16."""
+    if not isinstance(value, str):
+        return value
+    return [(0, float(part), "") if NUMBER.fullmatch(part) else (1, 0.0, part) for part in NUMBER.split(value) if part]
+
+
+NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
+
 Runs = dict[Setting, list[dict[str, Any]]]
 
 NEEDED = ("seed", "test", "teacher_test", "parameters", "started", "ended")  # besides what makes a `Setting`
+
+OF_STEPS = {"trainer.max_epochs", "trainer.check_val_every_n_epoch", "schedulers.cosine.T_max"}
 
 IGNORED = {  # seeds, folders, and the weights, because a `Setting` has those of the terms
     *("seed", "data.seed", "weights", "name", "logger", "ckpt_path", "overwrite", "label.path", "teacher.python"),
@@ -131,11 +143,23 @@ def split_sizes(run: Path) -> dict[str, int]:
 def options_of(run: Path) -> dict[str, str]:
     """The effective options of a run except IGNORED ones; paths are reduced to their last part."""
     config: Any = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    derived = OF_STEPS if follow_from_steps(config) else set()
     return {
         name: "null" if value is None else str(value).rpartition("/")[2]
         for name, value in flatten(config).items()
-        if not (isinstance(value, dict) or is_private(name) or {name, name.partition(".")[0]} & IGNORED)
+        if not (isinstance(value, dict) or is_private(name) or {name, name.partition(".")[0]} & (IGNORED | derived))
     }
+
+
+def follow_from_steps(config: Any) -> bool:
+    """Whether the numbers of epochs follow from trainer.max_steps, as in `experiment=learning_curve`."""
+    options = flatten(config)
+    names = ("trainer.max_steps", "trainer.max_epochs", "data.split.train", "data.batch_size")
+    values: list[Any] = [options.get(name) for name in names]
+    if not all(isinstance(value, int | float) for value in values):
+        return False
+    steps, epochs, structures, batch = values
+    return steps > 0 and structures > 1 and epochs == max(1, steps // -(-structures // batch))
 
 
 def differences(group: list[dict[str, Any]]) -> set[str]:

@@ -1,5 +1,6 @@
 """How all plots of runs look: colours for every kind of colour vision, and letters that are legible at column width."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,12 @@ class LogFormatter125(ScalarFormatter):
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         return f"{x:g}" if f"{x:e}"[0] in "25" else ""
+
+
+def legend_below(figure: Any, axis: Any, names: Iterable[str]) -> None:
+    """The legend of an axis below all, in as many columns as names of such a length leave room for."""
+    columns = max(1, int(figure.get_figwidth() * 13 / (max(map(len, names)) + 6)))
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=columns)
 
 
 def save(figure: Any, path: Path) -> None:

@@ -179,7 +179,8 @@ def epochs_to_match(runs: Runs) -> list[dict[str, Any]]:
                 method: None if None in epochs else statistics.fmean(filter(None, epochs))
                 for method, epochs in reached.items()
             }
-            rows.append({"data": setting.data, "student": setting.student, "width": setting.width, **means})
+            same = {"data": setting.data, "student": setting.student, "width": setting.width}
+            rows.append({**same, "options": setting.options, **means})
     return rows
 
 
@@ -191,8 +192,12 @@ def energy_curve(run: dict[str, Any]) -> list[tuple[int, float]]:
 
 def epochs_table(summary: dict[str, Any]) -> Table | None:
     """The epochs to match, None if there are none."""
-    rows = []
+    rows: list[list[str]] = []
+    more = any(row["options"] for row in summary["epochs"])
     for row in summary["epochs"]:
         epochs = [f"{row[name]:g}" if row[name] is not None else "not reached" for name in ("hessian", "joint")]
-        rows.append([str(row["data"]), str(row["student"]), str(row["width"]), *epochs])
-    return Table(["data", "student", "width", "hessian", "joint"], rows) if rows else None
+        rows.append(
+            [str(row["data"]), str(row["student"]), str(row["width"]), *([row["options"]] if more else []), *epochs]
+        )
+    head = ["data", "student", "width", *(["options"] if more else []), "hessian", "joint"]
+    return Table(head, rows) if rows else None

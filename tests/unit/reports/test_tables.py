@@ -8,7 +8,7 @@ import matplotlib.image
 import pytest
 
 from jointkd.errors import DataError
-from jointkd.reports import plots
+from jointkd.reports import comparison, plots
 from jointkd.reports.comparison import write_comparison
 from jointkd.reports.runs import read_runs
 from jointkd.reports.tables import summarise, table
@@ -150,13 +150,13 @@ def test_the_table_is_grouped_and_compared_with_hessian_runs_as_in_the_paper(tmp
 )
 def test_the_plot_is_that_of_what_differs_between_the_runs(tmp_path, monkeypatch, drawn, different):
     plotted = []
-    for name in ("methods", "sweep", "grid"):
+    for place, name in ((comparison, "methods"), (plots, "sweep"), (plots, "grid")):
 
         def draw(*arguments, name=name):
             plotted.append(name)
             arguments[-1].write_bytes(b"a plot")
 
-        monkeypatch.setattr(plots, name, draw)
+        monkeypatch.setattr(place, name, draw)
     for number, options in enumerate(different):
         run(tmp_path / str(number), **{"method": "joint", "energy": 1.0, **options})
     write_comparison(tmp_path)
@@ -299,6 +299,60 @@ def test_runs_on_different_data_are_not_averaged_together(tmp_path):
         "demo joint": 2.0,
         "other joint": 4.0,
     }
+
+
+def test_the_smallest_error_of_the_students_on_the_same_data_is_the_best(tmp_path):
+    for data, factor in (("monomers", 1), ("iodine", 10)):
+        for method, energy, force in (("none", 3.0, 9.0), ("hessian", 2.0001, 5.0), ("joint", 2.0, 6.0)):
+            errors = {"energy_mae_meV_per_atom": 0.1, "force_mae_meV_per_A": 0.1}
+            run(tmp_path / data / method, method, factor * energy, force, data=data, teacher_test=errors)
+    runs = read_runs(tmp_path)
+    shown = table(runs, summarise(runs))
+    best = {shown.rows[row][column].split()[0] for row, column in shown.best}
+    assert best == {"2", "20", "5"}  # no teacher's; those that read the same are equally good
+    assert len(shown.best) == 2 * 3
+
+
+def test_a_single_student_is_not_the_best_of_anything(tmp_path):
+    run(tmp_path / "a", "joint", 1.0)
+    runs = read_runs(tmp_path)
+    assert table(runs, summarise(runs)).best == frozenset()
+
+
+def test_one_seed_has_the_interval_over_the_recorded_structures_and_several_have_not(tmp_path):
+    names = "formula,atoms,energy_eV,predicted_energy_eV,zero_eV,force_mae_meV_per_A\n"
+    for seed, method in enumerate(("hessian", "joint", "joint")):
+        run(tmp_path / f"{seed}", method, 1.0, seed=seed)
+        (tmp_path / f"{seed}" / "test.csv").write_text(names + "H2,2,0,0.002,0,10\nH2,2,0,0.006,0,10\n")
+    text = reported(tmp_path)
+    assert [row[1:] for row in cells(text)[1:]] == [["1 [1, 3]", "10 [10, 10]"], ["1 ± 0 (+0.0%)", "10 ± 0 (+0.0%)"]]
+    assert "95 % interval over the choice of test structures" in text
+
+
+@pytest.mark.parametrize(("epochs", "names"), [(25, ["8", "16"]), (7, ["8", "7", "16"])])
+def test_numbers_of_epochs_that_follow_from_the_steps_are_no_difference(tmp_path, epochs, names):
+    for structures, own in ((16, 25), (8, 50 if epochs == 25 else epochs)):
+        trainer = {"max_steps": 100, "max_epochs": own}
+        config = {"data": {"split": {"train": structures}, "batch_size": 4}, "trainer": trainer}
+        run(tmp_path / f"{structures}", "joint", 1.0, config=config)
+    rows = cells(reported(tmp_path))
+    assert [part.partition("=")[2] for row in rows[1:] for part in row[1].split()] == names
+
+
+def test_a_learning_curve_is_drawn_over_the_number_of_training_structures(tmp_path, monkeypatch):
+    for structures in (16, 8, 100):
+        folder = tmp_path / f"{structures}"
+        run(folder, "joint", 100.0 / structures, config={"data": {"split": {"train": structures}}})
+        keys = {"keys": {"train": ["a"] * (structures - 1), "val": [], "test": []}}
+        (folder / "split.json").write_text(json.dumps(keys))
+    axes = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: (axes.extend(figure.axes), path.write_bytes(b"")))
+    write_comparison(tmp_path)
+    energies, _ = axes
+    assert (energies.get_xscale(), energies.get_yscale()) == ("log", "log")
+    assert energies.get_xlabel() == "training structures"
+    assert energies.lines[0].get_xdata().tolist() == [7, 15, 99]
+    assert (tmp_path / "curves.csv").exists()
 
 
 def test_a_folder_without_runs_is_refused(tmp_path):

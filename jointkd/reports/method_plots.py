@@ -1,0 +1,92 @@
+"""The plot of a few settings: their test errors as bars, and the validation errors during training."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib import pyplot
+
+from jointkd.reports.plots import MAIN, TITLES, Names, Runs, error_bars, history, lowered, teacher_lines
+from jointkd.reports.style import COLORS, CYCLE, LINES, OTHER, PAGE, legend_below, logarithmic, save
+
+UPRIGHT, LETTERS = 5, 14  # more settings, or longer names, are bars that lie
+
+
+def methods(runs: Runs, names: Names, summary: dict[str, Any], path: Path) -> None:
+    """Bars of the test errors, and the learning curves of the validation errors."""
+    metrics = [name for name in TITLES if any(name in values for values in summary["methods"].values())]
+    lying = len(runs) > UPRIGHT or max(map(len, names.values())) > LETTERS
+    above = 0.9 + 0.2 * len(runs) if lying else 2.4
+    figure = pyplot.figure(figsize=(PAGE, 3.0 + above + (0.15 * len(runs) if lying else 0)), layout="constrained")
+    grid = figure.add_gridspec(2, 6, height_ratios=[above, 2.6])
+    width = 6 // max(len(metrics), 1)
+    values = {setting: summary["methods"][names[setting]] for setting in runs}
+    for column, name in enumerate(metrics):
+        axis = figure.add_subplot(grid[0, column * width : (column + 1) * width])
+        (lying_bars if lying else bars)(axis, name, values, names)
+        teacher_lines(axis, name, runs, lying)
+        if lying and column > 0:
+            axis.tick_params(labelleft=False)
+    for column, name in enumerate(MAIN):
+        axis = figure.add_subplot(grid[1, 3 * column : 3 * column + 3])
+        curves(axis, name, runs, names)
+    if lying:
+        legend_below(figure, axis, names.values())
+    else:
+        axis.legend()
+    figure.suptitle(f"Test errors ({note(summary)})")
+    save(figure, path)
+
+
+def note(summary: Mapping[str, Any]) -> str:
+    """Which seeds the errors are of, and what their bars of error are."""
+    seeds = ", ".join(map(str, summary["seeds"]))
+    if len(summary["seeds"]) > 1:
+        return f"mean and standard deviation over seeds {seeds}"
+    recorded = any("interval" in value for values in summary["methods"].values() for value in values.values())
+    return f"seed {seeds}" + ("; error bars: 95 % interval over the test structures" if recorded else "")
+
+
+def bars(axis: Any, metric: str, values: Mapping[Any, dict[str, Any]], names: Names) -> None:
+    """A bar for each setting that has the metric."""
+    shown = {setting: metrics[metric] for setting, metrics in values.items() if metric in metrics}
+    container = axis.bar(
+        [names[setting].replace(" ", "\n") for setting in shown],
+        [value["mean"] for value in shown.values()],
+        yerr=error_bars(shown.values()),
+        color=[COLORS.get(setting.method, OTHER) for setting in shown],
+        capsize=3,
+    )
+    axis.bar_label(container, fmt="%.3g", padding=2, fontsize=7.5)
+    axis.margins(y=0.15)
+    axis.set_title(TITLES[metric])
+
+
+def lying_bars(axis: Any, metric: str, values: Mapping[Any, dict[str, Any]], names: Names) -> None:
+    """A bar for each setting, one below the other, so that names of any length can be read."""
+    known = [metrics.get(metric, {"mean": 0.0, "std": None}) for metrics in values.values()]
+    container = axis.barh(
+        [names[setting] for setting in values],
+        [value["mean"] for value in known],
+        xerr=error_bars(known),
+        color=[COLORS.get(setting.method, OTHER) for setting in values],
+        capsize=2,
+    )
+    axis.bar_label(container, [f"{each['mean']:.3g}" if each["mean"] else "" for each in known], padding=2, fontsize=7)
+    axis.invert_yaxis()
+    axis.margins(x=0.2)
+    axis.set_title(TITLES[metric])
+
+
+def curves(axis: Any, metric: str, runs: Runs, names: Names) -> None:
+    """A validation error over training steps, a line for each run; settings with the same method differ in color."""
+    methods_repeat = len({setting.method for setting in runs}) < len(runs)
+    for index, (setting, group) in enumerate(runs.items()):
+        color = CYCLE[index % len(CYCLE)] if methods_repeat else COLORS.get(setting.method, OTHER)
+        for number, run in enumerate(group):
+            steps, values = history(run["folder"], f"val/{metric}", "step")
+            label = names[setting] if number == 0 else None
+            axis.plot(steps, values, LINES.get(setting.method, "-"), color=color, label=label)
+    logarithmic(axis)
+    axis.set_xlabel("step")
+    axis.set_ylabel("validation " + lowered(TITLES[metric]))
