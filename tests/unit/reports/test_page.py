@@ -126,7 +126,7 @@ def test_a_page_has_a_part_for_everything_that_the_runs_recorded(compared):
         *("Software and hardware", "What failed"),
     ]
     for file in ("comparison", "epochs", "throughput", "parity", "formation"):
-        assert (compared / f"{file}.png").stat().st_size > 5000
+        assert (compared / f"{file}.png").stat().st_size > 1000
     assert len(seen.addresses) == 5
     assert {"1 [1, 6] (-50.0%)"} <= {re.sub(r"\[.*?\]", "[1, 6]", cell) for cell in seen.bold}
     for shown in (
