@@ -23,9 +23,9 @@ def run(config: DictConfig) -> None:
 
 def check_elements(elements: Any) -> None:
     """Raise ConfigError for what is not an energy by chemical symbol."""
-    for symbol, energy in elements.items() if isinstance(elements, dict) else [("elements", elements)]:
+    remedy = "give eV/atom as elements={Si: -5.42, O: -4.95}, or leave elements out"
+    if not isinstance(elements, dict):
+        raise ConfigError(f"elements={elements} must be energies by chemical symbol", remedy)
+    for symbol, energy in elements.items():
         if symbol not in atomic_numbers or isinstance(energy, bool) or not isinstance(energy, int | float):
-            raise ConfigError(
-                f"elements has {symbol}: {energy}, which must be an energy by chemical symbol",
-                "give eV/atom as {Si: -5.42, O: -4.95}, or leave elements out",
-            )
+            raise ConfigError(f"elements has {symbol}: {energy}, which must be an energy by chemical symbol", remedy)

@@ -2,13 +2,15 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase.formula import Formula
 from matplotlib.ticker import PercentFormatter
 
+from jointkd.errors import ConfigError
 from jointkd.evaluation.formation import cumulative_distribution, formation_energies
 from jointkd.files.atomic import write_whole
 from jointkd.reports.figures import Figure
@@ -19,6 +21,7 @@ from jointkd.reports.tables import Table, names
 
 FILE, DATA = "formation.png", "formation.csv"
 QUANTILES = (50, 90, 99)  # %
+SMALLEST = 1e-3  # meV/atom, the least end of the axis
 
 Elements = Mapping[str, float]  # eV/atom by chemical symbol
 
@@ -48,7 +51,8 @@ def formation(root: Path, runs: Runs, given: Elements | None = None) -> Figure |
             style = LINES.get(setting.method, "-")
             ordered, share = cumulative_distribution(errors[setting])
             axis.step([0, *ordered], [0, *share], style, where="post", color=color, label=own[setting])
-        axis.set_xlim(0, 1.05 * max(np.percentile(errors[setting], QUANTILES[-1]) for setting in settings))
+        largest = max(np.percentile(errors[setting], QUANTILES[-1]) for setting in settings)
+        axis.set_xlim(0, 1.05 * max(largest, SMALLEST))
         axis.set_xlabel("absolute error of the\nformation energy, meV/atom")
         axis.yaxis.set_major_formatter(PercentFormatter(1))
         axis.set_title(name)
@@ -66,6 +70,8 @@ def formation_errors(run: Mapping[str, Any], given: Elements | None) -> np.ndarr
     recorded = run.get("elements") or {}
     if tested is None or not (given or recorded):
         return None
+    if given is not None:
+        check_given(given, tested.formulas)
     reference = {symbol: element["energy"] for symbol, element in recorded.items()}
     predicted = {symbol: element["predicted"] for symbol, element in recorded.items()}
     zeros = (given, given) if given else (reference, predicted)
@@ -75,6 +81,15 @@ def formation_errors(run: Mapping[str, Any], given: Elements | None) -> np.ndarr
     )
     reference_energies, predicted_energies = energies
     return 1e3 * (predicted_energies - reference_energies)
+
+
+def check_given(given: Elements, formulas: Iterable[str]) -> None:
+    """Raise ConfigError where the energies that were given lack an element of the test structures."""
+    if missing := sorted({symbol for formula in set(formulas) for symbol in Formula(formula).count()} - given.keys()):
+        raise ConfigError(
+            f"elements has no energy of {', '.join(missing)}, which test structures contain",
+            "give the energies of all elements, or leave elements out",
+        )
 
 
 def explained(runs: Runs, given: Elements | None) -> str:

@@ -9,6 +9,7 @@ from ase.build import bulk, molecule
 from ase.io import write
 
 from jointkd.commands.bench_dynamics import systems, water
+from jointkd.reports.speed_plots import read
 from jointkd.students.student_file import SavedStudent, build, save_student
 from tests.integration.test_simulate import CONFIG, REFERENCES
 
@@ -43,6 +44,27 @@ def test_a_structure_of_the_users_is_timed_without_a_teacher(command, tmp_path):
     assert result.status == 0, result.err
     rows = json.loads((tmp_path / "bench" / "bench.json").read_text(encoding="utf-8"))["dynamics"]
     assert [(row["atoms"], row["force_field"]) for row in rows] == [(9, "student")]
+
+
+def test_every_run_below_a_folder_is_timed_and_keeps_its_speed_for_the_report(command, tmp_path):
+    pytest.importorskip("mace")
+    for name in ("a", "b"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        student(tmp_path / "runs" / name)
+        (tmp_path / "runs" / name / "summary.json").write_text("{}")
+    for _ in range(2):
+        result = command("bench", "bench.run=runs", "bench.sizes=[9]", *OPTIONS)
+        assert result.status == 0, result.err
+    rows = json.loads((tmp_path / "bench" / "bench.json").read_text(encoding="utf-8"))["dynamics"]
+    assert [(row["run"], row["force_field"].split(",")[0]) for row in rows] == [
+        ("runs/a", "student"),
+        ("runs/a", "gfn2_mace"),
+        ("runs/b", "student"),
+    ]
+    for name in ("a", "b"):
+        speeds = read(tmp_path / "runs" / name)
+        assert set(speeds) == {"student", "gfn2_mace, float64"}
+        assert (tmp_path / "runs" / name / "speed-previous.json").exists()  # nothing is lost
 
 
 @pytest.mark.parametrize(

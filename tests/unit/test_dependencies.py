@@ -22,6 +22,7 @@ DISTRIBUTIONS = {  # import name → distribution, where they differ
 }
 NOT_IMPORTED = {
     "wandb": "Lightning's WandbLogger imports it",
+    "tensorboard": "Lightning's TensorBoardLogger imports it",
     "setuptools": "e3nn 0.4.4 needs it",
     "ase-db-backends": "ase.db.connect finds it",
     "hydra-joblib-launcher": "Hydra finds it",
