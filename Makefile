@@ -47,10 +47,11 @@ $(STAMP_LOWEST): pyproject.toml
 	$(IN_VENV_LOWEST) -m pip install -e '.[mace,sweep,xtb,pyg,dev]' -c $(VENV_LOWEST)/lowest.txt
 	touch $@
 
-demo: env ## train three students on the example with SEEDS, and compare them in outputs/demo
+demo: env ## train three students on the example with SEEDS, and compare them in outputs/demo/report.html
 	rm -rf outputs/demo
 	$(IN_VENV) -m jointkd.train -m experiment=demo method=none,hessian,joint seed=$(SEEDS)
 	$(IN_VENV) -m jointkd.report runs=outputs/demo
+	@echo "open outputs/demo/report.html"
 
 test: env ## run the tests that take seconds
 	$(IN_VENV) -m pytest -n auto

@@ -55,7 +55,9 @@ def test_the_three_methods_run_end_to_end_and_are_compared(command, tmp_path):
     assert summary["seconds"] > 0
     for metrics in summary["methods"].values():
         for name in ("energy_mae_meV_per_atom", "force_mae_meV_per_A", "hessian_row_mae_eV_per_A2"):
-            assert set(metrics[name]) == {"mean", "std"}
+            assert metrics[name].keys() - {"interval"} == {"mean", "std"}
             assert np.isfinite(metrics[name]["mean"])
-    for name in ("table.md", "comparison.png"):
+    assert "interval" in summary["methods"]["joint"]["force_mae_meV_per_A"]
+    assert "report.html" in reported.out
+    for name in ("table.md", "comparison.png", "report.html", "parity.png", "formation.csv"):
         assert (tmp_path / "outputs" / "demo" / name).exists()

@@ -12,7 +12,7 @@ from jointkd.students.student_file import read_student, target_of
 from jointkd.training.run_folder import RunDescription, check_unused, clear, keep_earlier, write_results
 from tests.toy import FREE, toy_data, toy_module
 
-RESULTS = ("summary.json", "config.yaml", "student.safetensors", "metrics/metrics.csv")
+RESULTS = ("summary.json", "config.yaml", "student.safetensors", "metrics/metrics.csv", "test.csv", "parity.npz")
 
 
 def write(folder: Path, *names: str) -> None:
@@ -58,7 +58,7 @@ def test_results_are_numbered_as_often_as_a_run_goes_on(tmp_path):
     write(tmp_path, "metrics/metrics.csv", "config.yaml")  # and stopped before the end
     keep_earlier(tmp_path)
     assert files(tmp_path) == {
-        *("summary-1.json", "config-1.yaml", "config-2.yaml", "student-1.safetensors"),
+        *("summary-1.json", "config-1.yaml", "config-2.yaml", "student-1.safetensors", "test-1.csv", "parity-1.npz"),
         *("metrics/metrics-1.csv", "metrics/metrics-2.csv"),
     }
     assert (tmp_path / "metrics" / "metrics-1.csv").read_text() == "metrics/metrics.csv"
@@ -66,7 +66,15 @@ def test_results_are_numbered_as_often_as_a_run_goes_on(tmp_path):
 
 def test_a_run_that_is_replaced_leaves_nothing_and_files_of_others_stay(tmp_path):
     others = {"config-mine.yaml", "student_best.safetensors", "summary.txt", "checkpoints/readme"}
-    write(tmp_path, *RESULTS, "summary-1.json", "metrics/metrics-1.csv", "checkpoints/best-previous.ckpt", *others)
+    write(
+        tmp_path,
+        *RESULTS,
+        "summary-1.json",
+        "metrics/metrics-1.csv",
+        "checkpoints/best-previous.ckpt",
+        "speed.json",
+        *others,
+    )
     clear(tmp_path)
     assert files(tmp_path) == others
 
