@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from jointkd.data.dataset import EpochBatches, ResumableLoader
 from jointkd.students.derivatives import predict
 from jointkd.students.operations import plain_graph
+from jointkd.training.callbacks.prediction_record import PredictionRecord
 from jointkd.training.compiled_step import CompiledStep
 from jointkd.training.loss import weighted_sum
 from tests.toy import toy_data, toy_module, toy_trainer
@@ -89,20 +90,27 @@ class Curve(lightning.Callback):
 
 
 def train(folder: Path, parts: int = 1, traced: bool = False, **options: Any) -> dict[str, Any]:
-    """Two epochs of four steps of batches of 5, 5, 5 and 3 structures; the curves and the final weights.
+    """Two epochs of four steps of batches of 5, 5, 5 and 3 structures; the curves, the final weights, the tested ones.
 
     traced: whether the steps are those that would be compiled.
     """
-    curve = Curve()
+    curve, record = Curve(), PredictionRecord()
     more = {"accumulate_grad_batches": parts, "gradient_clip_val": 10.0, **options}
-    trainer = toy_trainer(folder, 2, curve, **more)
+    trainer = toy_trainer(folder, 2, curve, record, **more)
     module, data = toy_module(conservative=True), toy_data(folder, batch_size=5)
     if traced:
         data.pad_batches(partial(plain_graph, module.student.graph_of))
         module.step = CompiledStep(module.student, module.terms, never, as_it_is)
     trainer.fit(module, datamodule=data)
     assert trainer.global_step == 8
-    return {"curve": curve.values, "weights": dict(module.student.state_dict())}
+    trainer.test(module, datamodule=data, verbose=False)
+    tested = sorted(structure.predicted_energy_eV for structure in record.structures)
+    return {
+        "curve": curve.values,
+        "weights": dict(module.student.state_dict()),
+        "tested": tested,
+        "components": int(record.forces.counts.sum()),
+    }
 
 
 def never(batch: Any) -> Any:
@@ -147,5 +155,7 @@ def test_the_learning_curves_do_not_depend_on_ranks_or_micro_batches(tmp_path, r
     for case, result in others.items():
         for name, values in single["curve"].items():
             assert result["curve"][name] == pytest.approx(values, rel=1e-9), (case, name)
+        assert result["tested"] == pytest.approx(single["tested"], rel=1e-9), case
+        assert result["components"] == single["components"], case
         for name, weights in single["weights"].items():
             torch.testing.assert_close(result["weights"][name], weights, rtol=1e-7, atol=1e-9, msg=f"{case}: {name}")
