@@ -35,7 +35,7 @@ def write_comparison(root: Path, elements: Elements | None = None) -> None:
     write_whole(root / "comparison.json", (json.dumps(summary, indent=2) + "\n").encode())
     epochs = epochs_table(summary)
     below = f"{EPOCHS_TITLE}:\n\n{epochs.markdown()}" if epochs else ""
-    text = "\n\n".join(filter(None, [table(runs, summary).markdown(), caption(runs), below]))
+    text = "\n\n".join(filter(None, [table(runs, summary).markdown(), caption(runs, summary), below]))
     write_whole(root / "table.md", (text + "\n").encode())
     figures = draw(root, runs, summary, elements)
     write_page(root, runs, summary, figures)

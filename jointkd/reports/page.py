@@ -61,8 +61,8 @@ def optional(content: Table | None) -> list[Html]:
 
 def errors(runs: Runs, summary: dict[str, Any]) -> list[Html]:
     """The table of the test errors, and what its numbers mean."""
-    best = "Bold: the smallest error of a student on these data."
-    return [shown(table(runs, summary)), element("p", f"{best} {caption(runs)}", class_="note")]
+    best = "Bold: the smallest error of each student on each data set."
+    return [shown(table(runs, summary)), element("p", f"{best} {caption(runs, summary)}", class_="note")]
 
 
 def figure(root: Path, each: Figure) -> Html:

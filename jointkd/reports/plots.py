@@ -130,6 +130,9 @@ def scale(axis: Any, option: str, values: Sequence[float]) -> None:
     """The scales of a sweep: errors fall as powers of the number of structures, so that both are logarithmic then."""
     if option in WEIGHTS:
         axis.set_xscale("symlog", linthresh=1)
+        axis.set_xticks(sorted(set(values)), [f"{value:g}" for value in sorted(set(values))])
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.set_xlim(-0.2 if min(values) == 0 else min(values) / 1.5, 1.5 * max(values))
     elif min(values) > 0 and (option == TRAINING or max(values) >= 4 * min(values)):
         axis.set_xscale("log")
         axis.set_xticks(sorted(set(values)), [f"{value:.3g}" for value in sorted(set(values))])
@@ -178,7 +181,7 @@ def epochs(rows: list[dict[str, Any]], path: Path) -> None:
     axis.set_xticks(range(len(rows)), labels)
     axis.set_ylabel("epochs to the final\nenergy error of hessian")
     axis.margins(y=0.15)
-    axis.legend()
+    figure.legend(loc="outside upper center", ncols=2)
     save(figure, path)
 
 

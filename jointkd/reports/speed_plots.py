@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 SPEED = "speed.json"  # of python -m jointkd.bench bench.run=FOLDER, in the folder of a run
 FILE = "throughput.png"
 BENCH, OVERHEAD = "bench.json", "overhead.png"
-AREA = 60  # points², of the dot of a student with a million parameters
+AREA = 25  # points², of the dot of a student with a million parameters
 
 Speeds = Mapping[str, Mapping[int, float]]  # ms per step by force field and number of atoms
 
@@ -85,7 +85,9 @@ def of_students(axis: Any, metric: str, runs: Runs, summary: Mapping[str, Any], 
         )
         if len(set(sizes.values())) > 1:
             text = f"{sizes[setting]:.2g}M"
-            axis.annotate(text, place, (4, 4), textcoords="offset points", fontsize=7)
+            below = setting.method == "joint"  # beside Hessian-only students of the same size and speed
+            offset, side = ((-6, -9), "right") if below else ((5, 5), "left")
+            axis.annotate(text, place, offset, textcoords="offset points", fontsize=7, ha=side)
 
 
 def of_teachers(axis: Any, metric: str, runs: Runs, speeds: Mapping[Any, Speeds], atoms: int) -> None:

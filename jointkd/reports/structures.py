@@ -58,12 +58,13 @@ class TestedStructures:
 
     def intervals(self) -> dict[str, tuple[float, float]]:
         """The 95 % intervals of the metrics by a bootstrap over structures; none for a single structure."""
-        count = len(self.atoms)
-        if count < 2:
-            return {}
+        count, errors = len(self.atoms), self.errors()
         rng = np.random.default_rng(0)
-        drawn = np.stack([np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(REPLICATES)])
-        return {
-            name: tuple(np.percentile(drawn @ (values * weights) / (drawn @ weights), LEVELS).tolist())
-            for name, (values, weights) in self.errors().items()
-        }
+        weights = np.stack([weights for _, weights in errors.values()], axis=1)
+        values = weights * np.stack([values for values, _ in errors.values()], axis=1)
+        replicates = []
+        for _ in range(REPLICATES if count > 1 else 0):  # one after the other: there may be very many structures
+            drawn = np.bincount(rng.integers(count, size=count), minlength=count).astype(float)
+            replicates.append((drawn @ values) / (drawn @ weights))
+        ends = np.percentile(replicates, LEVELS, axis=0).T.tolist() if replicates else []
+        return {name: tuple(pair) for name, pair in zip(errors, ends, strict=False)}

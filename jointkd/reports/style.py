@@ -8,7 +8,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
-from matplotlib.ticker import LogFormatterSciNotation, NullFormatter, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, NullFormatter
 
 COLUMN, PAGE = 3.4, 7.0  # inches: the widths of a column and of a page of a journal; plots are drawn at this size
 DPI = 220
@@ -46,15 +46,15 @@ def logarithmic(axis: Any, direction: str = "y") -> None:
     axis.set(**{f"{direction}scale": "log"})
     own = axis.xaxis if direction == "x" else axis.yaxis
     low, high = own.get_view_interval()
-    own.set_major_formatter(ScalarFormatter() if low > 1e-3 and high < 1e4 else LogFormatterSciNotation())
-    own.set_minor_formatter(LogFormatter125() if high / low < 20 else NullFormatter())
+    own.set_major_formatter(
+        FuncFormatter(lambda x, _: f"{x:g}") if low > 1e-3 and high < 1e4 else LogFormatterSciNotation()
+    )
+    own.set_minor_formatter(FuncFormatter(two_and_five) if high / low < 20 else NullFormatter())
 
 
-class LogFormatter125(ScalarFormatter):
-    """Labels of the minor ticks 2 and 5 of a decade, so that a scale within one decade has numbers at all."""
-
-    def __call__(self, x: float, pos: int | None = None) -> str:
-        return f"{x:g}" if f"{x:e}"[0] in "25" else ""
+def two_and_five(x: float, _: int | None = None) -> str:
+    """The label of a minor tick: 2 and 5 of a decade, so that a scale within one decade has numbers at all."""
+    return f"{x:g}" if f"{x:e}"[0] in "25" else ""
 
 
 def legend_below(figure: Any, axis: Any, names: Iterable[str]) -> None:

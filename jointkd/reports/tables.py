@@ -124,12 +124,12 @@ def winners(entries: list[tuple[float, int, int]]) -> list[tuple[int, int]]:
     return [(row, column) for error, row, column in entries if f"{error:.3g}" == smallest] if len(entries) > 1 else []
 
 
-def caption(runs: Runs) -> str:
+def caption(runs: Runs, summary: dict[str, Any]) -> str:
     """What the percentages and the numbers behind ± in the table are; empty where there are none."""
     lines = []
     if any(len(group) > 1 for group in runs.values()):
         lines.append("a ± b: mean and sample standard deviation over seeds.")
-    if any(len(group) == 1 and TestedStructures.read(group[0]["folder"]) for group in runs.values()):
+    if any("interval" in value for values in summary["methods"].values() for value in values.values()):
         lines.append(
             "[a, b]: for a single seed, the 95 % interval over the choice of test structures (bootstrap), which says "
             "nothing of other seeds."
