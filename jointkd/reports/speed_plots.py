@@ -2,6 +2,8 @@
 
 import json
 import logging
+import statistics
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,8 +60,8 @@ def throughput(root: Path, runs: Runs, summary: Mapping[str, Any]) -> Figure | N
         axis.legend()
     save(figure, root / FILE)
     text = (
-        "Errors against speed, as in the paper's figure 4: fast and accurate is at the lower right. The area of a dot, "
-        "and its label where these differ, are the number of parameters, M for millions; a star is a teacher."
+        "Errors against speed, as in the paper's figure 4: fast and accurate is at the lower right. The area of a dot "
+        "and the label above it are the number of parameters, M for millions; a star is a teacher."
     )
     return Figure(FILE, "Accuracy and throughput", text, f"{SPEED} in the folder of each run", rows)
 
@@ -83,11 +85,12 @@ def of_students(axis: Any, metric: str, runs: Runs, summary: Mapping[str, Any], 
             alpha=0.8,
             label=label,
         )
-        if len(set(sizes.values())) > 1:
-            text = f"{sizes[setting]:.2g}M"
-            below = setting.method == "joint"  # beside Hessian-only students of the same size and speed
-            offset, side = ((-6, -9), "right") if below else ((5, 5), "left")
-            axis.annotate(text, place, offset, textcoords="offset points", fontsize=7, ha=side)
+    same: dict[float, list[float]] = defaultdict(list)  # ns/day of students of a size, which differ little
+    for setting, size in sizes.items():
+        same[size].append(ns_per_day(times[setting]))
+    for size, days in same.items():
+        place = (statistics.geometric_mean(days), 1.01)
+        axis.text(*place, f"{size:.2g}M", transform=axis.get_xaxis_transform(), rotation=60, fontsize=7)
 
 
 def of_teachers(axis: Any, metric: str, runs: Runs, speeds: Mapping[Any, Speeds], atoms: int) -> None:
