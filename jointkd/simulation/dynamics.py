@@ -30,13 +30,15 @@ def simulate(options: SimulationOptions) -> dict[str, Any]:
     Writes trajectory.xyz, log.csv, events.csv, simulation.json and simulation.png to `directory`, which must not hold a
     run or another simulation. Ends early as `stop_when` says. Raises ConfigError, DataError. Source: the paper, A.9.
     """
-    atoms = read_start(options.structures, options.index)
-    calculator = JointKD(options.run, options.device, options.dtype, options.trust)
+    run, structures, index = options.run, options.structures, options.index
+    assert isinstance(run, str) and structures is not None and isinstance(index, int)  # noqa: PT018 (see `several`)
+    atoms = read_start(structures, index)
+    calculator = JointKD(run, options.device, options.dtype, options.trust)
     atoms.calc = calculator
     atoms.get_forces()  # refuses elements that the student does not know before anything is written
     rng = np.random.default_rng(options.seed)
     thermalize(atoms, options.temperature, rng)
-    stability = Stability(atoms, options.bond_tolerance, options.contact, known_lengths(options.run, calculator.origin))
+    stability = Stability(atoms, options.bond_tolerance, options.contact, known_lengths(run, calculator.origin))
     bonds = {"bonds": len(stability.equilibrium), "bonds_from_training": stability.from_training}
     with SimulationFolder(options.directory) as folder:
         simulation = Simulation(integrator(atoms, options, rng), atoms, stability, folder, options)

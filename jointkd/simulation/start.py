@@ -19,8 +19,11 @@ def read_start(structures: str, index: int) -> Atoms:
 
     The centre of mass is fixed where no atom is. Raises DataError for what cannot be read or simulated.
     """
-    structure = read_structure(structures, index)
-    place = f"structure {index} of {structures}"
+    return prepared_start(read_structure(structures, index), f"structure {index} of {structures}")
+
+
+def prepared_start(structure: Atoms, place: str) -> Atoms:
+    """As `read_start`, for a structure that has been read. place: what it is called in messages."""
     check_geometry(structure, place)
     masses = structure.get_masses()
     if not (np.isfinite(masses) & (masses > 0)).all():
@@ -39,8 +42,8 @@ def read_start(structures: str, index: int) -> Atoms:
     return start
 
 
-def read_structure(structures: str, index: int) -> Atoms:
-    """A structure of a file. Raises DataError for a missing file or structure, or an unreadable one."""
+def read_structure(structures: str, index: int | str) -> Any:
+    """A structure of a file, or for index=":" all as a list. Raises DataError for what is missing or unreadable."""
     path = Path(structures).expanduser()
     try:
         structure: Any = read(path, index=index, do_not_split_by_at_sign=True)  # `index` says which

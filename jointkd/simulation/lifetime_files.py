@@ -1,0 +1,82 @@
+"""The folder of a simulation of several structures: a table of lifetimes, a summary, a plot, the last structures."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from ase.io import write
+from filelock import FileLock, Timeout
+
+from jointkd.errors import ConfigError
+from jointkd.files.atomic import write_whole
+from jointkd.simulation.lifetime_plot import plot_lifetimes
+from jointkd.simulation.lifetimes import Row, Watched
+from jointkd.simulation.outputs import EVENTS, LOG, OF_A_RUN, PLOT, SUMMARY, TRAJECTORY
+
+TABLE, RESULT, PICTURE, LAST, LOCK = "lifetimes.csv", "lifetimes.json", "lifetimes.png", "last.xyz", ".lock"
+
+
+class LifetimeFolder:
+    """The files; use it as a context manager, within which no other process has the folder.
+
+    Raises ConfigError for a folder that holds a run or another simulation that is finished or of one structure.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.path = Path(directory).expanduser()
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigError(f"directory={directory} is a file", "give a folder, which need not exist yet")
+        for name in OF_A_RUN:
+            if (self.path / name).exists():
+                raise ConfigError(
+                    f"directory={directory} is the folder of a run (it has {name})",
+                    "give simulations folders of their own",
+                )
+        for name in (TABLE, RESULT, PICTURE, LAST, LOG, EVENTS, TRAJECTORY, SUMMARY, PLOT):
+            if (self.path / name).exists():
+                raise self._occupied(name)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "LifetimeFolder":
+        try:
+            self._stack.enter_context(FileLock(self.path / LOCK, timeout=0))
+        except Timeout as error:
+            raise self._occupied("which is running") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+        (self.path / LOCK).unlink(missing_ok=True)
+
+    def state(self, number: int) -> Path:
+        """The file of the state of the simulation of a student."""
+        return self.path / f"state-{number}.json"
+
+    def finish(self, summary: dict[str, Any], rows: Sequence[Row], watched: Mapping[str, Sequence[Watched]]) -> None:
+        """Write the results, the summary last, and remove the states."""
+        columns = [field.name for field in fields(Row)]
+        lines = [[asdict(row)[name] for name in columns] for row in rows]
+        table = self.path / TABLE
+        with table.with_suffix(".tmp").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([columns, *lines])
+        table.with_suffix(".tmp").replace(table)
+        last = []
+        for student, replicas in watched.items():
+            for each in replicas:
+                last.append(each.replica.atoms.copy())
+                last[-1].info |= {"student": student, "structure": each.structure, "seed": each.seed}
+        write(self.path / LAST, last, format="extxyz")
+        plot_lifetimes(rows, self.path / PICTURE)
+        write_whole(self.path / RESULT, (json.dumps(summary, indent=2, ensure_ascii=False) + "\n").encode())
+        for state in self.path.glob("state-*.json"):
+            state.unlink()
+
+    def _occupied(self, name: str) -> ConfigError:
+        return ConfigError(
+            f"directory={self.path} holds another simulation ({name})", "give another folder, or remove those files"
+        )
