@@ -14,6 +14,7 @@ COMMANDS = (
     "label",
     "evaluate",
     "simulate",
+    "accept",
     "report",
     "bench",
     "contract",

@@ -96,6 +96,10 @@ class DivergedError(UserError):
     """Training that ran into numbers that are not finite."""
 
 
+class NotAccepted(UserError):
+    """A student that does not pass its gates."""
+
+
 def user_error(error: Exception) -> UserError | None:
     """The user's mistake behind an error, also where the operating system refused; None for an error that is ours."""
     mistake = find_cause(error, UserError)

@@ -42,7 +42,8 @@ FILES = READ | {
     "teacher.checkpoints",
     "teacher.python",
 }
-LISTS = {"output", "teacher.checkpoints"}  # may name several
+LISTS = {"output", "run", "teacher.checkpoints"}  # may name several
+SEVERAL = {"run"}  # of these, where a command takes several: `simulate`
 KEYWORDS = {"last", "teacher"}  # of ckpt_path, and of with
 HOME = re.compile(r"""(^|[,\[]\s*)(["']?)(~[^/,'"\]]*)""")  # at the beginning, also of an entry of a list or a sweep
 
@@ -68,12 +69,23 @@ def check_files(config: DictConfig, swept: Iterable[str] = ()) -> None:
         raise ConfigError("data.path is not set", "give data.path=…, or data.train, data.val and data.test")
     for option in sorted(READ.difference(swept)):
         value = OmegaConf.select(config, option)
+        if OmegaConf.is_list(value):
+            if option not in SEVERAL or "sample" not in config:
+                raise ConfigError(f"{option}={value} must be one path", "give a folder or a file")
+            for each in value:
+                check_exists(option, str(each))
+            continue
         if not isinstance(value, str) or not value or value in KEYWORDS or any(sign in value for sign in "*?["):
             continue
         if option == "data.path" and is_prepared_set(OmegaConf.select(config, "data.prepared")):
             continue  # a prepared set serves without the file that it was made of
-        if not Path(value).exists():
-            raise DataError(f"{option}={value} does not exist", f"check the path; relative ones begin at {Path.cwd()}")
+        check_exists(option, value)
+
+
+def check_exists(option: str, path: str) -> None:
+    """Raise DataError for a path that does not exist."""
+    if not Path(path).exists():
+        raise DataError(f"{option}={path} does not exist", f"check the path; relative ones begin at {Path.cwd()}")
 
 
 def is_prepared_set(path: str | None) -> bool:

@@ -18,17 +18,14 @@ STYLES = ("-", "--", "-.", ":")
 def plot_lifetimes(rows: Sequence[Row], path: Path) -> None:
     """A line for each replica, with × where it became unstable, and the share of replicas that are stable over time."""
     students = list(dict.fromkeys(row.student for row in rows))
-    height = 1.6 + 0.06 * len(rows) + 2.2
-    figure, (lives, shares) = pyplot.subplots(
-        2, sharex=True, figsize=(6, height), height_ratios=[0.6 + 0.06 * len(rows), 2.0], layout="constrained"
-    )
+    figure, (lives, shares) = pyplot.subplots(2, sharex=True, figsize=(6, 5.5), layout="constrained")
     end, places = max(row.stable_ps for row in rows), []
     below = 0.0
     for number, student in enumerate(students):
         own = sorted((row for row in rows if row.student == student), key=lambda row: row.stable_ps)
         color = COLORS[number % len(COLORS)]
         heights = -below - np.arange(len(own))
-        lives.hlines(heights, 0, [row.stable_ps for row in own], color=color, linewidth=1.5)
+        lives.hlines(heights, 0, [row.stable_ps for row in own], color=color, linewidth=min(1.5, 100 / len(rows)))
         broken = [(row.stable_ps, height) for row, height in zip(own, heights, strict=True) if not row.stable]
         lives.plot(*np.array(broken).reshape(-1, 2).T, "x", color="black", markersize=4, clip_on=False)
         places.append(float(heights.mean()))

@@ -35,12 +35,22 @@ class Stability:
     atoms: at the start, whose bonds are watched; tolerance: Å, by which the length of a bond may deviate from its
     equilibrium (eq. 51); contact: two atoms are in contact if they are nearer than this fraction of the sum of their
     covalent radii; equilibrium: lengths in Å by the kind of the bond (`equilibrium_lengths`), instead of which the
-    length at the start counts for kinds that are not among them.
+    length at the start counts for kinds that are not among them; shortest: Å, nearer than which two atoms are in
+    contact whatever they are, except two hydrogen atoms that are bonded at the start.
     """
 
-    def __init__(self, atoms: Atoms, tolerance: float, contact: float, equilibrium: Mapping[str, float]) -> None:
-        self.tolerance, self.contact, self.known = tolerance, contact, equilibrium
-        self._take_bonds(atoms, bonds_of(atoms))
+    def __init__(
+        self,
+        atoms: Atoms,
+        tolerance: float,
+        contact: float,
+        equilibrium: Mapping[str, float],
+        shortest: float = 0.0,
+    ) -> None:
+        self.tolerance, self.contact, self.known, self.shortest = tolerance, contact, equilibrium, shortest
+        numbers, bonds = atoms.numbers, bonds_of(atoms)
+        self.of_hydrogen = {bond for bond in as_set(bonds) if numbers[list(bond[:2])].max() == 1}
+        self._take_bonds(atoms, bonds)
         self.molecules = count_molecules(len(atoms), self.bonds)
 
     def deviation(self, atoms: Atoms) -> float:
@@ -65,7 +75,12 @@ class Stability:
 
     def _contacts(self, atoms: Atoms, held: Pairs) -> list[Event]:
         apart = lengths(held, atoms.positions, atoms.cell.array)
-        near = np.flatnonzero(apart < self.contact * sums_of_radii(atoms.numbers, held))
+        limits = self.contact * sums_of_radii(atoms.numbers, held)
+        near = [
+            place
+            for place in np.flatnonzero(apart < np.maximum(limits, self.shortest)).tolist()
+            if apart[place] < limits[place] or not as_set(held, place) & self.of_hydrogen
+        ]
         return [
             Event(CONTACT, pair, f"{label(atoms, pair[0])} and {label(atoms, pair[1])} are {apart[place]:.2f} Å apart")
             for place in near

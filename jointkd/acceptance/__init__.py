@@ -1,0 +1,1 @@
+"""Gates that a student passes before it is used."""

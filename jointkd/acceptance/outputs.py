@@ -1,0 +1,85 @@
+"""The files of an acceptance: the result as JSON, a page, a picture, and the values that it shows."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jointkd.acceptance.accept import Graded, as_json
+from jointkd.acceptance.plots import plot
+from jointkd.errors import ConfigError
+from jointkd.files.atomic import write_whole
+
+RESULT, PAGE, PICTURE, DATA = "acceptance.json", "acceptance.md", "acceptance.png", "acceptance_data.json"
+
+
+def check_free(folder: Path, overwrite: bool) -> None:
+    """Raise ConfigError where a folder holds an acceptance that is not to be replaced."""
+    for name in (RESULT, PAGE, PICTURE, DATA):
+        if (folder / name).exists() and not overwrite:
+            raise ConfigError(
+                f"{folder / name} exists already", "give overwrite=true to replace it, or another directory=…"
+            )
+
+
+def write_results(folder: Path, graded: Graded, facts: Mapping[str, Any]) -> None:
+    """Write all files, the result last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / DATA, (json.dumps(data_of(graded)) + "\n").encode())
+    plot(graded, folder / PICTURE)
+    write_whole(folder / PAGE, page(graded, facts).encode())
+    write_whole(folder / RESULT, (json.dumps(as_json(graded, facts), indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def page(graded: Graded, facts: Mapping[str, Any]) -> str:
+    """The result as Markdown."""
+    failed = sum(not gate.passed for gate in graded.gates)
+    verdict = "passes all gates" if graded.passed else f"fails {failed} of {len(graded.gates)} gates"
+    lines = [f"# The student {verdict}", "", f"{facts['student']}; {facts['structures']}; {facts['teacher']}.", ""]
+    lines += ["| gate | | value | threshold | |", "|---|---|---|---|---|"]
+    for gate in graded.gates:
+        value = "not measured" if gate.value is None else f"{gate.value:.3g}"
+        mark = "passed" if gate.passed else "**FAILED**"
+        limit = f"{gate.relation} {gate.threshold:g} {gate.unit}".strip()
+        lines.append(f"| {gate.name} | {mark} | {value} | {limit} | {gate.detail.replace('|', '/')} |")
+    lines += ["", f"![Dimers, energies, shortest distances and frequencies]({PICTURE})", ""]
+    return "\n".join(lines)
+
+
+def data_of(graded: Graded) -> dict[str, Any]:
+    """The values that the picture shows."""
+    return {
+        "dimers": {
+            curve.pair: {"distance_A": rounded(curve.distances), "energy_eV": rounded(curve.energies)}
+            for curve in graded.dimers.curves
+        },
+        "constant_energy": {
+            "time_ps": rounded(graded.conservation.times),
+            "change_of_total_energy_eV_per_atom": [rounded(each, 9) for each in graded.conservation.totals.T],
+        },
+        "stability": [
+            {
+                "gate": each.gate.name,
+                "replicas": [
+                    {
+                        "structure": one.structure,
+                        "time_ps": one.times,
+                        "largest_bond_deviation_A": rounded(np.array(one.deviations)),
+                        "broken": not one.alive,
+                    }
+                    for one in each.watched
+                ],
+            }
+            for each in graded.trajectories
+        ],
+        "frequencies_per_cm": None
+        if graded.teacher is None
+        else {"student": rounded(graded.teacher.student, 2), "teacher": rounded(graded.teacher.teacher, 2)},
+    }
+
+
+def rounded(values: np.ndarray, digits: int = 6) -> list[float | None]:
+    """Values as JSON has them; null for those that are not finite."""
+    return [round(float(value), digits) if np.isfinite(value) else None for value in values]
