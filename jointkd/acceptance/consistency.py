@@ -26,7 +26,9 @@ def consistency(model: Model, structures: Sequence[Atoms], limits: ConsistencyLi
     said = f"{where}; energies differ by {energies:.2g} meV/atom"
     return [
         at_most("extensivity", extensive, limits.extensivity, "meV/atom", f"{where}, of two copies against one"),
-        at_most("forces", forces, limits.forces, "meV/Å", f"{where}, against finite differences of the energy"),
+        at_most(
+            "force consistency", forces, limits.forces, "meV/Å", f"{where}, against finite differences of the energy"
+        ),
         at_most("rotation and permutation", turned, limits.symmetry, "meV/Å", said),
     ]
 

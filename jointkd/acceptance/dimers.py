@@ -30,6 +30,7 @@ class Dimers(NamedTuple):
     """The gate, and the curves."""
 
     gate: Gate
+    gate_below: float  # of the sum of the covalent radii, nearer than which the energy must rise
     curves: list[Dimer]
 
 
@@ -42,7 +43,11 @@ def dimers(model: Model, elements: Sequence[int], limits: DimerLimits) -> Dimers
     if faulty:
         text += ": " + ", ".join(faulty[:NAMED]) + (", …" if len(faulty) > NAMED else "")
     unit = "pairs of elements"
-    return Dimers(at_most("repulsion at short distances", len(faulty), limits.not_repulsive, unit, text), curves)
+    return Dimers(
+        at_most("repulsion at short distances", len(faulty), limits.not_repulsive, unit, text),
+        limits.repulsive_below,
+        curves,
+    )
 
 
 def dimer(model: Model, pair: tuple[int, int], repulsive_below: float) -> Dimer:

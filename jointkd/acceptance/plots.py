@@ -1,6 +1,7 @@
 """The picture of an acceptance: dimers, energies without a thermostat, lifetimes, frequencies."""
 
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib
@@ -15,10 +16,8 @@ from jointkd.simulation.lifetimes import survival
 
 GOOD, BAD, GREY = "#4c78a8", "#c03a2b", "#9aa0a6"
 HIGHEST = 20.0  # eV of the dimers
-NAMES_FROM, NAMES_EVERY = (
-    2,
-    5,
-)  # places along the curves at which pairs are named, so that names do not cover each other
+MOST_NAMES = 12
+CORNER: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": 7}
 
 
 def plot(graded: Graded, path: Path) -> None:
@@ -36,20 +35,20 @@ def plot(graded: Graded, path: Path) -> None:
 
 def plot_dimers(axis: Any, graded: Graded) -> None:
     """Curves of all pairs of elements over the distance in units of the sum of the covalent radii."""
-    for number, curve in enumerate(graded.dimers.curves):
-        if curve.falls_below is None:
-            axis.plot(FRACTIONS, curve.energies, color=GOOD, linewidth=1, alpha=0.8)
-            continue
-        axis.plot(FRACTIONS, curve.energies, "--", color=BAD, linewidth=1, alpha=0.8)
-        place = NAMES_FROM + NAMES_EVERY * (number % 8)
-        height = np.clip(curve.energies[place], -HIGHEST, HIGHEST)
-        axis.annotate(curve.pair, (FRACTIONS[place], height), fontsize=7)
-    axis.axvline(0.7, color=GREY, linestyle=":", linewidth=1)
-    lowest = min(float(np.nanmin(curve.energies)) for curve in graded.dimers.curves)
-    axis.set_ylim(max(lowest, -HIGHEST) - 1, HIGHEST)
+    faulty = [curve.pair for curve in graded.dimers.curves if curve.falls_below is not None]
+    for curve in graded.dimers.curves:
+        color, style = (BAD, "--") if curve.pair in faulty else (GOOD, "-")
+        axis.plot(FRACTIONS, curve.energies, style, color=color, linewidth=1, alpha=0.8)
+    every = np.concatenate([curve.energies[np.isfinite(curve.energies)] for curve in graded.dimers.curves])
+    lowest, highest = max(every.min(initial=0.0), -HIGHEST), min(every.max(initial=1.0), HIGHEST)
+    axis.set_ylim(lowest - 0.1 * (highest - lowest), highest + 0.1 * (highest - lowest))
+    names = fill(", ".join(faulty[:MOST_NAMES]) + (", …" if len(faulty) > MOST_NAMES else ""), 24)
+    if faulty:
+        axis.text(0.98, 0.98, f"not repulsive (dashed):\n{names}", transform=axis.transAxes, **CORNER)
+    axis.axvline(graded.dimers.gate_below, color=GREY, linestyle=":", linewidth=1)
     axis.set_xlabel("Distance / sum of the covalent radii")
     axis.set_ylabel("Energy of two atoms, eV")
-    axis.set_title("Dimers (dashed: not repulsive)", fontsize=10)
+    axis.set_title("Dimers", fontsize=10)
 
 
 def plot_energies(axis: Any, graded: Graded) -> None:

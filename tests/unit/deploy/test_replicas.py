@@ -27,8 +27,11 @@ def several() -> list[Atoms]:
     return structures
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-6)])
-@pytest.mark.parametrize("config", STUDENTS, ids=NAMES)
+@pytest.mark.parametrize(
+    ("config", "dtype", "tolerance"),
+    [*((config, "float64", 1e-12) for config in STUDENTS), *((config, "float32", 1e-6) for config in CONSERVATIVE)],
+    ids=[*NAMES, "painn in float32", "gemnet_t in float32"],
+)
 def test_several_structures_have_the_results_of_each_alone_as_they_move(tmp_path, config, dtype, tolerance):
     file = student_file(tmp_path, config)
     structures = several()
