@@ -58,7 +58,7 @@ def test_all_structures_and_seeds_of_two_students_make_a_table_a_plot_and_the_la
 
 
 def test_a_simulation_that_was_interrupted_goes_on_to_the_same_result_bit_by_bit(command, tmp_path, monkeypatch):
-    arguments = ("simulate", "run=joint.safetensors", *OPTIONS, "index=[0,2]", "stop_when=bond")
+    arguments = ("simulate", "run=joint.safetensors", *OPTIONS, "index=[0,2]", "stop_when=never", "dtype=float64")
     assert command(*arguments, "directory=whole").status == 0
     save, saved = several.save_state, []
 
