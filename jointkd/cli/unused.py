@@ -31,8 +31,7 @@ def unused(config: DictConfig) -> Iterator[tuple[str, str]]:
     yield from unused_of_training(config)
     yield from unused_of_evaluation(config)
     yield from unused_of_sampling(config)
-    if OmegaConf.select(config, "ensemble") == "nve":
-        yield "friction", "ensemble=nve"
+    yield from unused_of_dynamics(config)
 
 
 def unused_of_data(config: DictConfig) -> Iterator[tuple[str, str]]:
@@ -91,3 +90,16 @@ def unused_of_evaluation(config: DictConfig) -> Iterator[tuple[str, str]]:
         yield from ((option, "the run's own test split: give structures=FILE") for option in OF_FILE)
     else:
         yield from ((option, "structures=…, on which the student's file is evaluated") for option in OF_RUN)
+
+
+def unused_of_dynamics(config: DictConfig) -> Iterator[tuple[str, str]]:
+    """Options of `simulate` and `accept` that others of them overrule."""
+    if OmegaConf.select(config, "ensemble") == "nve":
+        yield "friction", "ensemble=nve"
+    if OmegaConf.select(config, "sample") is not None:
+        yield "index", "sample=…, which draws structures at random"
+    if "against_teacher" in config:
+        if config.structures is not None:
+            yield "data", "structures=…, which is read instead of the run's data"
+        if "teacher" in config and "_target_" not in config.teacher:
+            yield "against_teacher", "teacher=none"

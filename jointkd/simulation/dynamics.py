@@ -38,7 +38,8 @@ def simulate(options: SimulationOptions) -> dict[str, Any]:
     atoms.get_forces()  # refuses elements that the student does not know before anything is written
     rng = np.random.default_rng(options.seed)
     thermalize(atoms, options.temperature, rng)
-    stability = Stability(atoms, options.bond_tolerance, options.contact, known_lengths(run, calculator.origin))
+    lengths = known_lengths(run, calculator.origin)
+    stability = Stability(atoms, options.bond_tolerance, options.contact, lengths, options.shortest)
     bonds = {"bonds": len(stability.equilibrium), "bonds_from_training": stability.from_training}
     with SimulationFolder(options.directory) as folder:
         simulation = Simulation(integrator(atoms, options, rng), atoms, stability, folder, options)

@@ -8,7 +8,7 @@ from jointkd.simulation.stability import STOPS
 
 CHOICES = {"ensemble": ("nvt", "nve"), "dtype": ("float32", "float64"), "stop_when": tuple(STOPS)}
 POSITIVE = ("timestep", "friction", "bond_tolerance")
-NOT_NEGATIVE = ("temperature",)
+NOT_NEGATIVE = ("temperature", "shortest")
 COUNTS = ("steps", "interval", "save")
 
 
@@ -33,6 +33,7 @@ class SimulationOptions:
     stop_when: str = "broken"  # broken: fragments or a close contact; bond: a bond deviates, as in the paper; never
     bond_tolerance: float = 0.5  # Å, by which the length of a bond may deviate from its equilibrium: the paper's Δ
     contact: float = 0.6  # two atoms nearer than this fraction of the sum of their covalent radii are in contact
+    shortest: float = 0.7  # Å; atoms nearer than this are in contact too, except in a molecule of hydrogen
     seed: int | list[int] = 0
     save: int = 5000  # steps after which a simulation of several structures saves the state from which it can go on
     device: str | None = None  # None: cuda if available, else cpu

@@ -121,7 +121,7 @@ def watched_start(
     """A structure with random momenta at the beginning."""
     atoms, rng = start.copy(), np.random.default_rng([seed, number])
     thermalize(atoms, options.temperature, rng)
-    stability = Stability(atoms, options.bond_tolerance, options.contact, lengths)
+    stability = Stability(atoms, options.bond_tolerance, options.contact, lengths, options.shortest)
     return Watched(number, seed, Replica(atoms, rng, options.temperature), stability)
 
 

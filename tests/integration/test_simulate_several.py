@@ -119,6 +119,14 @@ def test_a_replica_that_breaks_is_named_and_the_others_go_on(command, tmp_path):
     assert all(0 <= float(row["stable_ps"]) < 0.4 for row in broken)
 
 
+@pytest.mark.parametrize(("index", "file"), [("1", "simulation.json"), ("all", "lifetimes.json")])
+def test_atoms_nearer_than_the_shortest_distance_end_a_simulation(command, tmp_path, index, file):
+    options = ("run=joint.safetensors", *OPTIONS, f"index={index}", "shortest=1.2", "directory=new")
+    result = command("simulate", *options)
+    assert result.status == 0, result.err
+    assert "close contact" in (tmp_path / "new" / file).read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", ["evaluate", "export", "accept"])
 def test_other_commands_take_one_student(command, name):
     result = command(name, "run=[none.safetensors,joint.safetensors]")

@@ -79,3 +79,29 @@ def test_options_of_the_other_kind_of_evaluation_are_named(given, line):
 def test_options_of_an_evaluation_of_structures_are_used():
     given = ["run=a", "structures=a.xyz", "output=b.xyz", "plot=c.png", "seed=1", "data.units.energy=meV", "trust=a"]
     assert not describe_unused(composed(*given, command="evaluate"), given)
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "line"),
+    [
+        (
+            "simulate",
+            ["sample=5", "index=all"],
+            "index=all is not used with sample=…, which draws structures at random",
+        ),
+        ("accept", ["structures=a.xyz", "data.path=b.xyz"], "data.path=b.xyz is not used with structures=…, which is"),
+        (
+            "accept",
+            ["teacher=none", "against_teacher.frames=5"],
+            "against_teacher.frames=5 is not used with teacher=none",
+        ),
+    ],
+)
+def test_options_of_dynamics_that_others_overrule_are_named(command, given, line):
+    (described,) = describe_unused(composed("run=a", *given, command=command), given)
+    assert described.startswith(line)
+
+
+def test_options_of_an_acceptance_are_used():
+    given = ["run=a", "structures=a.xyz", "teacher=demo", "against_teacher.frames=5", "stability.time=2"]
+    assert not describe_unused(composed(*given, command="accept"), given)
