@@ -1,6 +1,7 @@
 """The folder of a simulation of several structures: a table of lifetimes, a summary, a plot, the last structures."""
 
 import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -36,7 +37,8 @@ class LifetimeFolder:
                     f"directory={directory} is the folder of a run (it has {name})",
                     "give simulations folders of their own",
                 )
-        for name in (TABLE, RESULT, PICTURE, LAST, LOG, EVENTS, TRAJECTORY, SUMMARY, PLOT):
+        going_on = any(self.path.glob("state-*.json"))  # perhaps with some of the results, but the summary comes last
+        for name in (RESULT, LOG, EVENTS, TRAJECTORY, SUMMARY, PLOT, *(() if going_on else (TABLE, PICTURE, LAST))):
             if (self.path / name).exists():
                 raise self._occupied(name)
         self.path.mkdir(parents=True, exist_ok=True)
@@ -60,17 +62,17 @@ class LifetimeFolder:
     def finish(self, summary: dict[str, Any], rows: Sequence[Row], watched: Mapping[str, Sequence[Watched]]) -> None:
         """Write the results, the summary last, and remove the states."""
         columns = [field.name for field in fields(Row)]
-        lines = [[asdict(row)[name] for name in columns] for row in rows]
-        table = self.path / TABLE
-        with table.with_suffix(".tmp").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([columns, *lines])
-        table.with_suffix(".tmp").replace(table)
+        table = io.StringIO(newline="")
+        csv.writer(table).writerows([columns, *([asdict(row)[name] for name in columns] for row in rows)])
+        write_whole(self.path / TABLE, table.getvalue().encode())
         last = []
         for student, replicas in watched.items():
             for each in replicas:
                 last.append(each.replica.atoms.copy())
                 last[-1].info |= {"student": student, "structure": each.structure, "seed": each.seed}
-        write(self.path / LAST, last, format="extxyz")
+        frames = io.StringIO()
+        write(frames, last, format="extxyz")
+        write_whole(self.path / LAST, frames.getvalue().encode())
         plot_lifetimes(rows, self.path / PICTURE)
         write_whole(self.path / RESULT, (json.dumps(summary, indent=2, ensure_ascii=False) + "\n").encode())
         for state in self.path.glob("state-*.json"):

@@ -54,7 +54,7 @@ def test_all_structures_and_seeds_of_two_students_make_a_table_a_plot_and_the_la
     assert names == ["last.xyz", "lifetimes.csv", "lifetimes.json", "lifetimes.png"]
     again = command("simulate", runs, *OPTIONS, *cold, "directory=all")
     assert again.status == 1
-    assert again.err.startswith("ConfigError: directory=all holds another simulation (lifetimes.csv)")
+    assert again.err.startswith("ConfigError: directory=all holds another simulation (lifetimes.json)")
 
 
 def test_a_simulation_that_was_interrupted_goes_on_to_the_same_result_bit_by_bit(command, tmp_path, monkeypatch):
@@ -79,6 +79,7 @@ def test_a_simulation_that_was_interrupted_goes_on_to_the_same_result_bit_by_bit
         "ConfigError: parts holds an unfinished simulation with another temperature (300 instead of 350); "
         "give another folder, or remove it to begin anew\n"
     )
+    (tmp_path / "parts" / "lifetimes.csv").write_text("of an interruption at the end")
     resumed = command(*arguments, "directory=parts")
     assert resumed.status == 0, resumed.err
     assert "joint goes on after 20 of 40 steps" in resumed.out
