@@ -14,6 +14,7 @@ COMMANDS = (
     "label",
     "evaluate",
     "simulate",
+    "scan",
     "report",
     "bench",
     "contract",

@@ -19,8 +19,11 @@ READ = {  # must exist before a command begins
     "data.val",
     "finetune",
     "label.merge",
+    "reference",
     "run",
     "runs",
+    "slices",
+    "structure",
     "structures",
     "student_weights",
     "teacher.run",
@@ -41,7 +44,7 @@ FILES = READ | {
     "teacher.checkpoints",
     "teacher.python",
 }
-LISTS = {"output", "teacher.checkpoints"}  # may name several
+LISTS = {"output", "run", "teacher.checkpoints"}  # may name several
 KEYWORDS = {"last"}  # of ckpt_path
 HOME = re.compile(r"""(^|[,\[]\s*)(["']?)(~[^/,'"\]]*)""")  # at the beginning, also of an entry of a list or a sweep
 
