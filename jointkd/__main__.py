@@ -15,6 +15,7 @@ COMMANDS = (
     "evaluate",
     "simulate",
     "scan",
+    "spectrum",
     "report",
     "bench",
     "contract",

@@ -17,7 +17,7 @@ from jointkd.files.arrays import MANIFEST
 from jointkd.labelling.plan import LABELS, has_labels
 from jointkd.labels.store import LabelStore
 from jointkd.students.student_file import target_of
-from jointkd.trust import Trust, build_named, trusted_names
+from jointkd.trust import TARGET, Trust, build_named, trusted_names
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,8 @@ def data_of(record: RunRecord, given: Places, trust: str | list[str] | None) -> 
     recorded = record.part("data")
     if isinstance(recorded.get("split"), dict):  # the division is that of the run's split.json
         del recorded["split"]
+        if recorded.get("split_key"):  # which is refused without it
+            recorded["split"] = {TARGET: target_of(Split), "by": "file"}
     if given.get("path"):
         recorded |= {name: None for name in ("train", "val", "test") if name in recorded}
     for name in FILES:
