@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 TABLE, SUMMARY, PLOT = FILES = ("spectrum.csv", "spectrum.json", "spectrum.png")
 QUANTITIES = ("energy", "force", "Hessian")
 PARTS = ("constant", "low", "high", "energy", "force", "hessian")
+BOUND = (0, (2, 2))  # the dashes of a bound
 ENOUGH = 0.1  # mismatch of derivative and forces above which there are too few samples
 
 
@@ -93,30 +94,39 @@ def cell(found: Mapping[str, Any], part: str) -> str:
 
 
 def plot_spectra(spectra: Mapping[str, ErrorSpectrum], unit: str, first_high: int, constant: bool, path: Path) -> None:
-    """The power of each mode for energy, force and Hessian; dashed: the bound of eq. 22; squares: the constant mode."""
+    """The power of each mode for energy, force and Hessian, with the bound of eq. 22 and, on the left, the constant."""
     figure, panels = pyplot.subplots(1, 3, figsize=(11, 4.0), layout="constrained")
     drawn = styles(spectra)
     for order, (panel, quantity) in enumerate(zip(panels, QUANTITIES, strict=True)):
         for name, each in spectra.items():
-            style = drawn[name]
-            omega, power = each.omega[1:], 1e6 * each.power(order)
-            panel.loglog(omega, power[1:], label=name, marker="o", markersize=2.5, **style)
-            if order == 0 and constant:
-                panel.plot(omega[0] / 2, power[0], "s", color=style["color"], markersize=6)
-            if order == 0 and each.bound is not None:
-                panel.loglog(omega, 1e6 * each.bound[1:], color=style["color"], linestyle=(0, (2, 2)), linewidth=1)
-        edge = np.sqrt(omega[first_high - 2] * omega[first_high - 1]) if first_high > 1 else omega[0]
-        panel.axvline(edge, color="#9aa0a6", linewidth=0.8, zorder=0)
-        per = ("", f"/{unit}²", f"/{unit}⁴")[order]
+            panel.loglog(
+                each.omega[1:], 1e6 * each.power(order)[1:], label=name, marker="o", markersize=2.5, **drawn[name]
+            )
+        omega = next(iter(spectra.values())).omega
+        if first_high > 1:
+            panel.axvline(np.sqrt(omega[first_high - 1] * omega[first_high]), color="#9aa0a6", linewidth=0.8, zorder=0)
         panel.set_title(f"{quantity} error", fontsize=10)
-        panel.set_ylabel(f"power of a mode, meV²{per}")
+        panel.set_ylabel("power of a mode, meV²" + ("", f"/{unit}²", f"/{unit}⁴")[order])
         panel.set_xlabel(f"angular frequency ω, 1/{unit}")
         panel.spines[["top", "right"]].set_visible(False)
+    for name, each in spectra.items():
+        add_bound(panels[0], each, drawn[name]["color"], constant)
     if constant:
-        panels[0].annotate(
-            "constant", (omega[0] / 2, 0.02), xycoords=("data", "axes fraction"), ha="center", fontsize=8
+        panels[0].text(
+            omega[1] / 2, 0.02, "constant", transform=panels[0].get_xaxis_transform(), ha="center", fontsize=8
         )
-    figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False, fontsize=9
-    )
+    handles, labels = panels[0].get_legend_handles_labels()
+    if any(each.bound is not None for each in spectra.values()):
+        handles.append(pyplot.Line2D([], [], color="#555555", linewidth=1, linestyle=BOUND))
+        labels.append("bound by the errors of atomic energies and Hessian (eq. 22)")
+    figure.legend(handles, labels, loc="outside upper center", ncols=5, frameon=False, fontsize=9)
     save_new(figure, path)
+
+
+def add_bound(panel: Any, spectrum: ErrorSpectrum, color: str, constant: bool) -> None:
+    """The constant mode as a square an octave left of the others, and the bound, which is flat there."""
+    omega = np.array([spectrum.omega[1] / 2, *spectrum.omega[1:]])
+    if constant:
+        panel.plot(omega[0], 1e6 * spectrum.power()[0], "s", color=color, markersize=6)
+    if spectrum.bound is not None:
+        panel.loglog(omega, 1e6 * spectrum.bound, color=color, linestyle=BOUND, linewidth=1)
