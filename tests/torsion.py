@@ -56,3 +56,10 @@ def at_angle(degrees: float) -> Atoms:
     atoms = PEROXIDE.copy()
     atoms.set_dihedral(*DIHEDRAL, degrees, indices=[3])
     return atoms
+
+
+class TwoFold(Torsion):
+    """A teacher without arguments: a barrier of 300 meV at 0° and 180°."""
+
+    def __init__(self) -> None:
+        super().__init__((0.3, 2, 0.0))
