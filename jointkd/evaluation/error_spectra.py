@@ -8,6 +8,8 @@ import numpy as np
 
 from jointkd.evaluation.spectrum import Spectrum, derivative, mode_bound, one_sided, windowed
 
+SAMPLES = 1000  # of the bootstrap
+
 
 @dataclass(frozen=True)
 class PathErrors:
@@ -76,21 +78,40 @@ class ErrorSpectrum:
         """[K] the mean over the paths of a mode's contribution to the mean square of δE, δF or δH (order 0, 1, 2)."""
         return (self.frequencies ** (2 * order) * self.powers).mean(axis=0)
 
-    def summary(self, first_high: int, constant: bool) -> dict[str, Any]:
-        """Root mean squares in meV (per unit, per unit²) over the paths; ± is the standard error of the mean.
-
-        first_high: the mode, counted from 1, at which high frequencies begin; constant: whether the constant mode means
-        something, because teacher and student count energies from one zero.
-        """
-        parts = {
+    def parts(self, first_high: int, constant: bool) -> dict[str, np.ndarray]:
+        """[P] mean squares along each path: of δE by parts of its spectrum, of δF and of δH; see `summary`."""
+        found = {"constant": self.powers[:, 0]} if constant else {}
+        return found | {
             "low": self.powers[:, 1:first_high].sum(axis=1),
             "high": self.powers[:, first_high:].sum(axis=1),
             "energy": self.powers[:, 1:].sum(axis=1),
             "force": (self.frequencies**2 * self.powers).sum(axis=1),
             "hessian": (self.frequencies**4 * self.powers).sum(axis=1),
         }
-        if constant:
-            parts["constant"] = self.powers[:, 0]
+
+    def ratios(self, other: "ErrorSpectrum", first_high: int, constant: bool) -> dict[str, list[float]]:
+        """This student's root mean squares relative to those of another along the same paths, by part.
+
+        Each is the ratio with its 95 % interval, from 1000 bootstrap samples of the paths.
+        """
+        ours, theirs = self.parts(first_high, constant), other.parts(first_high, constant)
+        paths = len(self.powers)
+        drawn = np.random.default_rng(0).integers(paths, size=(SAMPLES, paths))
+        found = {}
+        for part in ours:
+            if theirs[part].all():
+                samples = np.sqrt(ours[part][drawn].sum(axis=1) / theirs[part][drawn].sum(axis=1))
+                whole = np.sqrt(ours[part].sum() / theirs[part].sum())
+                found[part] = [float(each) for each in (whole, *np.percentile(samples, [2.5, 97.5]))]
+        return found
+
+    def summary(self, first_high: int, constant: bool) -> dict[str, Any]:
+        """Root mean squares in meV (per unit, per unit²) over the paths; ± is the standard error of the mean.
+
+        first_high: the mode, counted from 1, at which high frequencies begin; constant: whether the constant mode means
+        something, because teacher and student count energies from one zero.
+        """
+        parts = self.parts(first_high, constant)
         found: dict[str, Any] = {f"{name}_rms_meV": root_mean(values) for name, values in parts.items()}
         found |= {f"{name}_rms_meV_error": root_error(values) for name, values in parts.items()}
         share = parts["low"].sum() / parts["energy"].sum() if parts["energy"].any() else None

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 TABLE, SUMMARY, PLOT = FILES = ("spectrum.csv", "spectrum.json", "spectrum.png")
 QUANTITIES = ("energy", "force", "Hessian")
+HESSIAN = "hessian"  # the method that others are compared with
 PARTS = ("constant", "low", "high", "energy", "force", "hessian")
 BOUND = (0, (2, 2))  # the dashes of a bound
 ENOUGH = 0.1  # mismatch of derivative and forces above which there are too few samples
@@ -38,11 +39,22 @@ def write_spectra(
     """
     students = {name: each.summary(first_high, constant) for name, each in spectra.items()}
     paths = len(next(iter(spectra.values())).powers)
-    summary = {"options": options, "unit": unit, "paths": paths, "students": students}
+    ratios = {
+        f"{name} / {other}": each.ratios(spectra[other], first_high, constant)
+        for name, each in spectra.items()
+        for other in spectra
+        if other != name
+    }
+    summary = {"options": options, "unit": unit, "paths": paths, "students": students, "ratios": ratios}
     write_whole(folder / TABLE, table(spectra, unit, constant).encode())
     plot_spectra(spectra, unit, first_high, constant, folder / PLOT)
     write_whole(folder / SUMMARY, (json.dumps(summary, indent=2, ensure_ascii=False) + "\n").encode())
     log.info("%s", "\n".join(lines(students, unit, first_high, paths, constant)))
+    if len(spectra) > 1:
+        base = HESSIAN if HESSIAN in spectra else next(iter(spectra))
+        log.info(
+            "%s", "\n".join(ratio_lines({name: ratios[f"{name} / {base}"] for name in spectra if name != base}, base))
+        )
     for name, found in students.items():
         if (found["sampling_mismatch"] or 0.0) > ENOUGH:
             log.warning(
@@ -83,6 +95,16 @@ def lines(
     ]
     for name, found in students.items():
         cells = [cell(found, part) if part != "constant" or constant else "–" for part in PARTS]
+        rows.append(f"{name:<{width}}" + "".join(f"{each:>18}" for each in cells))
+    return rows
+
+
+def ratio_lines(ratios: Mapping[str, Mapping[str, Sequence[float]]], base: str) -> list[str]:
+    """Root mean squares of students relative to those of one of them as a table."""
+    rows = [f"relative to {base}, with the 95 % interval by a bootstrap over the paths"]
+    width = max(map(len, ratios)) + 2
+    for name, found in ratios.items():
+        cells = ["–" if part not in found else "{:.2f} [{:.2f}, {:.2f}]".format(*found[part]) for part in PARTS]
         rows.append(f"{name:<{width}}" + "".join(f"{each:>18}" for each in cells))
     return rows
 

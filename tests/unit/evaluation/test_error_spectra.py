@@ -48,6 +48,21 @@ def test_the_standard_error_is_that_of_the_root_of_a_mean_of_squares():
     assert ErrorSpectrum.of([path(np.cos(ANGLES))]).summary(4, constant=False)["low_rms_meV_error"] is None
 
 
+def test_students_are_compared_along_the_same_paths():
+    rng = np.random.default_rng(2)
+    amplitudes = rng.uniform(0.1, 2.0, size=40)  # paths differ more than students
+    ours = ErrorSpectrum.of([path(0.5 * a * np.cos(ANGLES) + 0.1) for a in amplitudes])
+    theirs = ErrorSpectrum.of([path(a * np.cos(ANGLES) + 0.2 * np.cos(5 * ANGLES) + 0.1) for a in amplitudes])
+    ratios = ours.ratios(theirs, first_high=4, constant=True)
+    assert ratios["low"] == pytest.approx([0.5, 0.5, 0.5])
+    assert ratios["constant"] == pytest.approx([1, 1, 1])
+    assert ratios["high"] == pytest.approx([0, 0, 0], abs=1e-9)
+    whole, low, high = ratios["energy"]
+    assert 0.4 < low < whole < high < 0.5
+    assert "constant" not in ours.ratios(theirs, first_high=4, constant=False)
+    assert "high" not in theirs.ratios(ErrorSpectrum.of([path(0 * ANGLES + a) for a in amplitudes]), 4, constant=True)
+
+
 def test_the_bound_holds_for_every_mode_and_is_there_only_with_atomic_energies():
     rng = np.random.default_rng(1)
     atoms = rng.normal(size=(4, 7)) @ np.cos(np.arange(7)[:, None] * ANGLES)
