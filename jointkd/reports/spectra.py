@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from jointkd.evaluation.error_spectra import ErrorSpectrum
 from jointkd.files.atomic import write_whole
@@ -130,9 +131,13 @@ def plot_spectra(spectra: Mapping[str, ErrorSpectrum], unit: str, first_high: in
         panel.set_title(f"{quantity} error", fontsize=10)
         panel.set_ylabel("power of a mode, meV²" + ("", f"/{unit}²", f"/{unit}⁴")[order])
         panel.set_xlabel(f"angular frequency ω, 1/{unit}")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter(NullFormatter())
         panel.spines[["top", "right"]].set_visible(False)
     for name, each in spectra.items():
         add_bound(panels[0], each, drawn[name]["color"], constant)
+    panels[0].set_xlim(left=omega[1] / 3.5)
     if constant:
         panels[0].text(
             omega[1] / 2, 0.02, "constant", transform=panels[0].get_xaxis_transform(), ha="center", fontsize=8
@@ -151,4 +156,4 @@ def add_bound(panel: Any, spectrum: ErrorSpectrum, color: str, constant: bool) -
     if constant:
         panel.plot(omega[0], 1e6 * spectrum.power()[0], "s", color=color, markersize=6)
     if spectrum.bound is not None:
-        panel.loglog(omega, 1e6 * spectrum.bound, color=color, linestyle=BOUND, linewidth=1)
+        panel.plot(omega, 1e6 * spectrum.bound, color=color, linestyle=BOUND, linewidth=1)
