@@ -18,7 +18,7 @@ from jointkd.deploy.ase import JointKD
 from jointkd.errors import ConfigError, DataError
 from jointkd.evaluation.error_spectra import ErrorSpectrum
 from jointkd.files.folders import folder_for
-from jointkd.ranges import check_integer
+from jointkd.ranges import check_integer, check_number
 from jointkd.reports.spectra import FILES, write_spectra
 from jointkd.simulation.path_errors import Samples, errors_along, samples_of
 from jointkd.simulation.paths import Path as Way
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 def run(config: DictConfig) -> dict[str, Any]:
     """Sample errors along paths; table, summary and plot of their spectrum go to `directory`."""
     options: dict[str, Any] = plain(config)
+    if options["max_rise"] is not None:
+        check_number("max_rise", options["max_rise"], "eV")
     how = PathOptions(**{name: options[name] for name in PathOptions.__dataclass_fields__})
     check_integer("count", options["count"])
     check_integer("first_high", options["first_high"], most=how.steps // 2)
@@ -45,16 +47,15 @@ def run(config: DictConfig) -> dict[str, Any]:
             "a spectrum is that of errors against a teacher, and there is none", "name one with teacher=…"
         )
     ways = draw_paths(structures, places, how)
-    calculators: dict[str, Any] = {**students, TEACHER: teacher}
-    for calculator in calculators.values():  # refuses elements that it does not know before anything is written
-        calculator.get_potential_energy(ways[0].structures[0])
+    for student in students.values():  # refuses elements that it does not know before anything is written
+        student.get_potential_energy(ways[0].structures[0])
     shifts = shifts_of(options, folders, students)
     folder = folder_for(options["directory"], FILES)
     log.info("%d paths, such as %s; %d structures along each", len(ways), ways[0].title, how.steps)
-    sampled = samples_of(ways, calculators)
+    ways, of_teacher = below(ways, samples_of(ways, {TEACHER: teacher})[TEACHER], options["max_rise"])
+    sampled = samples_of(ways, students)
     spectra = {
-        name: spectrum_of(ways, sampled[name], sampled[TEACHER], student, shifts[name])
-        for name, student in students.items()
+        name: spectrum_of(ways, sampled[name], of_teacher, student, shifts[name]) for name, student in students.items()
     }
     described = {**options, "teacher": teacher.teacher.identity.name, "students": [str(each) for each in folders]}
     aligned = all(shift is not None for shift in shifts.values())
@@ -62,6 +63,28 @@ def run(config: DictConfig) -> dict[str, Any]:
     with suppress(OSError):  # it is in use, unless `directory` names another one
         Path(HydraConfig.get().runtime.output_dir).rmdir()
     return summary
+
+
+def below(ways: Sequence[Way], samples: Sequence[Samples], limit: float | None) -> tuple[list[Way], list[Samples]]:
+    """The paths along which the teacher's energy rises by no more than a limit (eV). Raises DataError."""
+    kept = [
+        (way, each)
+        for way, each in zip(ways, samples, strict=True)
+        if np.isfinite(each.energies).all() and (limit is None or np.ptp(each.energies) <= limit)
+    ]
+    if len(kept) < len(ways):
+        log.info(
+            "%d of %d paths along which the teacher's energy rises by more than max_rise=%s eV are left out",
+            len(ways) - len(kept),
+            len(ways),
+            limit,
+        )
+    if not kept:
+        raise DataError(
+            f"along every path the teacher's energy rises by more than max_rise={limit} eV",
+            "raise max_rise, or give other structures or a smaller length",
+        )
+    return [way for way, _ in kept], [each for _, each in kept]
 
 
 def shifts_of(

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 TABLE, SUMMARY, PLOT = FILES = ("spectrum.csv", "spectrum.json", "spectrum.png")
 QUANTITIES = ("energy", "force", "Hessian")
 HESSIAN = "hessian"  # the method that others are compared with
+COLUMN = 19  # characters
 PARTS = ("constant", "low", "high", "energy", "force", "hessian")
 BOUND = (0, (2, 2))  # the dashes of a bound
 ENOUGH = 0.1  # mismatch of derivative and forces above which there are too few samples
@@ -91,29 +92,32 @@ def lines(
     names = ("constant", f"modes < {first_high}", f"modes ≥ {first_high}", "energy", "force", "Hessian")
     rows = [
         f"root mean square errors over {paths} paths, ± standard error; all but the first without the constant mode",
-        f"{'':<{width}}" + "".join(f"{name:>18}" for name in names),
-        f"{'':<{width}}" + "".join(f"{each:>18}" for each in units),
+        f"{'':<{width}}" + "".join(f"{name:>{COLUMN}}" for name in names),
+        f"{'':<{width}}" + "".join(f"{each:>{COLUMN}}" for each in units),
     ]
     for name, found in students.items():
         cells = [cell(found, part) if part != "constant" or constant else "–" for part in PARTS]
-        rows.append(f"{name:<{width}}" + "".join(f"{each:>18}" for each in cells))
+        rows.append(f"{name:<{width}}" + "".join(f"{each:>{COLUMN}}" for each in cells))
     return rows
 
 
 def ratio_lines(ratios: Mapping[str, Mapping[str, Sequence[float]]], base: str) -> list[str]:
     """Root mean squares of students relative to those of one of them as a table."""
     rows = [f"relative to {base}, with the 95 % interval by a bootstrap over the paths"]
-    width = max(map(len, ratios)) + 2
+    width = max(map(len, (*ratios, base))) + 2
     for name, found in ratios.items():
         cells = ["–" if part not in found else "{:.2f} [{:.2f}, {:.2f}]".format(*found[part]) for part in PARTS]
-        rows.append(f"{name:<{width}}" + "".join(f"{each:>18}" for each in cells))
+        rows.append(f"{name:<{width}}" + "".join(f"{each:>{COLUMN}}" for each in cells))
     return rows
 
 
 def cell(found: Mapping[str, Any], part: str) -> str:
     """A root mean square with its standard error, where there is one."""
     value, error = found[f"{part}_rms_meV"], found[f"{part}_rms_meV_error"]
-    return f"{value:.4g}" if error is None else f"{value:.4g} ± {error:.2g}"
+    if error is None:
+        return f"{value:.4g}"
+    decimals = max(0, 1 - int(np.floor(np.log10(error)))) if error > 0 else 1
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
 
 
 def plot_spectra(spectra: Mapping[str, ErrorSpectrum], unit: str, first_high: int, constant: bool, path: Path) -> None:

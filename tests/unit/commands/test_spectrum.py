@@ -5,13 +5,19 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from ase.build import bulk
 from ase.io import write
 
+from jointkd.commands.spectrum import below
+from jointkd.errors import DataError
+from jointkd.simulation.dihedrals import Dihedral
+from jointkd.simulation.path_errors import Samples
+from jointkd.simulation.paths import turn
 from jointkd.students.student_file import SavedStudent, build, save_student
-from tests.torsion import at_angle
+from tests.torsion import PEROXIDE, at_angle
 from tests.unit.commands.test_evaluate import LABELS, MADE, RUN, SET
 from tests.unit.commands.test_scan import CONFIG, DIHEDRAL, TEACHER, students
 
@@ -25,7 +31,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 def test_a_spectrum_compares_students_along_turns(command, students):
     write(students / "peroxide.xyz", [at_angle(100.0), at_angle(110.0)], format="extxyz")
-    options = ("structures=peroxide.xyz", "steps=16", "directory=out", *TEACHER)
+    options = ("structures=peroxide.xyz", "steps=16", "max_rise=null", "directory=out", *TEACHER)
     result = command("spectrum", "runs=runs", *options)
     assert result.status == 0, result.err
     out = students / "out"
@@ -50,7 +56,7 @@ def test_the_zero_of_energy_is_found_from_the_data_and_labels_of_a_run(command, 
     for place, source in (("labels", LABELS), ("set", SET)):
         shutil.copytree(source, tmp_path / place)
     shutil.copy(MADE / "molecules.xyz", tmp_path)
-    options = ("structures=molecules.xyz", "along=lines", "count=2", "steps=8", "first_high=2")
+    options = ("structures=molecules.xyz", "along=lines", "count=2", "steps=8", "first_high=2", "max_rise=null")
     places = ("label.path=labels", "data.path=molecules.xyz")
     teacher = ("teacher=student", "teacher.run=run", "teacher.name=itself")
     result = command("spectrum", "run=run", *options, *places, *teacher, "directory=out")
@@ -74,7 +80,15 @@ def test_an_atom_of_a_crystal_is_moved_along_a_lattice_vector(command, tmp_path)
     )
     write(tmp_path / "crystal.xyz", bulk("O", "fcc", 4.0, cubic=True), format="extxyz")
     teacher = ("teacher=student", "teacher.run=b.safetensors", "teacher.name=b")
-    options = ("structures=crystal.xyz", "along=translations", "atom=1", "vector=[1,0,0]", "steps=8", "directory=out")
+    options = (
+        "structures=crystal.xyz",
+        "along=translations",
+        "atom=1",
+        "vector=[1,0,0]",
+        "steps=8",
+        "max_rise=null",
+        "directory=out",
+    )
     result = command("spectrum", "run=a.safetensors", *options, *teacher)
     assert result.status == 0, result.err
     assert [float(row["omega_per_Å"]) for row in rows(tmp_path / "out")][:2] == pytest.approx(
@@ -91,6 +105,7 @@ def test_an_atom_of_a_crystal_is_moved_along_a_lattice_vector(command, tmp_path)
         (("along=translations", *TEACHER), "is not periodic along vector=[1, 0, 0]"),
         (("dihedral=[0,1,2,3]", *TEACHER), "are not bonded"),
         ((DIHEDRAL, "directory=runs/joint", *TEACHER), "already"),
+        (("max_rise=0",), "ConfigError: max_rise=0 must be a positive number in eV"),
     ],
 )
 def test_mistakes_are_one_line_and_write_nothing(command, students, arguments, message):
@@ -101,3 +116,19 @@ def test_mistakes_are_one_line_and_write_nothing(command, students, arguments, m
     assert message in result.err
     assert result.err.count("\n") == 1
     assert sorted(students.rglob("*.*")) == before
+
+
+def test_paths_along_which_the_teachers_energy_rises_too_far_are_left_out(caplog):
+    caplog.set_level("INFO")
+    path = turn(PEROXIDE, Dihedral.of(PEROXIDE, (2, 0, 1, 3), "it"), 8, "it")
+    rises = (0.2, 2.9, 3.1, float("nan"))
+    samples = [Samples(np.linspace(0.0, rise, 8), None, np.zeros(8)) for rise in rises]
+    kept, theirs = below([path] * 4, samples, 3.0)
+    assert len(kept) == 2
+    assert theirs == samples[:2]
+    assert (
+        "2 of 4 paths along which the teacher's energy rises by more than max_rise=3.0 eV are left out" in caplog.text
+    )
+    assert len(below([path] * 4, samples, None)[0]) == 3
+    with pytest.raises(DataError, match="raise max_rise"):
+        below([path] * 4, samples, 0.1)
