@@ -26,7 +26,7 @@ class PathOptions:
     dihedral: list[int] | None = None  # of turns; None: every bond that can turn
     atom: int = 0  # of translations
     vector: tuple[int, ...] = (1, 0, 0)  # of translations, in lattice vectors
-    length: float = 1.0  # Å, of lines, of all coordinates together
+    length: float = 0.5  # Å, of lines, of all coordinates together
     paths: int = 24  # at most, drawn from those of all structures
     steps: int = 64  # structures along a path
     seed: int = 0  # of the choice of paths, and of directions
