@@ -11,14 +11,20 @@ from jointkd.commands.run_sources import data_of, labels_of, prepared_set
 from jointkd.data.references import References
 from jointkd.errors import UserError, first_line
 from jointkd.evaluation.evaluated_split import EvaluatedSplit
+from jointkd.labels.records import TeacherIdentity
 
 log = logging.getLogger(__name__)
 
 
 def shift_of(
-    folder: Path, references: Mapping[int, float], data: Mapping[str, str | None], labels: str | None, trust: Any
+    folder: Path,
+    teacher: TeacherIdentity,
+    references: Mapping[int, float],
+    data: Mapping[str, str | None],
+    labels: str | None,
+    trust: Any,
 ) -> dict[int, float] | None:
-    """eV by atomic number; None, with a line that says why, where the run's data or labels are not here.
+    """eV by atomic number; None, with a line that says why, where the run's data or this teacher's labels are not here.
 
     references: the reference energies of its student; data: where the run's data are now (path, source, prepared);
     labels: where its labels are now.
@@ -29,6 +35,8 @@ def shift_of(
         store = labels_of(record, options, labels)
         if store is None:
             raise UserError("the labels of its teacher are not here", "")
+        if store.teacher.checkpoint != teacher.checkpoint:
+            raise UserError(f"its labels are of another teacher than {teacher.name}", "")
         with TemporaryDirectory(prefix="jointkd-") as temporary:
             split = EvaluatedSplit(
                 source=prepared_set(record, options, data, Path(temporary)),

@@ -18,6 +18,7 @@ from jointkd.deploy.ase import JointKD
 from jointkd.errors import ConfigError, DataError
 from jointkd.evaluation.error_spectra import ErrorSpectrum
 from jointkd.files.folders import folder_for
+from jointkd.labels.records import TeacherIdentity
 from jointkd.ranges import check_integer, check_number
 from jointkd.reports.spectra import FILES, write_spectra
 from jointkd.simulation.path_errors import Samples, errors_along, samples_of
@@ -49,7 +50,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     ways = draw_paths(structures, places, how)
     for student in students.values():  # refuses elements that it does not know before anything is written
         student.get_potential_energy(ways[0].structures[0])
-    shifts = shifts_of(options, folders, students)
+    shifts = shifts_of(options, folders, students, teacher.teacher.identity)
     folder = folder_for(options["directory"], FILES)
     log.info("%d paths, such as %s; %d structures along each", len(ways), ways[0].title, how.steps)
     ways, of_teacher = below(ways, samples_of(ways, {TEACHER: teacher})[TEACHER], options["max_rise"])
@@ -88,7 +89,7 @@ def below(ways: Sequence[Way], samples: Sequence[Samples], limit: float | None) 
 
 
 def shifts_of(
-    options: Mapping[str, Any], folders: Sequence[Path], students: Mapping[str, JointKD]
+    options: Mapping[str, Any], folders: Sequence[Path], students: Mapping[str, JointKD], teacher: TeacherIdentity
 ) -> dict[str, dict[int, float] | None]:
     """The shift of the teacher's atomic energies for each student, fitted once for students of one data set."""
     known: dict[Any, dict[int, float] | None] = {}
@@ -97,7 +98,8 @@ def shifts_of(
         of = str(student.origin.get("data")), tuple(sorted(student.references.items()))
         if of not in known:
             home = folder if folder.is_dir() else folder.parent
-            known[of] = shift_of(home, student.references, options["data"], options["label"]["path"], options["trust"])
+            places = options["data"], options["label"]["path"]
+            known[of] = shift_of(home, teacher, student.references, *places, options["trust"])
         found[name] = known[of]
     return found
 
