@@ -15,6 +15,8 @@ COMMANDS = (
     "evaluate",
     "simulate",
     "accept",
+    "scan",
+    "spectrum",
     "report",
     "bench",
     "contract",

@@ -19,8 +19,11 @@ READ = {  # must exist before a command begins
     "data.val",
     "finetune",
     "label.merge",
+    "reference",
     "run",
     "runs",
+    "slices",
+    "structure",
     "structures",
     "student_weights",
     "teacher.run",
@@ -43,7 +46,7 @@ FILES = READ | {
     "teacher.python",
 }
 LISTS = {"output", "run", "teacher.checkpoints"}  # may name several
-SEVERAL = {"run"}  # of these, where a command takes several: `simulate`
+SEVERAL = {"run": ("sample", "slices", "along")}  # options of the commands that take several: simulate, scan, spectrum
 KEYWORDS = {"last", "teacher"}  # of ckpt_path, and of with
 HOME = re.compile(r"""(^|[,\[]\s*)(["']?)(~[^/,'"\]]*)""")  # at the beginning, also of an entry of a list or a sweep
 
@@ -70,7 +73,7 @@ def check_files(config: DictConfig, swept: Iterable[str] = ()) -> None:
     for option in sorted(READ.difference(swept)):
         value = OmegaConf.select(config, option)
         if OmegaConf.is_list(value):
-            if option not in SEVERAL or "sample" not in config:
+            if not any(own in config for own in SEVERAL.get(option, ())):
                 raise ConfigError(f"{option}={value} must be one path", "give a folder or a file")
             for each in value:
                 check_exists(option, str(each))

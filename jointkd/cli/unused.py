@@ -32,6 +32,8 @@ def unused(config: DictConfig) -> Iterator[tuple[str, str]]:
     yield from unused_of_evaluation(config)
     yield from unused_of_sampling(config)
     yield from unused_of_dynamics(config)
+    yield from unused_of_scan(config)
+    yield from unused_of_spectrum(config)
 
 
 def unused_of_data(config: DictConfig) -> Iterator[tuple[str, str]]:
@@ -103,3 +105,28 @@ def unused_of_dynamics(config: DictConfig) -> Iterator[tuple[str, str]]:
             yield "data", "structures=…, which is read instead of the run's data"
         if "teacher" in config and "_target_" not in config.teacher:
             yield "against_teacher", "teacher=none"
+
+
+def unused_of_scan(config: DictConfig) -> Iterator[tuple[str, str]]:
+    """Options of `scan` that belong to a relaxation, to a scan, or to slices."""
+    if "slices" not in config:
+        return
+    relaxation = ("minimizer", "fmax", "max_steps")
+    if config.slices is not None:
+        yield from ((name, "slices, whose structures are taken as they are") for name in (*relaxation, "relax"))
+        yield from ((name, "slices, which have structures and angles of their own") for name in ("index", "steps"))
+        return
+    yield "planes", "structure=…: they are those of slices"
+    if not config.relax:
+        yield from ((name, "relax=false") for name in relaxation)
+    if config.reference is None or str(config.reference).endswith(".csv"):
+        yield "energy_key", "energies of a table, or with none"
+
+
+def unused_of_spectrum(config: DictConfig) -> Iterator[tuple[str, str]]:
+    """Options of `spectrum` that belong to other paths."""
+    own = {"turns": ("dihedral",), "translations": ("atom", "vector"), "lines": ("length",)}
+    if "along" in config:
+        yield from (
+            (name, f"along={config.along}") for kind, names in own.items() if kind != config.along for name in names
+        )

@@ -74,9 +74,9 @@ class EvaluatedSplit:
         if self.store is None:
             return None
         labelled = [key for key in self.test if key in self.store]
-        return Distillation(self.store, self._alignment(), tested_rows(self.rows, self.store, labelled))
+        return Distillation(self.store, self.alignment(), tested_rows(self.rows, self.store, labelled))
 
-    def _alignment(self) -> Alignment | None:
+    def alignment(self) -> Alignment | None:
         """The shift of the teacher's atomic energies, from the training split; None where its labels are not here."""
         store = self.store
         if store is None or not store.teacher.atomic_energies:

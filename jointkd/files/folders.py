@@ -2,12 +2,15 @@
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from jointkd.errors import ConfigError
+
 LOG = "jointkd.log"
+OF_A_RUN = ("student.safetensors", "config.yaml", "summary.json", "checkpoints")
 TASK = ".task-"  # and the number of a task of a SLURM step that has had the folder
 
 
@@ -64,3 +67,20 @@ def remove_unused(folder: Path) -> None:
 def is_own(file: Path) -> bool:
     """Whether a file is one that every command leaves in its folder at once."""
     return file.is_file() and (file.name == LOG or file.name.startswith(TASK))
+
+
+def folder_for(directory: str, names: Iterable[str]) -> Path:
+    """A folder into which files of these names are to be written, made if need be.
+
+    Raises ConfigError for a folder that has one of them, or that holds a run.
+    """
+    path = Path(directory).expanduser()
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"directory={directory} is a file", "give a folder, which need not exist yet")
+    for name in (*OF_A_RUN, *names):
+        if (path / name).exists():
+            raise ConfigError(
+                f"directory={directory} has {name} already", "give another folder, or move that file away"
+            )
+    path.mkdir(parents=True, exist_ok=True)
+    return path

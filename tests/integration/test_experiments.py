@@ -22,6 +22,7 @@ JOBS = {  # number of runs, and their teachers
     "figure3": (6 * 2 * 2, {"mace_off_large", "mace_mp_large"}),
     "figure4": (5 * 2, {"mace_off_large"}),
     "figure7": (3 * 2, {"mace_off_large"}),
+    "figure5": (2, {"mace_off_large"}),
 }
 OWN = {"learning_curve": 4 * 3, "atomic_energy_weight": 6, "hessian_weight": 6}  # on data of the user's: runs
 TINY = (
@@ -51,6 +52,7 @@ SOME = {  # some jobs of each experiment: the student, the swept option, and a l
     "figure3": ("painn", "method=hessian,joint", "Epochs to the final validation energy error"),
     "figure4": ("gemnet_dt", "student.width=4,8", "| joint | 8 ("),
     "figure7": ("painn", "method=hessian", "| hessian |"),
+    "figure5": ("gemnet_dt", "method=joint", "| joint |"),
 }
 
 
@@ -90,8 +92,9 @@ def test_the_jobs_of_an_experiment_are_those_of_the_paper_and_compose(experiment
     for job in covering(everything):
         config = composed(f"experiment={experiment}", *job)
         used.add(config.teacher.name)
-        assert config.teacher.name.startswith("mace_off" if config.data.name in SPICE else ("mace_mp", "esen"))
-        assert config.data.name in SPICE + MPTRJ
+        molecular = config.data.name in (*SPICE, "3bpa")
+        assert config.teacher.name.startswith("mace_off" if molecular else ("mace_mp", "esen"))
+        assert config.data.name in (*SPICE, *MPTRJ, "3bpa")
         assert config.method.trust == config.callbacks.trust.trust == "constant"
         assert config.trainer.max_epochs < 1000 or config.data.name != "bandgap5"
     assert used == teachers

@@ -105,3 +105,33 @@ def test_options_of_dynamics_that_others_overrule_are_named(command, given, line
 def test_options_of_an_acceptance_are_used():
     given = ["run=a", "structures=a.xyz", "teacher=demo", "against_teacher.frames=5", "stability.time=2"]
     assert not describe_unused(composed(*given, command="accept"), given)
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "line"),
+    [
+        ("scan", ["structure=a.xyz", "fmax=0.1"], "fmax=0.1 is not used with relax=false"),
+        ("scan", ["structure=a.xyz", "planes=[[1,2]]"], "planes=[[1,2]] is not used with structure=…"),
+        (
+            "scan",
+            ["structure=a.xyz", "reference=a.csv", "energy_key=e"],
+            "energy_key=e is not used with energies of a table",
+        ),
+        ("scan", ["slices=a.xyz", "steps=12"], "steps=12 is not used with slices, which have structures"),
+        ("scan", ["slices=a.xyz", "relax=true"], "relax=true is not used with slices, whose structures"),
+        ("spectrum", ["structures=a.xyz", "length=1"], "length=1 is not used with along=turns"),
+        ("spectrum", ["structures=a.xyz", "along=lines", "atom=1"], "atom=1 is not used with along=lines"),
+    ],
+)
+def test_options_of_other_scans_and_paths_are_named(command, given, line):
+    (described,) = describe_unused(composed(*given, command=command), given)
+    assert described.startswith(line)
+
+
+def test_options_that_scans_and_paths_use_are_not_named():
+    for command, given in (
+        ("scan", ["structure=a.xyz", "relax=true", "fmax=0.1", "reference=a.xyz", "energy_key=e"]),
+        ("scan", ["slices=a.xyz", "planes=[[1,2]]", "energy_key=e"]),
+        ("spectrum", ["structures=a.xyz", "along=translations", "atom=1", "vector=[1,0,0]"]),
+    ):
+        assert not describe_unused(composed(*given, command=command), given)

@@ -13,6 +13,8 @@ import yaml
 from ase.io import read, write
 
 from jointkd.api import evaluate
+from jointkd.commands.run_record import RunRecord
+from jointkd.commands.run_sources import data_of
 from jointkd.data.options import FileData
 from jointkd.errors import DataError, LabelMismatch
 from jointkd.structures.frame import Frame
@@ -233,3 +235,10 @@ def test_a_damaged_record_is_named(run, name, content):
     (run / name).write_text(content)
     with pytest.raises(DataError, match=f"{name} is missing or damaged"):
         evaluate(run)
+
+
+def test_data_whose_file_states_the_splits_are_read_as_in_training(run):
+    split = {"_target_": "jointkd.data.splits.Split", "by": "file", "train": 0.8, "path": "gone.json"}
+    change(run, data={"split_key": "split", "split": split})
+    options = data_of(RunRecord.read(run), {"path": "elsewhere/molecules.xyz"}, None)
+    assert (options.split_key, options.division.by, options.division.path) == ("split", "file", None)

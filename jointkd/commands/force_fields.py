@@ -1,0 +1,118 @@
+"""The students, and the teacher, that a command compares on the same structures: as named ASE calculators."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+from ase.data import chemical_symbols
+
+from jointkd.commands.build import plain, teacher_spec
+from jointkd.commands.recorded_teacher import recorded_teacher
+from jointkd.deploy.ase import JointKD
+from jointkd.deploy.package import is_package, read_description
+from jointkd.errors import ConfigError, DataError
+from jointkd.reports.runs import ORDER
+from jointkd.students.student_file import NAME, read_student
+from jointkd.teachers.base import log_identity
+from jointkd.teachers.calculator import TeacherCalculator
+
+log = logging.getLogger(__name__)
+
+TEACHER = "teacher"
+
+
+def find_students(config: Mapping[str, Any]) -> list[Path]:
+    """The folders and files of the students that `run` and `runs` name, each once. Raises ConfigError, DataError.
+
+    run: a folder, a file, a pattern with *, or a list of these; runs: a folder in which runs are looked for.
+    """
+    given = plain(config["run"])
+    entries = [given] if isinstance(given, str | int) else list(given or ())
+    found = [path for entry in entries for path in matches(str(entry))]
+    if config["runs"] is not None:
+        below = sorted(file.parent for file in Path(str(config["runs"])).expanduser().rglob(NAME))
+        if not below:
+            raise DataError(f"runs={config['runs']} holds no finished runs", "give a folder that training wrote")
+        found += below
+    if not found:
+        raise ConfigError("run is not set", "give run=FOLDER, a student's file or a pattern, or runs=FOLDER of several")
+    distinct = list({path.resolve(): path for path in found}.values())
+    return sorted(distinct, key=lambda path: position(read_origin(path)))
+
+
+def position(origin: Mapping[str, Any]) -> tuple[int, str]:
+    """Where a student stands among others: by its method, as in the paper's tables."""
+    known, method = ORDER["method"], str(origin.get("method", ""))
+    return (known.index(method) if method in known else len(known)), method
+
+
+def read_origin(path: Path) -> dict[str, Any]:
+    """What a student's file or package says of where its weights come from."""
+    return (read_description(path).saved if is_package(path) else read_student(path)).origin
+
+
+def matches(entry: str) -> list[Path]:
+    """The folders and files that one entry of `run` names. Raises DataError where there is none."""
+    paths = [Path(each) for each in sorted(glob(str(Path(entry).expanduser())))]
+    students = [path for path in paths if path.is_file() or (path / NAME).exists()]
+    if not students:
+        raise DataError(
+            f"run={entry} is {'not there' if not paths else 'no folder of a finished run'}",
+            "give the folder of a finished run, a student's file, or a pattern with * in quotes",
+        )
+    return students
+
+
+def students_of(config: Mapping[str, Any], paths: Sequence[Path]) -> dict[str, JointKD]:
+    """The students as calculators by names that tell them apart; in float64, or as a package was made."""
+    trust = plain(config["trust"])
+    built = [JointKD(path, config["device"], None if is_package(path) else "float64", trust) for path in paths]
+    return dict(zip(distinct_names(paths, [each.origin for each in built]), built, strict=True))
+
+
+def distinct_names(paths: Sequence[Path], origins: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A name for each student: its method; where several have it, with student, seed, or at last the path."""
+    forms = (
+        lambda path, origin: str(origin["method"]) if "method" in origin else path.stem,
+        lambda path, origin: f"{origin.get('method', path.stem)} seed {origin.get('seed', '')}".strip(),
+        lambda path, origin: f"{origin.get('method', path.stem)} {origin.get('student', '')} {origin.get('seed', '')}",
+        lambda path, origin: str(path),
+    )
+    names: list[str] = []
+    for form in forms:
+        names = [form(path, origin) for path, origin in zip(paths, origins, strict=True)]
+        if max(Counter(names).values()) == 1:
+            break
+    return names
+
+
+def teacher_of(config: Any, students: Sequence[Path]) -> TeacherCalculator | None:
+    """The teacher that `teacher=` names; else the one that the students' runs record, if it can be built here."""
+    if "teacher" in config:
+        spec = teacher_spec(config)
+        built = spec.build() if spec else None
+    else:
+        built = recorded_teacher([path if path.is_dir() else path.parent for path in students], plain(config["trust"]))
+    if built is None:
+        return None
+    log_identity(built.identity)
+    return TeacherCalculator(built)
+
+
+def check_elements(
+    calculator: TeacherCalculator | None, numbers: Sequence[int], place: str
+) -> TeacherCalculator | None:
+    """The teacher, or None with a line where it does not know an element of a structure."""
+    if calculator is None:
+        return None
+    identity = calculator.teacher.identity
+    unknown = sorted(set(numbers) - set(identity.elements))
+    if unknown:
+        log.warning(
+            "the teacher %s is left out: it does not know %s of %s", identity.name, chemical_symbols[unknown[0]], place
+        )
+        return None
+    return calculator

@@ -1,0 +1,134 @@
+"""The Fourier spectrum of students' errors against their teacher, along paths through configurations."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from jointkd.commands.alignments import shift_of
+from jointkd.commands.build import plain
+from jointkd.commands.force_fields import TEACHER, check_elements, find_students, students_of, teacher_of
+from jointkd.deploy.ase import JointKD
+from jointkd.errors import ConfigError, DataError
+from jointkd.evaluation.error_spectra import ErrorSpectrum
+from jointkd.files.folders import folder_for
+from jointkd.labels.records import TeacherIdentity
+from jointkd.ranges import check_integer, check_number
+from jointkd.reports.spectra import FILES, write_spectra
+from jointkd.simulation.path_errors import Samples, errors_along, samples_of
+from jointkd.simulation.paths import Path as Way
+from jointkd.simulation.paths import PathOptions, draw_paths
+from jointkd.simulation.reference_energies import read_structures
+from jointkd.simulation.start import check_geometry
+
+log = logging.getLogger(__name__)
+
+
+def run(config: DictConfig) -> dict[str, Any]:
+    """Sample errors along paths; table, summary and plot of their spectrum go to `directory`."""
+    options: dict[str, Any] = plain(config)
+    if options["max_rise"] is not None:
+        check_number("max_rise", options["max_rise"], "eV")
+    how = PathOptions(**{name: options[name] for name in PathOptions.__dataclass_fields__})
+    check_integer("count", options["count"])
+    check_integer("first_high", options["first_high"], most=how.steps // 2)
+    folders = find_students(options)
+    structures, places = read_some(str(options["structures"]), options["count"])
+    numbers = sorted({z for atoms in structures for z in atoms.numbers.tolist()})
+    students = students_of(options, folders)
+    teacher = check_elements(teacher_of(config, folders), numbers, str(options["structures"]))
+    if teacher is None:
+        raise ConfigError(
+            "a spectrum is that of errors against a teacher, and there is none", "name one with teacher=…"
+        )
+    ways = draw_paths(structures, places, how)
+    for student in students.values():  # refuses elements that it does not know before anything is written
+        student.get_potential_energy(ways[0].structures[0])
+    shifts = shifts_of(options, folders, students, teacher.teacher.identity)
+    folder = folder_for(options["directory"], FILES)
+    log.info("%d paths, such as %s; %d structures along each", len(ways), ways[0].title, how.steps)
+    ways, of_teacher = below(ways, samples_of(ways, {TEACHER: teacher})[TEACHER], options["max_rise"])
+    sampled = samples_of(ways, students)
+    spectra = {
+        name: spectrum_of(ways, sampled[name], of_teacher, student, shifts[name]) for name, student in students.items()
+    }
+    described = {**options, "teacher": teacher.teacher.identity.name, "students": [str(each) for each in folders]}
+    aligned = all(shift is not None for shift in shifts.values())
+    summary = write_spectra(folder, spectra, ways[0].unit, options["first_high"], aligned, described)
+    with suppress(OSError):  # it is in use, unless `directory` names another one
+        Path(HydraConfig.get().runtime.output_dir).rmdir()
+    return summary
+
+
+def below(ways: Sequence[Way], samples: Sequence[Samples], limit: float | None) -> tuple[list[Way], list[Samples]]:
+    """The paths along which the teacher's energy rises by no more than a limit (eV). Raises DataError."""
+    kept = [
+        (way, each)
+        for way, each in zip(ways, samples, strict=True)
+        if np.isfinite(each.energies).all() and (limit is None or np.ptp(each.energies) <= limit)
+    ]
+    if len(kept) < len(ways):
+        log.info(
+            "%d of %d paths along which the teacher's energy rises by more than max_rise=%s eV are left out",
+            len(ways) - len(kept),
+            len(ways),
+            limit,
+        )
+    if not kept:
+        raise DataError(
+            f"along every path the teacher's energy rises by more than max_rise={limit} eV",
+            "raise max_rise, or give other structures or a smaller length",
+        )
+    return [way for way, _ in kept], [each for _, each in kept]
+
+
+def shifts_of(
+    options: Mapping[str, Any], folders: Sequence[Path], students: Mapping[str, JointKD], teacher: TeacherIdentity
+) -> dict[str, dict[int, float] | None]:
+    """The shift of the teacher's atomic energies for each student, fitted once for students of one data set."""
+    known: dict[Any, dict[int, float] | None] = {}
+    found = {}
+    for folder, (name, student) in zip(folders, students.items(), strict=True):
+        of = str(student.origin.get("data")), tuple(sorted(student.references.items()))
+        if of not in known:
+            home = folder if folder.is_dir() else folder.parent
+            places = options["data"], options["label"]["path"]
+            known[of] = shift_of(home, teacher, student.references, *places, options["trust"])
+        found[name] = known[of]
+    return found
+
+
+def spectrum_of(
+    ways: Sequence[Way],
+    student: Sequence[Samples],
+    teacher: Sequence[Samples],
+    calculator: JointKD,
+    shift: Mapping[int, float] | None,
+) -> ErrorSpectrum:
+    """The spectrum of one student's errors over all paths."""
+    conservative = calculator.model.conservative
+    return ErrorSpectrum.of(
+        [
+            errors_along(way, ours, theirs, calculator.references, shift, conservative)
+            for way, ours, theirs in zip(ways, student, teacher, strict=True)
+        ]
+    )
+
+
+def read_some(file: str, count: int) -> tuple[list[Atoms], list[str]]:
+    """So many structures of a file, evenly spread, with their names in messages; isolated atoms are left out."""
+    every = [(atoms, f"structure {place} of {file}") for place, atoms in enumerate(read_structures(file, "structures"))]
+    every = [(atoms, place) for atoms, place in every if len(atoms) > 1]
+    if not every:
+        raise DataError(f"structures={file} has only isolated atoms", "give structures of several atoms")
+    chosen = [every[place] for place in np.linspace(0, len(every) - 1, min(count, len(every))).round().astype(int)]
+    for atoms, place in chosen:
+        check_geometry(atoms, place)
+    bare = [Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc) for atoms, _ in chosen]
+    return bare, [place for _, place in chosen]
