@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jointkd.deploy.ase import JointKD
 from jointkd.deploy.package import is_package, read_description
 from jointkd.students.student_file import locate_student, read_student
 from jointkd.trust import Consent, trusted_names
+
+if TYPE_CHECKING:
+    from jointkd.deploy.torchsim import TorchSimModel
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,12 @@ class LoadedStudent:
     def ase(self, device: str | None = None, dtype: str | None = None) -> JointKD:
         """The student as an ASE calculator; see `JointKD`."""
         return JointKD(self.path, device, dtype, self.trust)
+
+    def torch_sim(self, device: str | None = None, dtype: str | None = None) -> "TorchSimModel":
+        """The student as a model of torch-sim; see `TorchSimModel`. Raises MissingExtra where torch-sim is not here."""
+        from jointkd.deploy.torchsim import TorchSimModel
+
+        return TorchSimModel(self.path, device, dtype, self.trust)
 
 
 def load(path: str | Path, trust: Consent = ()) -> LoadedStudent:

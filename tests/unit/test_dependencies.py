@@ -15,6 +15,7 @@ DISTRIBUTIONS = {  # import name → distribution, where they differ
     "hydra_plugins": "hydra-joblib-launcher",
     "mace": "mace-torch",
     "torch_geometric": "torch-geometric",
+    "torch_sim": "torch-sim-atomistic",
     "yaml": "pyyaml",
     "e3nn": "mace-torch",  # which pins it
     "huggingface_hub": "fairchem-core",  # which needs it, and so does httpx
@@ -27,6 +28,7 @@ NOT_IMPORTED = {
     "hydra-joblib-launcher": "Hydra finds it",
     "hydra-submitit-launcher": "Hydra finds it",
 }
+OF_AN_EXTRA = {"torchsim.py"}  # modules that are imported only within functions, and whose classes are of an extra
 TOOLS = ("dev", "docs")  # extras that hold programs beside what tests import
 
 
@@ -40,7 +42,7 @@ EXTRAS = {extra: names_of(needs) for extra, needs in PROJECT["optional-dependenc
 
 def imports(folder: str, everywhere: bool) -> set[str]:
     """Distributions that the modules of a folder import, at all or only as they are imported themselves."""
-    files = (ROOT / folder).rglob("*.py")
+    files = [file for file in (ROOT / folder).rglob("*.py") if everywhere or file.name not in OF_AN_EXTRA]
     modules = {name.split(".")[0] for file in files for name in imported(ast.parse(file.read_text()), everywhere)}
     own = {"jointkd", "tests", *sys.stdlib_module_names}
     return {DISTRIBUTIONS.get(module, module) for module in modules - own}
