@@ -33,6 +33,7 @@ from jointkd.trust import Consent
 log = logging.getLogger(__name__)
 
 FORMS = {"aoti": "a compiled library", "exported": "a graph of torch.export"}
+NO_PACKAGE = "none"  # the model card alone
 EXPORTABLE = (PaiNN, GemNet)
 HEARTBEAT = 15.0  # s between lines while the compiler says nothing
 
@@ -46,11 +47,10 @@ def export(
     right and for students that are not `EXPORTABLE`, and DataError for files that are not a student's.
     """
     if to not in FORMS:
-        raise ConfigError(f"to={to} is not known", f"choose one of {', '.join(FORMS)}")
+        raise ConfigError(f"to={to} is not known", f"choose one of {', '.join([*FORMS, NO_PACKAGE])}")
     source = locate_student(Path(run))
     target = Path(output) if output else source.with_name(f"{source.stem}.{to}.pt2")
-    if target.exists():
-        raise ConfigError(f"output={target} exists already", "name another file with output=…, or remove it")
+    require_new(target, card_of(target))
     model = load_model(source, device, dtype, trust)
     if not isinstance(model.student, EXPORTABLE):
         name = target_of(type(model.student)) if model.student else "a package"
@@ -71,6 +71,18 @@ def export(
             write_whole(target, archive.read_bytes())
     log.info("%s, %.1f MB, written to %s", FORMS[to], target.stat().st_size / 1e6, target)
     return target
+
+
+def require_new(*files: Path) -> None:
+    """Raise ConfigError for files that exist."""
+    for file in files:
+        if file.exists():
+            raise ConfigError(f"output={file} exists already", "name another file with output=…, or remove it")
+
+
+def card_of(package: Path) -> Path:
+    """Where the model card of a package is written."""
+    return package.with_name(f"{package.name}.md")
 
 
 def write(model: Model, description: Description, archive: Path, careful: bool) -> None:
