@@ -41,6 +41,7 @@ FILES = READ | {
     "teacher.checkpoints",
     "teacher.python",
 }
+OF_STUDENTS = {"finetune", "run", "student_weights", "teacher.run"}  # may be an address on the Hugging Face hub
 LISTS = {"output", "teacher.checkpoints"}  # may name several
 KEYWORDS = {"last"}  # of ckpt_path
 HOME = re.compile(r"""(^|[,\[]\s*)(["']?)(~[^/,'"\]]*)""")  # at the beginning, also of an entry of a list or a sweep
@@ -68,6 +69,8 @@ def check_files(config: DictConfig, swept: Iterable[str] = ()) -> None:
     for option in sorted(READ.difference(swept)):
         value = OmegaConf.select(config, option)
         if not isinstance(value, str) or not value or value in KEYWORDS or any(sign in value for sign in "*?["):
+            continue
+        if value.startswith("hf://") and option in OF_STUDENTS:
             continue
         if option == "data.path" and is_prepared_set(OmegaConf.select(config, "data.prepared")):
             continue  # a prepared set serves without the file that it was made of

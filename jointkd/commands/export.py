@@ -1,6 +1,7 @@
-"""Export a student to a file that runs without its Python code, with a model card."""
+"""Export a student to a file that runs without its Python code, with a model card, and push it to the hub."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,30 +14,53 @@ from jointkd.commands.run_sources import data_of, found, opened, prepared_below
 from jointkd.deploy.ase import JointKD
 from jointkd.deploy.card_facts import facts_of, recorded_beside
 from jointkd.deploy.export import NO_PACKAGE, card_of, export, require_new
-from jointkd.deploy.model_card import CardFacts, Drift, card_text
+from jointkd.deploy.model_card import UNKNOWN, CardFacts, Drift, card_text, front_matter
 from jointkd.deploy.package import read_description
-from jointkd.errors import UserError, first_line
+from jointkd.errors import ConfigError, UserError, first_line
 from jointkd.files.atomic import file_sha256, storage_errors, write_whole
+from jointkd.files.hub import check_repository, push
 from jointkd.simulation.drift import STEPS, TIMESTEP, energy_drift
 from jointkd.structures.frame import Frame
 from jointkd.students.base import Student
-from jointkd.students.student_file import load_student, locate_student
+from jointkd.students.student_file import NAME, load_student, locate_student
 from jointkd.trust import Consent
 
 log = logging.getLogger(__name__)
 
 
 def run(config: DictConfig) -> None:
-    """Write the package of the student, unless to=none, and a model card."""
+    """Write the package of the student, unless to=none, and a model card; push them to the hub where that is named."""
     options = plain(config)
+    hub, private, licence = (options.pop(name) for name in ("hub", "private", "licence"))
+    if hub is not None:
+        check_repository(hub)
+    elif not private:
+        raise ConfigError("private=false has no effect without hub=USER/NAME", "leave it out, or name a repository")
     source = locate_student(Path(options["run"]))
-    if options["to"] != NO_PACKAGE:
-        package = export(**options)
-        write_card(of_package(student_facts(source, options["trust"]), package), card_of(package))
-        return
-    card = Path(options["output"] or source.with_suffix(".md"))
-    require_new(card)
-    write_card(student_facts(source, options["trust"]), card)
+    package = None if options["to"] == NO_PACKAGE else export(**options)
+    facts = replace(student_facts(source, options["trust"]), licence=licence)
+    written = [] if package is None else [package, card_of(package)]
+    if package is not None:
+        write_card(of_package(facts, package), card_of(package))
+    elif hub is None or options["output"]:
+        card = Path(options["output"] or source.with_suffix(".md"))
+        require_new(card)
+        write_card(facts, card)
+    if hub is not None:
+        publish(source, facts, written, hub, private)
+
+
+def publish(source: Path, facts: CardFacts, written: Sequence[Path], hub: str, private: bool) -> None:
+    """Push a student's file, its card and what was written of its package to a repository of the hub."""
+    if facts.teacher is not None and facts.taught:
+        teacher, licence = facts.teacher.name, facts.teacher.licence or UNKNOWN
+        log.warning(
+            "the student learned from %s, whose licence is: %s; see that it permits what you do", teacher, licence
+        )
+    log.info("pushing to %s, which is made %s if it is new", hub, "private" if private else "public")
+    files: dict[str, bytes | Path] = {NAME: source, "README.md": (front_matter(facts) + card_text(facts)).encode()}
+    page = push(hub, {**files, **{file.name: file for file in written}}, private, f"{facts.name} by jointkd")
+    log.info("pushed %s; load it with jointkd.load('hf://%s')", page, hub)
 
 
 def student_facts(source: Path, trust: Consent) -> CardFacts:

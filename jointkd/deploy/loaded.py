@@ -35,12 +35,13 @@ class LoadedStudent:
 
 
 def load(path: str | Path, trust: Consent = ()) -> LoadedStudent:
-    """The student of a file, of a finished run's folder or of a package. Raises DataError for other files.
+    """The student of a file, of a finished run's folder, of a package, or of a repository of the Hugging Face hub,
+    `hf://USER/NAME` or `hf://USER/NAME@REVISION`. Raises DataError for others.
 
     trust: import paths of students of your own that the file may name, as `["my_module.MyStudent"]`; their code runs.
     True for a package of `python -m jointkd.export`, which is code and runs when its calculator is made.
     """
-    given = Path(path)
+    given = locate_student(Path(path))
     saved = read_description(given).saved if is_package(given) else read_student(given)
     consent = trust if isinstance(trust, bool) else trusted_names(trust)
-    return LoadedStudent(locate_student(given), saved.config, saved.reference_energies, saved.origin, consent)
+    return LoadedStudent(given, saved.config, saved.reference_energies, saved.origin, consent)

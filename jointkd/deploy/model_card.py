@@ -1,5 +1,6 @@
 """The model card of a student: what it was made of, how good it is, and what it must not be used for, as Markdown."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ ERRORS = {
     "atomic_energy_mae_meV": "atomic energy MAE (to the teacher), meV",
     "hessian_row_mae_eV_per_A2": "Hessian row MAE (to the teacher), eV/Å²",
 }
+TAGS = ("jointkd", "chemistry", "interatomic-potential", "molecular-dynamics", "knowledge-distillation")
 NON_COMMERCIAL = re.compile(r"non-?\s?commercial|\bASL\b|academic software|\bNC\b", re.IGNORECASE)
 
 
@@ -78,6 +80,7 @@ class CardFacts:
     gates: tuple[Gate, ...] | None = None
     accepted: bool | None = None
     drift: Drift | None = None
+    licence: str | None = None  # of the student
     package: Mapping[str, str] = field(default_factory=dict)  # what an exported package is bound to
     origin: Mapping[str, str] = field(default_factory=dict)  # revision, checksum
 
@@ -100,6 +103,12 @@ def card_text(facts: CardFacts) -> str:
     return "\n\n".join(f"{title}\n\n" + "\n".join(lines) for title, lines in sections.items()) + "\n"
 
 
+def front_matter(facts: CardFacts) -> str:
+    """What the Hugging Face hub reads of a card, as YAML before it."""
+    lines = [f"license: {json.dumps(known(facts.licence))}", "library_name: jointkd", "tags:"]
+    return "\n".join(["---", *lines, *(f"- {tag}" for tag in TAGS), "---", "", ""])
+
+
 def at_a_glance(facts: CardFacts) -> Iterator[str]:
     reach = UNKNOWN
     if facts.hops is not None:
@@ -112,6 +121,7 @@ def at_a_glance(facts: CardFacts) -> Iterator[str]:
         "cutoff": f"{facts.cutoff:g} Å"
         + (f", neighbours capped at {facts.max_neighbors}" if facts.max_neighbors is not None else ""),
         "receptive field": reach,
+        "licence": known(facts.licence),
         **facts.package,
     }
     yield "A machine-learned force field that was distilled with [jointkd](https://github.com/jointkd/jointkd)."

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from jointkd.errors import ConfigError, DataError
 from jointkd.files.atomic import write_whole
+from jointkd.files.hub import HubAddress, fetch
 from jointkd.runtime import default_dtype
 from jointkd.students.base import Student
 from jointkd.trust import Consent, Trust, build_named, trusted_names
@@ -62,7 +63,11 @@ def save_student(path: Path, saved: SavedStudent) -> None:
 
 
 def locate_student(path: Path) -> Path:
-    """The path of a student file: the path itself, or the file in it if it is the folder of a run."""
+    """The path of a student file: the path itself, the file in it if it is the folder of a run, or the file in the
+    hub's cache if it is an address on the hub (`files.hub`). Raises DataError, ConfigError.
+    """
+    if address := HubAddress.of(path):
+        return fetch(address, NAME)
     return path / NAME if path.is_dir() else path
 
 

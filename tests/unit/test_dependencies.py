@@ -18,7 +18,7 @@ DISTRIBUTIONS = {  # import name → distribution, where they differ
     "torch_sim": "torch-sim-atomistic",
     "yaml": "pyyaml",
     "e3nn": "mace-torch",  # which pins it
-    "huggingface_hub": "fairchem-core",  # which needs it, and so does httpx
+    "huggingface_hub": "huggingface-hub",
     "httpx": "fairchem-core",
 }
 NOT_IMPORTED = {
