@@ -18,7 +18,7 @@ from jointkd.deploy.model_card import UNKNOWN, CardFacts, Drift, card_text, fron
 from jointkd.deploy.package import read_description
 from jointkd.errors import ConfigError, UserError, first_line
 from jointkd.files.atomic import file_sha256, storage_errors, write_whole
-from jointkd.files.hub import check_repository, push
+from jointkd.files.hub import HubAddress, check_repository, push
 from jointkd.simulation.drift import STEPS, TIMESTEP, energy_drift
 from jointkd.structures.frame import Frame
 from jointkd.students.base import Student
@@ -36,6 +36,10 @@ def run(config: DictConfig) -> None:
         check_repository(hub)
     elif not private:
         raise ConfigError("private=false has no effect without hub=USER/NAME", "leave it out, or name a repository")
+    if HubAddress.of(options["run"]) and options["output"] is None:
+        raise ConfigError(
+            f"output is not set, and run={options['run']} has no folder here", "name a file with output=…"
+        )
     source = locate_student(Path(options["run"]))
     package = None if options["to"] == NO_PACKAGE else export(**options)
     facts = replace(student_facts(source, options["trust"]), licence=licence)

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from ase.io import write
 
 from jointkd.deploy.ase import JointKD
 from jointkd.deploy.loaded import load
@@ -66,6 +67,22 @@ def test_a_student_that_was_pushed_is_loaded_by_its_name_with_the_same_results(h
     assert loaded.origin["data"] == "mine"
     assert loaded.ase().get_potential_energy(ETHANOL) == JointKD(student).get_potential_energy(ETHANOL)
     assert JointKD("hf://user/fast").get_potential_energy(ETHANOL) == JointKD(student).get_potential_energy(ETHANOL)
+
+
+def test_a_student_of_the_hub_is_used_by_commands_and_nothing_is_written_into_the_cache(
+    hub, student, command, tmp_path
+):
+    hub.commits["user/fast"] = [{"student.safetensors": student.read_bytes()}]
+    write(tmp_path / "start.xyz", ETHANOL)
+    simulated = command("simulate", "run=hf://user/fast", "structures=start.xyz", "steps=1", "stop_when=never")
+    assert simulated.status == 0, simulated.err
+    evaluated = command("evaluate", "run=hf://user/fast", "structures=start.xyz", "output=predicted.xyz")
+    assert evaluated.status == 0, evaluated.err
+    refused = command("export", "run=hf://user/fast", "to=none")
+    assert "output is not set, and run=hf://user/fast has no folder here; name a file with output=…" in refused.err
+    assert command("export", "run=hf://user/fast", "to=none", "output=card.md").status == 0
+    assert "# mine_painn_joint" in (tmp_path / "card.md").read_text()
+    assert not list((tmp_path / "cache").rglob("*.md"))
 
 
 def test_a_revision_is_loaded_and_the_newest_is_the_default(hub, student, command):
