@@ -15,7 +15,7 @@ from jointkd.deploy.ase import JointKD
 from jointkd.deploy.card_facts import facts_of, recorded_beside
 from jointkd.deploy.export import NO_PACKAGE, card_of, export, require_new
 from jointkd.deploy.model_card import UNKNOWN, CardFacts, Drift, card_text, front_matter
-from jointkd.deploy.package import read_description
+from jointkd.deploy.package import is_package, read_description
 from jointkd.errors import ConfigError, UserError, first_line
 from jointkd.files.atomic import file_sha256, storage_errors, write_whole
 from jointkd.files.hub import HubAddress, check_repository, push
@@ -109,8 +109,11 @@ def test_structure(record: RunRecord, trust: Any) -> Frame | None:
 
 def of_package(facts: CardFacts, package: Path) -> CardFacts:
     """The facts of a student's package."""
-    made = read_description(package)
-    bound = f"{made.form}, {made.dtype}; for torch {made.torch} on {made.device} ({made.processor}) alone"
+    if is_package(package):
+        made = read_description(package)
+        bound = f"{made.form}, {made.dtype}; for torch {made.torch} on {made.device} ({made.processor}) alone"
+    else:
+        bound = "a model of metatomic (TorchScript), whose energies are in float64"
     return replace(facts, package={"package": bound})
 
 

@@ -19,6 +19,9 @@ DISTRIBUTIONS = {  # import name → distribution, where they differ
     "yaml": "pyyaml",
     "e3nn": "mace-torch",  # which pins it
     "huggingface_hub": "huggingface-hub",
+    "metatensor": "metatomic-torch",  # which needs it
+    "metatomic": "metatomic-torch",
+    "metatomic_ase": "metatomic-torch",  # likewise
     "httpx": "fairchem-core",
 }
 NOT_IMPORTED = {
@@ -28,7 +31,10 @@ NOT_IMPORTED = {
     "hydra-joblib-launcher": "Hydra finds it",
     "hydra-submitit-launcher": "Hydra finds it",
 }
-OF_AN_EXTRA = {"torchsim.py"}  # modules that are imported only within functions, and whose classes are of an extra
+OF_AN_EXTRA = {
+    "metatomic.py",
+    "torchsim.py",
+}  # modules that are imported only within functions, and whose classes are of an extra
 TOOLS = ("dev", "docs")  # extras that hold programs beside what tests import
 
 
