@@ -1,14 +1,17 @@
 """What python -m jointkd.export writes beside the package."""
 
+import gzip
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from jointkd.commands import export as export_command
 from jointkd.students.student_file import SavedStudent, read_student, save_student
 from tests.unit.deploy.test_ase import CONSERVATIVE, PAINN, student_file
 
+FORMATS = Path(__file__).parents[2] / "fixtures" / "formats"
 MADE = Path(__file__).parents[2] / "fixtures" / "made_by_0_1"
 RUN = "outputs/molecules_painn_joint_seed0/2026-11-26_07-31-35"
 ORIGIN = {"data": "molecules", "student": "painn", "method": "joint", "seed": 0, "steps": 2, "test": {}}
@@ -27,11 +30,18 @@ def direct(tmp_path: Path) -> Path:
     return run
 
 
-def test_a_package_has_a_model_card_beside_it(command, tmp_path):
+def test_a_package_has_a_model_card_beside_it(command, tmp_path, monkeypatch):
     student_file(tmp_path, {**CONSERVATIVE[0], "layers": 1, "width": 4})
+    package = gzip.decompress((FORMATS / "package-1.pt2.gz").read_bytes())
+
+    def exported(run: str, to: str, output: str, **others: object) -> Path:
+        Path(output).write_bytes(package)
+        return Path(output)
+
+    monkeypatch.setattr(export_command, "export", exported)
     assert command("export", "run=student.safetensors", "to=exported", "output=fast.pt2").status == 0
     card = (tmp_path / "fast.pt2.md").read_text()
-    assert "| package | exported, float32; for torch " in card
+    assert "| package | exported, float64; for torch " in card
     assert "- student: student.safetensors, SHA-256 " in card
 
 
