@@ -27,7 +27,7 @@ env: $(STAMP) ## create the virtual environment VENV with PYTHON, once
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(IN_VENV) -m pip install --upgrade pip
-	$(IN_VENV) -m pip install -e '.[mace,sweep,xtb,pyg,dev,docs]'
+	$(IN_VENV) -m pip install -e '.[mace,sweep,xtb,pyg,hub,metatomic,torchsim,dev,docs]'
 	touch $@
 
 env-fairchem: $(STAMP_FAIRCHEM) ## create VENV_FAIRCHEM, where teachers of fairchem-core label (2.4 GB), once
@@ -44,7 +44,7 @@ $(STAMP_LOWEST): pyproject.toml
 	$(PYTHON) -m venv $(VENV_LOWEST)
 	$(IN_VENV_LOWEST) -m pip install --upgrade pip
 	TORCH=$(LOWEST_TORCH) $(IN_VENV_LOWEST) .ci/lowest_versions.py > $(VENV_LOWEST)/lowest.txt
-	$(IN_VENV_LOWEST) -m pip install -e '.[mace,sweep,xtb,pyg,dev]' -c $(VENV_LOWEST)/lowest.txt
+	$(IN_VENV_LOWEST) -m pip install -e '.[mace,sweep,xtb,pyg,hub,dev]' -c $(VENV_LOWEST)/lowest.txt
 	touch $@
 
 demo: env ## train three students on the example with SEEDS, and compare them in outputs/demo/report.html

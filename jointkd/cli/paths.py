@@ -45,6 +45,7 @@ FILES = READ | {
     "teacher.checkpoints",
     "teacher.python",
 }
+OF_STUDENTS = {"finetune", "run", "student_weights", "teacher.run"}  # may be an address on the Hugging Face hub
 LISTS = {"output", "run", "teacher.checkpoints"}  # may name several
 SEVERAL = {"run": ("sample", "slices", "along")}  # options of the commands that take several: simulate, scan, spectrum
 KEYWORDS = {"last", "teacher"}  # of ckpt_path, and of with
@@ -79,6 +80,8 @@ def check_files(config: DictConfig, swept: Iterable[str] = ()) -> None:
                 check_exists(option, str(each))
             continue
         if not isinstance(value, str) or not value or value in KEYWORDS or any(sign in value for sign in "*?["):
+            continue
+        if value.startswith("hf://") and option in OF_STUDENTS:
             continue
         if option == "data.path" and is_prepared_set(OmegaConf.select(config, "data.prepared")):
             continue  # a prepared set serves without the file that it was made of

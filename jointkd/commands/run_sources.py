@@ -17,7 +17,7 @@ from jointkd.files.arrays import MANIFEST
 from jointkd.labelling.plan import LABELS, has_labels
 from jointkd.labels.store import LabelStore
 from jointkd.students.student_file import target_of
-from jointkd.trust import TARGET, Trust, build_named, trusted_names
+from jointkd.trust import Trust, build_named, trusted_names
 
 log = logging.getLogger(__name__)
 

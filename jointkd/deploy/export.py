@@ -1,6 +1,5 @@
 """Exports a student: one file for all sizes, as a compiled library or as a graph, compared with the student first."""
 
-import copy
 import logging
 import tempfile
 import threading
@@ -9,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch._inductor import aoti_compile_and_package
@@ -18,8 +17,7 @@ from torch._inductor.exc import CppCompileError, InvalidCxxCompiler
 
 from jointkd.deploy.model import Model, load_model
 from jointkd.deploy.package import Description, describe, load_package, processor
-from jointkd.deploy.pair_form import EagerForm, PairForm
-from jointkd.deploy.parity import ROUNDING, TOLERANCE, deviation, structures
+from jointkd.deploy.parity import compare, elements_of, structures
 from jointkd.deploy.tracing import trace
 from jointkd.errors import ConfigError, first_line
 from jointkd.files.atomic import file_sha256, storage_errors, write_whole
@@ -32,7 +30,9 @@ from jointkd.trust import Consent
 
 log = logging.getLogger(__name__)
 
-FORMS = {"aoti": "a compiled library", "exported": "a graph of torch.export"}
+FORMS = {"aoti": "a compiled library", "exported": "a graph of torch.export", "metatomic": "a model of metatomic"}
+SUFFIX = {"metatomic": ".pt"}  # others: .pt2
+NO_PACKAGE = "none"  # the model card alone
 EXPORTABLE = (PaiNN, GemNet)
 HEARTBEAT = 15.0  # s between lines while the compiler says nothing
 
@@ -46,11 +46,10 @@ def export(
     right and for students that are not `EXPORTABLE`, and DataError for files that are not a student's.
     """
     if to not in FORMS:
-        raise ConfigError(f"to={to} is not known", f"choose one of {', '.join(FORMS)}")
+        raise ConfigError(f"to={to} is not known", f"choose one of {', '.join([*FORMS, NO_PACKAGE])}")
     source = locate_student(Path(run))
-    target = Path(output) if output else source.with_name(f"{source.stem}.{to}.pt2")
-    if target.exists():
-        raise ConfigError(f"output={target} exists already", "name another file with output=…, or remove it")
+    target = Path(output) if output else source.with_name(f"{source.stem}.{to}{SUFFIX.get(to, '.pt2')}")
+    require_new(target, card_of(target))
     model = load_model(source, device, dtype, trust)
     if not isinstance(model.student, EXPORTABLE):
         name = target_of(type(model.student)) if model.student else "a package"
@@ -59,18 +58,40 @@ def export(
         target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "student.pt2"
-        description = description_of(model, model.student, to, file_sha256(source))
-        try:
-            write(model, description, archive, careful=False)
-        except ConfigError as error:
-            if to != "aoti":
-                raise
-            log.info("%s: compiled again, for a slower library", error.problem)
-            write(model, description, archive, careful=True)
+        if to == "metatomic":
+            from jointkd.deploy.metatomic import write_metatomic
+
+            write_metatomic(model, archive, source.stem)
+        else:
+            write_package(model, to, source, archive)
         with storage_errors(target, "output"):
             write_whole(target, archive.read_bytes())
     log.info("%s, %.1f MB, written to %s", FORMS[to], target.stat().st_size / 1e6, target)
     return target
+
+
+def require_new(*files: Path) -> None:
+    """Raise ConfigError for files that exist."""
+    for file in files:
+        if file.exists():
+            raise ConfigError(f"output={file} exists already", "name another file with output=…, or remove it")
+
+
+def card_of(package: Path) -> Path:
+    """Where the model card of a package is written."""
+    return package.with_name(f"{package.name}.md")
+
+
+def write_package(model: Model, to: str, source: Path, archive: Path) -> None:
+    """Write a package, again for a slower library where the first is wrong. source: the student's file."""
+    description = description_of(model, cast(PaiNN | GemNet, model.student), to, file_sha256(source))
+    try:
+        write(model, description, archive, careful=False)
+    except ConfigError as error:
+        if to != "aoti":
+            raise
+        log.info("%s: compiled again, for a slower library", error.problem)
+        write(model, description, archive, careful=True)
 
 
 def write(model: Model, description: Description, archive: Path, careful: bool) -> None:
@@ -134,24 +155,8 @@ def description_of(model: Model, student: PaiNN | GemNet, to: str, sha256: str) 
 
 
 def check_parity(model: Model, archive: Path) -> None:
-    """Compare a package, as it will be loaded, with the student in float64. Raises ConfigError where they differ."""
-    form: PairForm = load_package(archive, None, None, trust=True).form
-    student: Any = copy.deepcopy(model.student)
-    reference, largest = EagerForm(student.double()), 0.0
-    for name, inputs in structures(elements_of(model), model.cutoff, model.device, model.dtype):
-        found, own = (deviation(each, reference, inputs) for each in (form, model.form))
-        if not found <= max(TOLERANCE[model.dtype], ROUNDING * own):
-            raise ConfigError(
-                f"the exported student differs by {found:.1e} of the largest value for {name}, itself by {own:.1e}",
-                "use the student's file as it is, or export it with dtype=float64",
-            )
-        largest = max(largest, found)
-    log.info("energies, forces and virials equal the student's in float64 to %.1g of the largest value", largest)
-
-
-def elements_of(model: Model) -> list[int]:
-    """The atomic numbers that the model is compared with."""
-    return sorted(model.saved.reference_energies) or list(range(1, model.elements + 1))
+    """Compare a package, as it will be loaded, with the student. Raises ConfigError where they differ."""
+    compare(model, load_package(archive, None, None, trust=True).form)
 
 
 @contextmanager

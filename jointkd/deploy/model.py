@@ -14,7 +14,7 @@ from jointkd.deploy.pair_form import EagerForm, PairForm
 from jointkd.errors import ConfigError, DataError
 from jointkd.runtime import device_of
 from jointkd.students.base import Student
-from jointkd.students.student_file import SavedStudent, load_student
+from jointkd.students.student_file import SavedStudent, load_student, locate_student
 from jointkd.trust import Consent
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -36,13 +36,16 @@ class Model:
 
 
 def load_model(path: Path, device: str | None, dtype: str | None, trust: Consent) -> Model:
-    """The student of a file, of a run's folder, or of a package. dtype: None for float32, or the package's own.
+    """The student of a file, of a run's folder, of the hub, or of a package.
+
+    dtype: None for float32, or the package's own.
 
     Raises ConfigError for a device that is not here or an unknown dtype, and DataError as `load_student` and
     `load_package` do.
     """
     if dtype is not None and dtype not in DTYPES:
         raise ConfigError(f"dtype={dtype} is not known", "choose float32 or float64")
+    path = locate_student(path)
     if is_package(path):
         form, of = load_package(path, device, dtype, trust)
         here = device or of.device

@@ -12,9 +12,10 @@ import torch
 from jointkd.deploy.pair_form import PairForm
 from jointkd.errors import ConfigError, DataError
 from jointkd.runtime import device_of
-from jointkd.students.student_file import SavedStudent, by_number
+from jointkd.students.student_file import SavedStudent, by_number, check_format
 from jointkd.trust import Consent, require_consent
 
+FORMAT = 1
 ENTRY = "extra/jointkd.json"  # of the archive, below its one folder
 AGAIN = "export it again here with python -m jointkd.export, or use the student's file, which runs everywhere"
 
@@ -38,6 +39,7 @@ class Description:
     reference_energies: dict[int, float]  # eV by atomic number
     undetermined: list[dict[int, float]]  # see `SavedStudent`
     origin: dict[str, Any]
+    jointkd_format: int = FORMAT
 
     @property
     def saved(self) -> SavedStudent:
@@ -62,6 +64,7 @@ def read_description(path: Path) -> Description:
     try:
         with zipfile.ZipFile(path) as archive:
             values = json.loads(archive.read(_entry(path) or ENTRY))
+        check_format(path, values.setdefault("jointkd_format", FORMAT), FORMAT)
         values["reference_energies"] = by_number(values["reference_energies"])
         values["undetermined"] = [by_number(direction) for direction in values["undetermined"]]
         return Description(**{field.name: values[field.name] for field in fields(Description)})

@@ -68,11 +68,21 @@ def structure_of(vectors: Tensor, source: Tensor, target: Tensor, atomic_numbers
 
 def differentiated(energies: Tensor, vectors: Tensor, source: Tensor, target: Tensor) -> Evaluated:
     """Forces and virial from the one gradient of the energy by the vectors of pairs."""
+    gradient = pair_gradient(energies, vectors)
+    virial = vectors.detach().T @ gradient
+    forces = pair_forces(gradient, source, target, energies.shape[0])
+    return Evaluated(energies.detach(), forces, (virial + virial.T) / 2)
+
+
+def pair_gradient(energies: Tensor, vectors: Tensor) -> Tensor:
+    """The gradient [P, 3] eV/Å of the sum of atomic energies [N] eV by the vectors [P, 3] Å of pairs."""
     total = energies.sum()
     if not total.requires_grad:  # nothing depends on the vectors where there are none
         total = total + 0 * vectors.sum()
-    (gradient,) = torch.autograd.grad(total, vectors)
-    forces = vectors.new_zeros(energies.shape[0], 3).index_add(0, target, gradient)
-    forces = forces.index_add(0, source, gradient, alpha=-1)
-    virial = vectors.detach().T @ gradient
-    return Evaluated(energies.detach(), forces, (virial + virial.T) / 2)
+    return torch.autograd.grad(total, vectors)[0]
+
+
+def pair_forces(gradient: Tensor, source: Tensor, target: Tensor, atoms: int) -> Tensor:
+    """Forces [N, 3] eV/Å from the gradient [P, 3] eV/Å by the vectors of pairs."""
+    forces = gradient.new_zeros(atoms, 3).index_add(0, target, gradient)
+    return forces.index_add(0, source, gradient, alpha=-1)

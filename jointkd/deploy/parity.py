@@ -1,12 +1,19 @@
 """Whether an exported student gives what the student itself gives: small structures of every kind."""
 
+import copy
+import logging
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 
-from jointkd.deploy.pair_form import Inputs, PairForm
+from jointkd.deploy.model import Model
+from jointkd.deploy.pair_form import EagerForm, Inputs, PairForm
 from jointkd.deploy.skin import SkinNeighbors
+from jointkd.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}  # of the largest value
 ROUNDING = 4  # times that of the student itself, which counts where sums of large terms cancel
@@ -44,3 +51,23 @@ def structures(elements: list[int], cutoff: float, device: str, dtype: torch.dty
         yield name, (vectors, source, target, kinds)
         if name == "two atoms":
             yield "two atoms without neighbours", (vectors[:0], source[:0], target[:0], kinds)
+
+
+def compare(model: Model, form: PairForm) -> None:
+    """Compare another form of a model's student with the student in float64. Raises ConfigError where they differ."""
+    student: Any = copy.deepcopy(model.student)
+    reference, largest = EagerForm(student.double()), 0.0
+    for name, inputs in structures(elements_of(model), model.cutoff, model.device, model.dtype):
+        found, own = (deviation(each, reference, inputs) for each in (form, model.form))
+        if not found <= max(TOLERANCE[model.dtype], ROUNDING * own):
+            raise ConfigError(
+                f"the exported student differs by {found:.1e} of the largest value for {name}, itself by {own:.1e}",
+                "use the student's file as it is, or export it with dtype=float64",
+            )
+        largest = max(largest, found)
+    log.info("energies, forces and virials equal the student's in float64 to %.1g of the largest value", largest)
+
+
+def elements_of(model: Model) -> list[int]:
+    """The atomic numbers that the model is compared with."""
+    return sorted(model.saved.reference_energies) or list(range(1, model.elements + 1))

