@@ -65,7 +65,7 @@ def grade(
     gates.take([each.gate for each in trajectories])
     compared = None
     if isinstance(teacher, str):
-        gates.take(unavailable(options.against_teacher, teacher))
+        gates.take(unavailable(options.against_teacher, teacher, few))
     elif teacher is not None:
         single, double = (JointKD(student, options.device, dtype, trust) for dtype in ("float32", "float64"))
         visited = [atoms for each in trajectories for atoms in each.visited]

@@ -29,6 +29,7 @@ def plot(graded: Graded, path: Path) -> None:
     plot_frequencies(axes[1, 1], graded)
     for axis in axes.flat:
         axis.spines[["top", "right"]].set_visible(False)
+        axis.locator_params(axis="x", nbins=6)
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
 

@@ -68,7 +68,7 @@ def against_teacher(
     """All gates. precise: the student in double precision; visited: frames of its own dynamics."""
     rng, smallest = np.random.default_rng(seed), min(structures, key=len)
     spectra: list[np.ndarray] = []
-    periodic = next((atoms for atoms in structures if atoms.pbc.all()), None)
+    periodic = periodic_of(structures)
     gates = [
         measured(NAMES[0], limits.force_mae, "meV/Å", lambda: force_gate(student, teacher, visited, limits, rng)),
         measured(
@@ -83,13 +83,20 @@ def against_teacher(
     return AgainstTeacher(gates, *(spectra or (np.empty(0), np.empty(0))))
 
 
-def unavailable(limits: TeacherLimits, reason: str) -> list[Gate]:
+def unavailable(limits: TeacherLimits, reason: str, structures: Sequence[Atoms]) -> list[Gate]:
     """The gates without a teacher, none of which is measured."""
+    periodic = [unmeasured(NAMES[2], limits.radial, "", reason)] if periodic_of(structures) else []
     return [
         unmeasured(NAMES[0], limits.force_mae, "meV/Å", reason),
         unmeasured(NAMES[1], limits.frequencies, "cm⁻¹", reason),
         unmeasured(NAMES[3], limits.speedup, "times", reason, "≥"),
+        *periodic,
     ]
+
+
+def periodic_of(structures: Sequence[Atoms]) -> Atoms | None:
+    """The first structure that is periodic in three directions, if there is one."""
+    return next((atoms for atoms in structures if atoms.pbc.all()), None)
 
 
 def measured(name: str, threshold: float, unit: str, gate: Callable[[], Gate], relation: str = "≤") -> Gate:

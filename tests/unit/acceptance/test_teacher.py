@@ -137,7 +137,8 @@ def test_a_structure_that_does_not_relax_is_not_measured():
 
 
 def test_without_a_teacher_its_gates_fail_with_the_reason():
-    gates = unavailable(LIMITS, "mace-torch is not installed")
+    assert len(unavailable(LIMITS, "not installed", [Atoms("H", cell=[9, 9, 9], pbc=True)])) == 4
+    gates = unavailable(LIMITS, "mace-torch is not installed", water())
     assert [gate.passed for gate in gates] == [False] * 3
     assert all("mace-torch is not installed" in gate.detail for gate in gates)
 
