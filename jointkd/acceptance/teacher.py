@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
 from ase.optimize import BFGS
 
 from jointkd.acceptance.gate import Gate, at_least, at_most, unmeasured
@@ -16,14 +15,13 @@ from jointkd.acceptance.radial import KELVIN, radial_distribution
 from jointkd.acceptance.vibrations import frequencies
 from jointkd.deploy.ase import JointKD
 from jointkd.errors import UserError, first_line
-from jointkd.structures.frame import Frame
 from jointkd.teachers.base import Teacher
+from jointkd.teachers.calculator import NO_ROWS, TeacherCalculator, frame_of
 
 log = logging.getLogger(__name__)
 
 MOST_STEPS = 1000  # of a relaxation
 TIMED = 10  # steps, of which the median counts
-NO_ROWS = np.empty(0, dtype=np.int64)
 NAMES = ("forces on visited frames", "vibrational frequencies", "radial distribution", "speed-up")
 
 
@@ -33,27 +31,6 @@ class AgainstTeacher(NamedTuple):
     gates: list[Gate]
     student: np.ndarray  # [M] cm⁻¹; empty where there are none
     teacher: np.ndarray  # [M] cm⁻¹
-
-
-class TeacherCalculator(Calculator):
-    """A teacher as an ASE calculator of energy and forces."""
-
-    def __init__(self, teacher: Teacher) -> None:
-        super().__init__()
-        self.implemented_properties = ["energy", "forces"]
-        self.teacher = teacher
-
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: tuple[str, ...] = ("energy",),
-        system_changes: list[str] = all_changes,
-    ) -> None:
-        """Compute energy and forces; ASE calls this. Raises TeacherError."""
-        super().calculate(atoms, properties, system_changes)
-        assert self.atoms is not None
-        (labels,) = self.teacher.label([frame_of(self.atoms)], [NO_ROWS])
-        self.results = {"energy": labels.energy, "forces": labels.forces}
 
 
 def against_teacher(
@@ -188,8 +165,3 @@ def with_calculator(atoms: Atoms, calculator: Any) -> Atoms:
     copy = atoms.copy()
     copy.calc = calculator
     return copy
-
-
-def frame_of(atoms: Atoms) -> Frame:
-    """A structure as teachers take it."""
-    return Frame(atoms.numbers.astype(np.int64), atoms.positions.copy(), atoms.cell.array.copy(), atoms.pbc.copy())

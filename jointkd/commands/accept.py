@@ -12,9 +12,9 @@ from jointkd.acceptance.accept import Graded, grade
 from jointkd.acceptance.options import GROUPS, AcceptanceOptions
 from jointkd.acceptance.outputs import PAGE, check_free, write_results
 from jointkd.commands.build import plain, teacher_spec
+from jointkd.commands.recorded_teacher import REMEDY, build_recorded
 from jointkd.commands.run_record import RunRecord
 from jointkd.commands.run_structures import tested_structures
-from jointkd.commands.run_teacher import ADVICE, recorded_teacher
 from jointkd.deploy.package import is_package
 from jointkd.errors import ConfigError, NotAccepted, UserError
 from jointkd.files.atomic import file_sha256
@@ -75,11 +75,11 @@ def teacher_of(config: DictConfig, path: Path) -> tuple[Teacher | str | None, st
             spec = teacher_spec(config)
             if spec is None:
                 return None, "no teacher (teacher=none), whose gates are left out"
+            teacher = spec.build()
         elif path.is_dir():
-            spec = recorded_teacher(RunRecord.read(path))
+            teacher = build_recorded(RunRecord.read(path), plain(config.trust))
         else:
-            raise ConfigError("a student's file does not say how its teacher is built", ADVICE)
-        teacher = spec.build()
+            raise ConfigError("a student's file does not say how its teacher is built", REMEDY)
     except UserError as error:
         log.warning("the teacher's gates are not measured, and so not passed: %s", error)
         return f"{error.problem}; {error.remedy}", f"no teacher: {error.problem}"

@@ -1,4 +1,4 @@
-"""The teacher that runs record, built where their folders name only data; a line says why it is left out elsewhere."""
+"""The teacher that runs record, which is built where their folders name only data."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jointkd.commands.run_record import RunRecord
-from jointkd.errors import UserError, first_line
+from jointkd.errors import TeacherError, UserError, first_line
 from jointkd.teachers.base import Teacher
 from jointkd.teachers.spec import TARGET, TeacherSpec
 from jointkd.trust import Consent, trusted_names
@@ -35,22 +35,25 @@ def recorded_teacher(folders: Sequence[Path], trust: Consent) -> Teacher | None:
     if len(names) > 1:
         log.info("no teacher: the runs record several (%s); %s", ", ".join(names), REMEDY)
         return None
-    return build_recorded(with_teacher[0], trust)
-
-
-def build_recorded(record: RunRecord, trust: Consent) -> Teacher | None:
-    """The teacher of a run; None, with a line that says why, where it cannot be built."""
-    assert record.teacher is not None
-    options, reason = checked_options(record, trust)
-    teacher = None
-    if not reason:
-        try:
-            teacher = TeacherSpec(options.pop(TARGET), options).build()
-        except (UserError, TypeError, ValueError) as error:
-            reason = first_line(error)
-    if teacher is None:
-        log.info("the teacher %s of the runs is left out: %s; %s", record.teacher.name, reason, REMEDY)
+    try:
+        return build_recorded(with_teacher[0], trust)
+    except TeacherError as error:
+        log.info("%s", error)
         return None
+
+
+def build_recorded(record: RunRecord, trust: Consent) -> Teacher:
+    """The teacher of a run. Raises TeacherError where it had none, or where it cannot be built here."""
+    if record.teacher is None:
+        raise TeacherError(f"{record.folder} records no teacher", REMEDY)
+    options, reason = checked_options(record, trust)
+    if reason:
+        raise TeacherError(f"the teacher {record.teacher.name} of the run is left out: {reason}", REMEDY)
+    try:
+        teacher = TeacherSpec(options.pop(TARGET), options).build()
+    except (UserError, TypeError, ValueError) as error:
+        problem = f"the teacher {record.teacher.name} of the run is left out: {first_line(error)}"
+        raise TeacherError(problem, REMEDY) from error
     if teacher.identity.checkpoint != record.teacher.checkpoint:
         log.warning(
             "the teacher %s here is another one than that of the runs (its weights differ)", teacher.identity.name

@@ -12,6 +12,7 @@ ERRORS = {
     "energy_mae_meV_per_atom": "energy MAE, meV/atom",
     "energy_mae_meV": "energy MAE, meV per structure",
     "force_mae_meV_per_A": "force MAE, meV/Å",
+    "stress_mae_meV_per_A3": "stress MAE, meV/Å³",
     "atomic_energy_mae_meV": "atomic energy MAE (to the teacher), meV",
     "hessian_row_mae_eV_per_A2": "Hessian row MAE (to the teacher), eV/Å²",
 }

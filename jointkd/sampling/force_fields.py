@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import Calculator
 
 from jointkd.deploy.ase import JointKD
 from jointkd.labelling.batching import Batching
@@ -15,6 +14,7 @@ from jointkd.labels.records import TeacherLabels
 from jointkd.sampling.options import SamplingOptions
 from jointkd.structures.frame import Frame
 from jointkd.teachers.base import Teacher
+from jointkd.teachers.calculator import NO_ROWS, TeacherCalculator
 
 
 class TimedTeacher:
@@ -28,44 +28,25 @@ class TimedTeacher:
         """Energy, forces and atomic energies of each structure, or the reason why it has none."""
         started = time.perf_counter()
         try:
-            return self.batching.label(frames, [np.zeros(0, dtype=np.int64)] * len(frames))
+            return self.batching.label(frames, [NO_ROWS] * len(frames))
         finally:
             self.seconds += time.perf_counter() - started
 
 
-class TeacherCalculator(Calculator):
-    """A teacher as an ASE calculator of energy (eV) and forces (eV/Å), NaN where it fails.
+class TimedCalculator(TeacherCalculator):
+    """A teacher as an ASE calculator, whose time is counted; NaN where it fails."""
 
-    info: of the structure that the atoms come from, with its charge and spin.
-    """
+    def __init__(self, timed: TimedTeacher, info: Mapping[str, Any]) -> None:
+        super().__init__(timed.teacher, info)
+        self.timed = timed
 
-    implemented_properties = ["energy", "forces"]  # noqa: RUF012  # as ASE has it
-
-    def __init__(self, teacher: TimedTeacher, info: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.teacher, self.info = teacher, info
-
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: tuple[str, ...] = ("energy",),
-        system_changes: list[str] = all_changes,
-    ) -> None:
-        """Compute energy and forces into `results`; ASE calls this."""
-        super().calculate(atoms, properties, system_changes)
-        system: Any = self.atoms  # the copy that ASE made
-        frame = frame_of(system, self.info)
-        (labels,) = self.teacher.label([frame])
-        if isinstance(labels, str):
-            self.results = {"energy": np.nan, "forces": np.full((len(frame), 3), np.nan)}
-        else:
-            self.results = {"energy": labels.energy, "forces": labels.forces.astype(float)}
-
-
-def frame_of(atoms: Atoms, info: Mapping[str, Any]) -> Frame:
-    """The structure that moving atoms are now. info: see `TeacherCalculator`."""
-    numbers = atoms.numbers.astype(np.int64)
-    return Frame(numbers, atoms.positions.copy(), atoms.cell.array.copy(), atoms.pbc.copy(), info=info)
+    def labels_of(self, frame: Frame) -> TeacherLabels:
+        """The teacher's labels of a structure, not finite where it has none."""
+        (labels,) = self.timed.label([frame])
+        if not isinstance(labels, str):
+            return labels
+        unknown = np.full(len(frame), np.nan)
+        return TeacherLabels(np.nan, unknown, np.full((len(frame), 3), np.nan), np.empty((0, len(frame), 3)), NO_ROWS)
 
 
 class Movers:
@@ -79,4 +60,4 @@ class Movers:
 
     def calculator(self, start: Frame) -> Calculator:
         """The calculator of what is made from a structure."""
-        return self.student or TeacherCalculator(self.teacher, start.info)
+        return self.student or TimedCalculator(self.teacher, start.info)

@@ -16,7 +16,7 @@ from jointkd.errors import DataError
 from jointkd.files.atomic import combined_sha256
 from jointkd.labels.records import TeacherLabels
 from jointkd.progress import Progress, format_time
-from jointkd.sampling.force_fields import Movers, TimedTeacher, frame_of
+from jointkd.sampling.force_fields import Movers, TimedTeacher
 from jointkd.sampling.options import SamplingOptions
 from jointkd.sampling.sampled_file import TRAJECTORY, SampledFile
 from jointkd.sampling.selection import displaced_by, farthest, fingerprint
@@ -25,6 +25,7 @@ from jointkd.structures.columns import elements_of, keys_of
 from jointkd.structures.frame import Frame
 from jointkd.students.student_file import locate_student
 from jointkd.teachers.base import Teacher, check_elements
+from jointkd.teachers.calculator import frame_of
 from jointkd.teachers.charges import KEYS, check_charges
 
 log = logging.getLogger(__name__)

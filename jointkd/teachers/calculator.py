@@ -1,11 +1,13 @@
 """A teacher as an ASE calculator, so that it follows the same paths as its students."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
+from jointkd.labels.records import TeacherLabels
 from jointkd.structures.frame import Frame
 from jointkd.teachers.base import Teacher
 
@@ -14,11 +16,14 @@ NO_ROWS = np.zeros(0, dtype=np.int64)
 
 class TeacherCalculator(Calculator):
     """Energy (total, eV), forces (eV/Å) and, where the teacher has them, energies of the atoms relative to its free
-    atoms (eV), from a teacher's labels. What the teacher cannot compute is not finite. Raises TeacherError."""
+    atoms (eV), from a teacher's labels. What the teacher cannot compute is not finite. Raises TeacherError.
 
-    def __init__(self, teacher: Teacher, **options: Any) -> None:
-        super().__init__(**options)
-        self.teacher = teacher
+    info: of the structure that the atoms come from, with its charge and spin.
+    """
+
+    def __init__(self, teacher: Teacher, info: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self.teacher, self.info = teacher, info or {}
         self.implemented_properties = ["energy", "free_energy", "energies", "forces"]
 
     def calculate(
@@ -29,9 +34,20 @@ class TeacherCalculator(Calculator):
     ) -> None:
         """Label `atoms` without Hessian rows; ASE calls this."""
         super().calculate(atoms, properties, system_changes)
-        system: Any = self.atoms  # the copy that ASE made
-        frame = Frame(system.numbers.astype(np.int64), system.positions, system.cell.array, system.pbc)
-        (labels,) = self.teacher.label([frame], [NO_ROWS])
-        self.results = {"energy": labels.energy, "free_energy": labels.energy, "forces": np.asarray(labels.forces)}
+        assert self.atoms is not None
+        labels = self.labels_of(frame_of(self.atoms, self.info))
+        energy, forces = labels.energy, np.asarray(labels.forces, dtype=float)
+        self.results = {"energy": energy, "free_energy": energy, "forces": forces}
         if self.teacher.identity.atomic_energies:
             self.results["energies"] = np.asarray(labels.atomic_energies)
+
+    def labels_of(self, frame: Frame) -> TeacherLabels:
+        """The teacher's labels of a structure, without rows."""
+        (labels,) = self.teacher.label([frame], [NO_ROWS])
+        return labels
+
+
+def frame_of(atoms: Atoms, info: Mapping[str, Any] | None = None) -> Frame:
+    """A structure as teachers take it. info: see `TeacherCalculator`."""
+    numbers, cell = atoms.numbers.astype(np.int64), atoms.cell.array.copy()
+    return Frame(numbers, atoms.positions.copy(), cell, np.array(atoms.pbc), info=info or {})

@@ -10,10 +10,11 @@ from ase.vibrations import VibrationsData
 
 from jointkd.acceptance.options import TeacherLimits
 from jointkd.acceptance.radial import radial_distribution
-from jointkd.acceptance.teacher import TeacherCalculator, against_teacher, unavailable
+from jointkd.acceptance.teacher import against_teacher, unavailable
 from jointkd.acceptance.vibrations import frequencies
 from jointkd.errors import DataError
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
+from jointkd.teachers.calculator import TeacherCalculator
 from tests.calculators import Springs
 
 LIMITS = TeacherLimits(frames=3, speedup=1.0)

@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from jointkd.data.options import FileData
 from jointkd.errors import ConfigError, DataError, TeacherError
-from jointkd.sampling.force_fields import TeacherCalculator, TimedTeacher
+from jointkd.sampling.force_fields import TimedCalculator, TimedTeacher
 from jointkd.sampling.options import SamplingOptions
 from jointkd.sampling.sample import sample
 from jointkd.structures.frame import Frame
@@ -163,7 +163,7 @@ def test_a_teacher_as_a_calculator_gives_its_labels():
     teacher = ElasticTeacher(SOME[2:])
     (labels,) = teacher.label([frame], [np.zeros(0, int)])
     atoms = frame.to_ase()
-    atoms.calc = TeacherCalculator(TimedTeacher(teacher), frame.info)
+    atoms.calc = TimedCalculator(TimedTeacher(teacher), frame.info)
     assert atoms.get_potential_energy() == labels.energy
     np.testing.assert_array_equal(atoms.get_forces(), labels.forces)
 
