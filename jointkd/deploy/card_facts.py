@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jointkd.deploy.model_card import CardFacts, Gate, TeacherFacts
+from jointkd.files.atomic import file_sha256
 from jointkd.students.base import Student
 from jointkd.students.student_file import SavedStudent
 
@@ -65,13 +66,22 @@ def recorded_beside(student: Path, saved: SavedStudent) -> tuple[dict[str, Any] 
     A summary without the numbers of structures gets them from the run's split.json.
     """
     summary = read_json(student.with_name(SUMMARY))
-    if summary is None or any(summary.get(name) != saved.origin.get(name) for name in OF_RUN):
-        return None, None
+    if summary is not None and any(summary.get(name) != saved.origin.get(name) for name in OF_RUN):
+        summary = None
     keys = mapping((read_json(student.with_name(SPLIT)) or {}).get("keys"))
     counts = {split: len(part) for split, part in keys.items() if isinstance(part, list)}
-    if counts and "trained_on" not in {**saved.origin, **summary}:
+    if summary is not None and counts and "trained_on" not in {**saved.origin, **summary}:
         summary["trained_on"] = {"structures": counts}
-    return summary, read_json(student.with_name(ACCEPTANCE))
+    acceptance = read_json(student.with_name(ACCEPTANCE))
+    if acceptance is not None and not is_of(acceptance, student, summary):
+        acceptance = None
+    return summary, acceptance
+
+
+def is_of(acceptance: Mapping[str, Any], student: Path, summary: Mapping[str, Any] | None) -> bool:
+    """Whether an acceptance test is of a student: by its checksum or, where it names none, by its run's summary."""
+    tested = str(acceptance.get("student", ""))
+    return file_sha256(student) in tested if "sha256" in tested else summary is not None
 
 
 def read_json(file: Path) -> dict[str, Any] | None:
@@ -104,7 +114,7 @@ def gate_of(gate: Mapping[str, Any]) -> Gate:
     """One criterion, with the unit behind its numbers."""
     unit = str(gate.get("unit") or "")
     value, threshold = (with_unit(gate.get(key), unit) for key in ("value", "threshold"))
-    return Gate(str(gate.get("name") or ""), bool(gate.get("passed")), value, threshold)
+    return Gate(str(gate.get("name") or ""), bool(gate.get("passed")), value or "not measured", threshold)
 
 
 def with_unit(value: object, unit: str) -> str:

@@ -7,6 +7,7 @@ import pytest
 
 from jointkd.deploy.card_facts import facts_of, recorded_beside
 from jointkd.deploy.model_card import Gate
+from jointkd.files.atomic import file_sha256
 from jointkd.students.student_file import load_student, read_student, save_student
 from tests.unit.deploy.test_ase import CONSERVATIVE, PAINN, student_file
 
@@ -92,7 +93,16 @@ def test_an_acceptance_test_is_read_as_far_as_it_goes(student):
     student.with_name("acceptance.json").write_text(json.dumps({"passed": False, "gates": gates}))
     found = facts(student)
     assert found.accepted is False
-    assert found.gates == (Gate("stable", True, "10 ps", "5 ps"), Gate("drift", False, "", ""))
+    assert found.gates == (Gate("stable", True, "10 ps", "5 ps"), Gate("drift", False, "not measured", ""))
+
+
+@pytest.mark.parametrize(("checksum", "of_it"), [("own", True), ("0" * 64, False)])
+def test_an_acceptance_test_that_names_a_checksum_is_that_of_the_student_with_this_checksum(student, checksum, of_it):
+    tested = f"run, sha256 {file_sha256(student) if checksum == 'own' else checksum}"
+    student.with_name("acceptance.json").write_text(json.dumps({"passed": True, "gates": [], "student": tested}))
+    assert facts(student).accepted == (True if of_it else None)
+    student.with_name("summary.json").unlink()
+    assert facts(student).accepted == (True if of_it else None)
 
 
 def test_a_file_without_origin_and_references_has_a_card_too(tmp_path):
