@@ -162,7 +162,8 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch, tmp_path
         load("hf://a/b")
     refused = command("export", "run=student.safetensors", "to=none", "hub=a/b")
     assert "MissingExtra: huggingface_hub is not installed" in refused.err
-    simulated = command("simulate", "run=hf://a/b", "structures=student.safetensors")
+    write(tmp_path / "start.xyz", ETHANOL)
+    simulated = command("simulate", "run=hf://a/b", "structures=start.xyz")
     assert "MissingExtra: huggingface_hub is not installed" in simulated.err
 
 
