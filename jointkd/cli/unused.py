@@ -34,6 +34,7 @@ def unused(config: DictConfig) -> Iterator[tuple[str, str]]:
     yield from unused_of_dynamics(config)
     yield from unused_of_scan(config)
     yield from unused_of_spectrum(config)
+    yield from unused_of_export(config)
 
 
 def unused_of_data(config: DictConfig) -> Iterator[tuple[str, str]]:
@@ -130,3 +131,11 @@ def unused_of_spectrum(config: DictConfig) -> Iterator[tuple[str, str]]:
         yield from (
             (name, f"along={config.along}") for kind, names in own.items() if kind != config.along for name in names
         )
+
+
+def unused_of_export(config: DictConfig) -> Iterator[tuple[str, str]]:
+    """Options of `export` without a package, or without a repository."""
+    if OmegaConf.select(config, "to") == "none":
+        yield from ((option, "to=none") for option in ("device", "dtype"))
+    if "hub" in config and config.hub is None:
+        yield "private", "hub=null"

@@ -31,11 +31,10 @@ log = logging.getLogger(__name__)
 def run(config: DictConfig) -> None:
     """Write the package of the student, unless to=none, and a model card; push them to the hub where that is named."""
     options = plain(config)
+    options["run"] = str(options["run"])  # a name may be a number
     hub, private, licence = (options.pop(name) for name in ("hub", "private", "licence"))
     if hub is not None:
         check_repository(hub)
-    elif not private:
-        raise ConfigError("private=false has no effect without hub=USER/NAME", "leave it out, or name a repository")
     if HubAddress.of(options["run"]) and options["output"] is None:
         raise ConfigError(
             f"output is not set, and run={options['run']} has no folder here", "name a file with output=…"
