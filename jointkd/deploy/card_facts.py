@@ -40,6 +40,7 @@ def facts_of(
         conservative=student.conservative,
         max_neighbors=student.max_neighbors,
         repulsion=getattr(student, "repulsion", None),
+        imported_from=imported_from(recorded),
         method=recorded.get("method"),
         seed=recorded.get("seed"),
         steps=recorded.get("steps"),
@@ -126,8 +127,16 @@ def with_unit(value: object, unit: str) -> str:
 
 def origin_lines(recorded: Mapping[str, Any]) -> dict[str, str]:
     """Where the weights come from."""
-    lines = {"revision of jointkd": recorded.get("revision"), "imported from": recorded.get("checkpoint")}
+    lines = {"revision of jointkd": recorded.get("revision")}
+    if imported_from(recorded):
+        lines = {"checkpoint": recorded.get("file"), "SHA-256 of the checkpoint": recorded.get("sha256")}
     return {name: str(value) for name, value in lines.items() if value}
+
+
+def imported_from(recorded: Mapping[str, Any]) -> str | None:
+    """The program that trained a student which was imported; None for jointkd."""
+    program = recorded.get("format")
+    return program if isinstance(program, str) and program != "jointkd" else None
 
 
 def mapping(value: object) -> Mapping[str, Any]:

