@@ -16,7 +16,9 @@ RESULT, PAGE, PICTURE, DATA = "acceptance.json", "acceptance.md", "acceptance.pn
 
 
 def check_free(folder: Path, overwrite: bool) -> None:
-    """Raise ConfigError where a folder holds an acceptance that is not to be replaced."""
+    """Raise ConfigError where a folder is a file, or holds an acceptance that is not to be replaced."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"directory={folder} is a file", "give a folder, which need not exist yet")
     for name in (RESULT, PAGE, PICTURE, DATA):
         if (folder / name).exists() and not overwrite:
             raise ConfigError(

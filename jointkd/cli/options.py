@@ -104,7 +104,8 @@ def check_exists(config: DictConfig, path: str) -> None:
         siblings = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == parent]
         shown = [name for name in siblings if not is_private(name)]
         listing = f"{parent or 'the top level'} has {', '.join(shown)}" if shown else "see --help for the options"
-        add = f" (+{path}=… adds a parameter of {known[f'{parent}._target_']})" if "_target_" in siblings else ""
+        target = known.get(f"{parent}.{TARGET}" if parent else TARGET)
+        add = f" (+{path}=… adds a parameter of {target})" if target else ""
         raise ConfigError(
             f"there is no option {path}",
             did_you_mean(path, [name for name in known if not is_private(name)]) + listing + add,

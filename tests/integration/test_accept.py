@@ -96,6 +96,7 @@ def test_a_file_is_graded_on_given_structures_in_a_folder_of_its_own(command, tr
         (["run=none"], "DataError: run=none does not exist"),
         (["stability.time=-1"], "ConfigError: stability.time=-1 must be a positive number; give a number above 0"),
         (["stability.temperature=[300]"], "ConfigError: there is no option stability.temperature; did you mean stab"),
+        (["directory=mine.xyz"], "ConfigError: directory=mine.xyz is a file; give a folder, which need not exist yet"),
         (["teacher=nobody"], "ConfigError: there is no teacher=nobody; "),
         (
             ["structures=mine.xyz", "stability.replicas=many"],
