@@ -14,7 +14,7 @@ from jointkd.acceptance.consistency import consistency
 from jointkd.acceptance.dimers import Dimers, dimers
 from jointkd.acceptance.gate import Gate
 from jointkd.acceptance.options import AcceptanceOptions
-from jointkd.acceptance.stability import Trajectories, stability
+from jointkd.acceptance.stability import NUMBER, Trajectories, stability
 from jointkd.acceptance.teacher import AgainstTeacher, against_teacher, unavailable
 from jointkd.deploy.ase import JointKD
 from jointkd.deploy.model import load_model
@@ -77,8 +77,11 @@ def grade(
 def chosen(structures: Sequence[Atoms], options: AcceptanceOptions) -> list[Atoms]:
     """As many of the structures, drawn at random, as are ever used at once."""
     most = max(options.stability.replicas, options.conservation.replicas, options.consistency.structures)
-    order = np.random.default_rng(options.seed).permutation(len(structures))[:most]
-    return [structures[number] for number in order.tolist()]
+    drawn = np.random.default_rng(options.seed).permutation(len(structures))[:most].tolist()
+    few = [structures[number].copy() for number in drawn]
+    for number, atoms in zip(drawn, few, strict=True):
+        atoms.info[NUMBER] = number
+    return few
 
 
 class Said:

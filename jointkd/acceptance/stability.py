@@ -19,6 +19,7 @@ from jointkd.simulation.start import thermalize
 
 log = logging.getLogger(__name__)
 
+NUMBER = "structure"  # entry of a structure's info with its number among those that it was drawn from
 VISITS = 4  # times at which frames are taken of each replica
 SHOWN = 3  # broken replicas that the detail names
 
@@ -50,7 +51,8 @@ def at_temperature(
     watched = []
     for number, replica in enumerate(replicas_of(structures, limits.replicas, kelvin, seed)):
         stable = Stability(replica.atoms, limits.bond_tolerance, limits.contact, lengths, limits.shortest)
-        watched.append(Watched(number % len(structures), number, replica, stable))
+        place = number % len(structures)
+        watched.append(Watched(structures[place].info.get(NUMBER, place), number, replica, stable))
     integration = Integration("nvt", limits.timestep, limits.friction)
     dynamics = ReplicaDynamics(model, [each.replica for each in watched], integration)
     watch, steps = Watch(dynamics, watched, limits.interval, "broken"), steps_of(limits.time, limits.timestep)

@@ -126,12 +126,13 @@ def watched_start(
 
 
 def names_of(runs: Sequence[str], models: Sequence[Model]) -> list[str]:
-    """The method of each student, with its folder where two are of one method or it is not known."""
-    methods = [str(model.saved.origin.get("method") or "student") for model in models]
-    if len(set(methods)) == len(methods):
-        return methods
-    names = [f"{method} {Path(run).parent.name}-{Path(run).name}" for method, run in zip(methods, runs, strict=True)]
-    return [name if names.count(name) == 1 else f"{name} {place}" for place, name in enumerate(names)]
+    """The method of each student, with the name of its file or folder where two are of one method."""
+    names = [str(model.saved.origin.get("method") or "student") for model in models]
+    if len(set(names)) < len(names):
+        names = [f"{name} ({Path(run).name})" for name, run in zip(names, runs, strict=True)]
+    if len(set(names)) < len(names):
+        names = [f"{name} {number}" for number, name in enumerate(names, 1)]
+    return names
 
 
 def identity_of(options: SimulationOptions, run: str, watched: Sequence[Watched]) -> dict[str, Any]:
