@@ -17,7 +17,7 @@ class PathErrors:
 
     energies: np.ndarray  # [M] δE, eV
     forces: np.ndarray | None  # [M] the force error along the path, eV per unit; None if forces are no gradient
-    atomic: float | None  # Σ_i of the mean square of δE_atom,i, eV²; None without atomic energies of one zero
+    atomic: float | None  # Σ_i of the mean square of δE_atom,i, eV², through the same window; None without one zero
     atoms: int  # N
     length: float
     periodic: bool

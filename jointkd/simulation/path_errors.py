@@ -8,6 +8,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
 from jointkd.evaluation.error_spectra import PathErrors
+from jointkd.evaluation.spectrum import windowed
 from jointkd.progress import Progress
 from jointkd.simulation.paths import Path
 
@@ -62,6 +63,7 @@ def errors_along(
     if shift is not None and student.atomic is not None and teacher.atomic is not None:
         apart = np.array([shift.get(z, 0.0) - zero.get(z, 0.0) for z in numbers])
         errors = student.atomic - teacher.atomic + apart
-        energies, atomic = errors.sum(axis=1), float((errors**2).mean(axis=0).sum())
+        seen = errors if path.periodic else np.apply_along_axis(windowed, 0, errors)  # as their sum, the energy error
+        energies, atomic = errors.sum(axis=1), float((seen**2).mean(axis=0).sum())
     forces = student.forces - teacher.forces if conservative else None
     return PathErrors(energies, forces, atomic, len(numbers), path.length, path.periodic)

@@ -92,6 +92,19 @@ def test_both_zeros_are_taken_from_the_energies_of_atoms():
     assert apart.atomic is apart.bound() is None
 
 
+def test_the_bound_holds_through_a_window_too():
+    path = line(ETHANOL, 0.5, 16, np.random.default_rng(0), "ethanol")
+    shapes = np.random.default_rng(1).normal(size=(16, 1)) * np.linspace(
+        1, 2, 9
+    )  # all atoms err alike: it is nearly tight
+    teacher = Samples(np.zeros(16), np.zeros((16, 9)), np.zeros(16))
+    errors = errors_along(path, Samples(shapes.sum(1), shapes, np.zeros(16)), teacher, {}, {}, conservative=False)
+    _, power = errors.powers()
+    assert (power <= errors.bound()).all()
+    assert power.sum() == pytest.approx(9 * errors.atomic, rel=0.1)
+    assert power.sum() <= 9 * errors.atomic
+
+
 def test_too_few_samples_are_noticed_by_the_forces():
     path = of_peroxide(8)
     found = samples_of([path], {"student": Torsion((0.2, 5, 10.0)), "teacher": Torsion((0.1, 1, 0.0))})
