@@ -70,6 +70,7 @@ def test_a_rigid_scan_compares_students_teacher_and_reference(command, students)
     assert not (students / "outputs").exists() or not list((students / "outputs").rglob("*.*"))
 
 
+@pytest.mark.slow
 def test_a_relaxed_scan_has_structures_of_each_force_field(command, students):
     options = ("structure=start.xyz", "index=1", DIHEDRAL, "steps=4", "relax=true", "fmax=0.1", "directory=out")
     result = command("scan", "run=[runs/hessian,runs/joint/student.safetensors]", *options, "teacher=none")
@@ -100,13 +101,9 @@ def test_slices_are_followed_as_they_are_in_their_file(command, students):
     [
         (("run=runs/joint", "structure=start.xyz"), "ConfigError: dihedral is not set; give structure=FILE dihedral="),
         (("structure=start.xyz", DIHEDRAL), "ConfigError: run is not set; give run=FOLDER"),
-        (("run=nowhere", "structure=start.xyz", DIHEDRAL), "DataError: run=nowhere does not exist"),
         (("run=runs", "structure=start.xyz", DIHEDRAL), "DataError: run=runs is no folder of a finished run; give the"),
-        (("run='nowhere/*'", "structure=start.xyz", DIHEDRAL), "DataError: run=nowhere/* is not there"),
         (("run=runs/joint", "structure=start.xyz", "dihedral=3"), "dihedral=3 must be a list of four atoms"),
         (("run=runs/joint", "structure=start.xyz", "dihedral=[0,1,2,3]", "teacher=none"), "was not trained on C"),
-        (("run=runs/joint", "structure=start.xyz", "index=1", "dihedral=[0,1,2,9]"), "has 4 atoms, but no atom 9"),
-        (("run=runs/joint", "structure=none.xyz", DIHEDRAL), "DataError: structure=none.xyz does not exist"),
         (("run=runs/joint", "slices=start.xyz", "structure=start.xyz"), "slices and structure exclude each other"),
         (("run=runs/joint", "slices=start.xyz", "planes=[1,2]"), "ConfigError: planes=[1, 2] must be a list of pairs"),
         (("run=runs/joint", "slices=start.xyz"), "has no three angles under dihedrals; give test_dih.xyz"),
@@ -122,6 +119,7 @@ def test_mistakes_are_one_line_and_write_nothing(command, students, arguments, m
     assert sorted(students.rglob("*.*")) == before
 
 
+@pytest.mark.slow
 def test_results_that_exist_are_not_replaced(command, students):
     options = ("run=runs/joint", "structure=start.xyz", "index=1", DIHEDRAL, "steps=4", "teacher=none", "directory=out")
     assert command("scan", *options).status == 0
@@ -129,6 +127,7 @@ def test_results_that_exist_are_not_replaced(command, students):
     assert again.err == "ConfigError: directory=out has scan.csv already; give another folder, or move that file away\n"
 
 
+@pytest.mark.slow
 def test_the_teacher_of_a_run_is_taken_where_it_is_data_and_left_out_with_a_line_where_it_is_not(command, tmp_path):
     shutil.copytree(RUN, tmp_path / "run")
     write(tmp_path / "start.xyz", molecule("CH3CH2OH"), format="extxyz")
