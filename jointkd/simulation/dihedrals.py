@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms
 
 from jointkd.errors import ConfigError, DataError
-from jointkd.simulation.stability import bonds_of, label, molecules
+from jointkd.simulation.stability import as_set, bonds_of, label, molecules
 from jointkd.structures.neighbors import Pairs
 
 STRAIGHT = 1e-3  # sine of an angle of three atoms below which they define no plane
@@ -92,6 +92,12 @@ def side_of(count: int, bonds: Pairs, fixed: int, end: int) -> np.ndarray | None
     others = bonds.atoms[~((bonds.atoms == min(fixed, end))[:, 0] & (bonds.atoms == max(fixed, end))[:, 1])]
     names = molecules(count, Pairs(others, np.zeros((0, 3), dtype=np.int64)))
     return None if names[fixed] == names[end] else np.flatnonzero(names == names[end])
+
+
+def collisions(structures: Sequence[Atoms], start: Atoms) -> int:
+    """In how many structures atoms that are not bonded in `start` are within the distance of a bond."""
+    bonds = as_set(bonds_of(start))
+    return sum(bool(as_set(bonds_of(atoms)) - bonds) for atoms in structures)
 
 
 def rotatable(structure: Atoms) -> Iterator[Dihedral]:

@@ -9,8 +9,8 @@ from ase import Atoms
 
 from jointkd.errors import ConfigError, DataError
 from jointkd.ranges import check_integer, check_number, check_seed
-from jointkd.simulation.dihedrals import Dihedral, rotatable
-from jointkd.simulation.stability import as_set, bonds_of, label
+from jointkd.simulation.dihedrals import Dihedral, collisions, rotatable
+from jointkd.simulation.stability import label
 
 log = logging.getLogger(__name__)
 
@@ -101,12 +101,6 @@ def line(structure: Atoms, length: float, steps: int, rng: np.random.Generator, 
     return Path(f"{title}: line", structures, np.repeat(direction[None], steps, axis=0), length, "Å", periodic=False)
 
 
-def collides(path: Path, start: Atoms) -> bool:
-    """Whether atoms that are not bonded in `start` come within the distance of a bond somewhere along a path."""
-    bonds = as_set(bonds_of(start))
-    return any(as_set(bonds_of(atoms)) - bonds for atoms in path.structures)
-
-
 def draw_paths(structures: Sequence[Atoms], places: Sequence[str], options: PathOptions) -> list[Path]:
     """The paths of all structures, or as many of them as are asked for, drawn at random.
 
@@ -122,7 +116,7 @@ def draw_paths(structures: Sequence[Atoms], places: Sequence[str], options: Path
         path, start = every[place]
         if len(kept) == options.paths:
             break
-        if options.along == TURNS and collides(path, start):
+        if options.along == TURNS and collisions(path.structures, start):
             collided += 1
             continue
         kept.append(path)

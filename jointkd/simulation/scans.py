@@ -13,7 +13,7 @@ from ase.optimize import BFGS, FIRE
 from jointkd.errors import ConfigError
 from jointkd.progress import Progress
 from jointkd.ranges import check_integer, check_number
-from jointkd.simulation.dihedrals import Dihedral
+from jointkd.simulation.dihedrals import Dihedral, collisions
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,9 @@ def scan(
     there and not from its neighbour, so that a scan does not depend on its direction.
     """
     rigid = [dihedral.turned(structure, angle) for angle in options.angles]
+    if collided := collisions(rigid, structure):
+        text = "at %d of %d angles atoms that are not bonded collide as the dihedral turns"
+        log.warning(text, collided, len(rigid))
     scans = {}
     total = len(calculators) * len(rigid)
     with Progress("scan", 0, total, "structure") as progress:

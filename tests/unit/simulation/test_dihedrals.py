@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk, molecule
 
 from jointkd.errors import ConfigError, DataError
-from jointkd.simulation.dihedrals import Dihedral, rotatable
+from jointkd.simulation.dihedrals import Dihedral, collisions, rotatable
 from jointkd.structures.bonds import find_bonds
 from jointkd.structures.neighbors import lengths
 
@@ -81,3 +82,13 @@ def test_rotatable_bonds_are_those_outside_rings_with_neighbours_at_both_ends():
     assert [each.atoms for each in rotatable(ETHANOL)] == [(6, 0, 1, 2), (0, 1, 2, 3)]
     assert list(rotatable(molecule("C6H6"))) == []
     assert list(rotatable(molecule("C3H4_C3v"))) == []  # a linear end has no plane
+
+
+def test_structures_in_which_a_turn_makes_atoms_collide_are_counted():
+    found = dihedral(ETHANOL, [0, 1, 2, 3])
+    turned = [found.turned(ETHANOL, angle) for angle in range(0, 360, 30)]
+    assert collisions(turned, ETHANOL) == 0
+    there = turned[4].positions
+    crowded = ETHANOL + Atoms("He", [there[3] + 0.5 * (there[3] - there[2])])  # in the way of the hydroxyl's hydrogen
+    found = dihedral(crowded, [0, 1, 2, 3])
+    assert collisions([found.turned(crowded, angle) for angle in range(0, 360, 30)], crowded) == 1
