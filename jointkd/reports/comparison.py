@@ -11,7 +11,7 @@ from jointkd.files.atomic import write_whole
 from jointkd.reports import plots
 from jointkd.reports.figures import Figure
 from jointkd.reports.formation_plots import Elements, formation
-from jointkd.reports.method_plots import methods
+from jointkd.reports.method_plots import learning, methods
 from jointkd.reports.page import write_page
 from jointkd.reports.parity_plots import parity
 from jointkd.reports.plots import TRAINING
@@ -47,8 +47,14 @@ def write_comparison(root: Path, elements: Elements | None = None) -> None:
 def draw(root: Path, runs: Runs, summary: dict[str, Any], elements: Elements | None) -> list[Figure]:
     """The plots of what these runs have."""
     shown = compare(root / "comparison.png", runs, summary)
+    alone = sweep_of(runs) is not None or not of_methods(runs)
     write_whole(root / "curves.csv", curves(runs).encode())
-    figures = [Figure("comparison.png", "Test errors", shown, "comparison.json and curves.csv")]
+    figures = [
+        Figure("comparison.png", "Test errors", shown, "comparison.json" if alone else "comparison.json and curves.csv")
+    ]
+    if alone:
+        learning(runs, names(runs), root / "curves.png")
+        figures.append(Figure("curves.png", "Learning curves", "Validation errors during training.", "curves.csv"))
     if summary["epochs"]:
         epochs = epochs_table(summary)
         plots.epochs(summary["epochs"], root / "epochs.png")
@@ -69,7 +75,7 @@ def compare(path: Path, runs: Runs, summary: dict[str, Any]) -> str:
     if (swept := sweep_of(runs)) is not None:
         plots.sweep(runs, own, summary, *swept, path)
         return f"Test errors against {swept[1]}."
-    if "options" in varying(runs) or len(runs) <= len(ORDER["method"]):
+    if of_methods(runs):
         methods(runs, own, summary, path)
         return "Test errors, and validation errors during training."
     plots.grid(runs, own, summary, path)
@@ -87,6 +93,12 @@ def curves(runs: Runs) -> str:
                 points = zip(*plots.history(run["folder"], f"val/{metric}", "step"), strict=True)
                 table.writerows([name, run["seed"], metric, step, value] for step, value in points)
     return text.getvalue()
+
+
+def of_methods(runs: Runs) -> bool:
+    """Whether all settings are drawn together, each with a bar and a learning curve."""
+    swept = [name for name in (*SYMBOLS, "options") if name in varying(runs)]
+    return bool(swept) or len(runs) <= len(ORDER["method"])
 
 
 def sweep_of(runs: Runs) -> tuple[str, str] | None:

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib import pyplot
 
 from jointkd.reports.plots import MAIN, TITLES, Names, Runs, error_bars, history, lowered, teacher_lines
-from jointkd.reports.style import COLORS, CYCLE, LINES, OTHER, PAGE, legend_below, logarithmic, save
+from jointkd.reports.style import COLORS, CYCLE, LINES, OTHER, PAGE, figure_of, legend_below, logarithmic, save
 
 UPRIGHT, LETTERS = 5, 14  # more settings, or longer names, are bars that lie
 
@@ -78,14 +78,28 @@ def lying_bars(axis: Any, metric: str, values: Mapping[Any, dict[str, Any]], nam
     axis.set_title(TITLES[metric])
 
 
+def learning(runs: Runs, names: Names, path: Path) -> None:
+    """The learning curves alone, with the colours of the methods where there are too many settings to tell apart."""
+    shown = names if len(runs) <= len(CYCLE) else {setting: setting.method for setting in runs}
+    figure, axes = figure_of(1, len(MAIN), height=2.8 + 0.1 * len(set(shown.values())))
+    for axis, name in zip(axes[0], MAIN, strict=True):
+        curves(axis, name, runs, shown)
+    legend_below(figure, axes[0, 0], shown.values())
+    save(figure, path)
+
+
 def curves(axis: Any, metric: str, runs: Runs, names: Names) -> None:
-    """A validation error over training steps, a line for each run; settings with the same method differ in color."""
-    methods_repeat = len({setting.method for setting in runs}) < len(runs)
-    for index, (setting, group) in enumerate(runs.items()):
-        color = CYCLE[index % len(CYCLE)] if methods_repeat else COLORS.get(setting.method, OTHER)
-        for number, run in enumerate(group):
+    """A validation error over training steps, a line for each run; those of one name look alike."""
+    shown = list(dict.fromkeys(names.values()))
+    methods_repeat = len({setting.method for setting in runs}) < len(shown)
+    labelled = set()
+    for setting, group in runs.items():
+        name = names[setting]
+        color = CYCLE[shown.index(name) % len(CYCLE)] if methods_repeat else COLORS.get(setting.method, OTHER)
+        for run in group:
             steps, values = history(run["folder"], f"val/{metric}", "step")
-            label = names[setting] if number == 0 else None
+            label = None if name in labelled else name
+            labelled.add(name)
             axis.plot(steps, values, LINES.get(setting.method, "-"), color=color, label=label)
     logarithmic(axis)
     axis.set_xlabel("step")

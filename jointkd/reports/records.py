@@ -163,7 +163,8 @@ def unfinished_runs(root: Path) -> Iterator[tuple[Path, str]]:
     """The folders of runs that have no summary, with the last line of the log."""
     folders = {file.parent for name in ("config.yaml", "jointkd.log") for file in root.rglob(name)}
     for folder in sorted(folders):
-        if not (folder / "summary.json").exists():
+        within_a_run = not folders.isdisjoint(folder.parents)  # as the files of Weights & Biases
+        if not (within_a_run or (folder / "summary.json").exists()):
             log = folder / "jointkd.log"
             lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
             yield folder, next((line for line in reversed(lines) if line.strip()), "it has no log")

@@ -102,6 +102,8 @@ def compare_three(tmp_path: Path) -> None:
         {"name": "drift", "passed": False, "value": None, "threshold": 1e-4, "unit": "eV/ps"},
     ]
     (tmp_path / "joint" / "acceptance.json").write_text(json.dumps({"passed": False, "gates": gates}))
+    (tmp_path / "none" / "wandb" / "files").mkdir(parents=True)
+    (tmp_path / "none" / "wandb" / "files" / "config.yaml").write_text("a file of another program")
     (tmp_path / "stopped").mkdir()
     (tmp_path / "stopped" / "jointkd.log").write_text("epoch 1\nout of <memory>\n\n")
 
@@ -139,6 +141,7 @@ def test_a_page_has_a_part_for_everything_that_the_runs_recorded(compared):
         "2 (1234567890ab)",
     ):
         assert shown in text
+    assert [cell for cell in seen.cells if "wandb" in cell or cell == "stopped"] == ["stopped"]
     assert "4" in seen.cells  # times as fast as the teacher
 
 

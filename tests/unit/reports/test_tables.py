@@ -161,6 +161,7 @@ def test_the_plot_is_that_of_what_differs_between_the_runs(tmp_path, monkeypatch
         run(tmp_path / str(number), **{"method": "joint", "energy": 1.0, **options})
     write_comparison(tmp_path)
     assert plotted == [drawn]
+    assert (tmp_path / "curves.png").exists() == (drawn != "methods")
 
 
 def test_a_joint_run_is_compared_with_the_hessian_run_of_its_own_teacher(tmp_path):
