@@ -1,20 +1,16 @@
 """The parity plot: predicted against reference energies and forces, as densities, however many there are."""
 
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
-from matplotlib.colors import ListedColormap, LogNorm
-from matplotlib.ticker import MaxNLocator
 
 from jointkd.evaluation.density import Density
+from jointkd.evaluation.density_plot import draw
 from jointkd.evaluation.predictions import Predicted
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
-
-COLORS = ListedColormap(matplotlib.colormaps["cividis_r"](np.linspace(0.2, 1, 256)))  # for every kind of colour vision
 
 
 class Parity:
@@ -52,28 +48,3 @@ class Parity:
         figure.savefig(path, dpi=150, format="png")
         pyplot.close(figure)
         return True
-
-
-def draw(
-    axis: Any,
-    edges: np.ndarray,
-    counts: np.ndarray,
-    quantity: str,
-    ends: tuple[float, float] | None = None,
-    most: float = 10,
-) -> Any:
-    """One density, with the line on which predictions would be exact. Returns what a colour bar is made of.
-
-    edges: [K + 1]; counts: [K, K] by reference, then prediction; ends: of the axes, None for those of the edges; most:
-    the least end of the scale of colours.
-    """
-    first, last = ends or (float(edges[0]), float(edges[-1]))
-    masked = np.ma.masked_equal(counts.T, 0)
-    mesh = axis.pcolormesh(edges, edges, masked, cmap=COLORS, norm=LogNorm(1, max(counts.max(), most)), rasterized=True)
-    axis.plot([first, last], [first, last], color="black", linewidth=0.8, linestyle="--", zorder=0)
-    axis.set(xlim=(first, last), ylim=(first, last), aspect="equal")
-    axis.set_xlabel(f"reference {quantity}")
-    axis.set_ylabel(f"predicted {quantity}")
-    for each in (axis.xaxis, axis.yaxis):
-        each.set_major_locator(MaxNLocator(4))
-    return mesh

@@ -9,7 +9,7 @@ import numpy as np
 
 from jointkd.errors import first_line
 from jointkd.evaluation.density import coarsened, load_densities
-from jointkd.evaluation.parity import draw
+from jointkd.evaluation.density_plot import draw
 from jointkd.reports.figures import Figure
 from jointkd.reports.structures import TestedStructures
 from jointkd.reports.style import PAGE, figure_of, save
