@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -26,7 +27,7 @@ def write_report(
     directory: Path,
     set_aside: Mapping[str, int] | None = None,
 ) -> None:
-    """Write report.txt and report.png to the directory, and log the text.
+    """Write report.txt, report.png and report.csv to the directory, and log the text.
 
     frames: by split; cutoff: Å; set_aside: number of quarantined structures by reason.
     """
@@ -34,7 +35,20 @@ def write_report(
     text = "\n".join(lines(findings))
     (directory / "report.txt").write_text(text + "\n", encoding="utf-8")
     plot_findings(findings, directory / "report.png")
-    log.info("%s\nwritten to %s and report.png", text, directory / "report.txt")
+    (directory / "report.csv").write_text(table(findings), encoding="utf-8")
+    log.info("%s\nwritten to %s, report.png and report.csv", text, directory / "report.txt")
+
+
+def table(findings: Findings) -> str:
+    """A line for each structure, as CSV: what the plot shows of it."""
+    columns: dict[str, Any] = {"split": findings.splits, "atoms": findings.sizes}
+    if findings.energies is not None:
+        columns["relative_energy_eV_per_atom"] = findings.energies
+    if findings.forces is not None:
+        columns |= {"rms_force_eV_per_A": findings.forces, "largest_force_eV_per_A": findings.largest}
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    texts = (",".join(f"{value:.6g}" if isinstance(value, float) else str(value) for value in row) for row in rows)
+    return "\n".join([",".join(columns), *texts]) + "\n"
 
 
 def lines(findings: Findings) -> Iterator[str]:

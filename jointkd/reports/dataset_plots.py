@@ -8,24 +8,34 @@ from ase.data import chemical_symbols
 
 from jointkd.reports.dataset_findings import Findings
 
-COLORS = {"train": "#4c72b0", "val": "#dd8452", "test": "#55a868"}
-PAIR_COLORS = ("#8172b3", "#937860", "#da8bc3", "#8c8c8c", "#ccb974", "#64b5cd")
+COLORS = {"train": "#0072B2", "val": "#E69F00", "test": "#009E73"}  # of Okabe and Ito, for every kind of colour vision
+PAIR_COLORS = ("#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000", "#8c8c8c")
+PAGE = (7.0, 4.8)  # inches, of a journal
 MAX_ELEMENTS = 24
 BINS = 40
 
 
 def plot_findings(findings: Findings, path: Path) -> None:
     """Save the plot."""
+    from matplotlib import rc_context
+
+    with rc_context({"font.size": 7, "axes.labelsize": 7, "figure.titlesize": 8}):
+        figure = drawn(findings)
+    figure.savefig(path, dpi=220)
+
+
+def drawn(findings: Findings) -> Any:
+    """The figure."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    figure = Figure(figsize=(12, 6.6), layout="constrained")
+    figure = Figure(figsize=PAGE, layout="constrained")
     panels = figure.subplots(2, 3)
     plot_elements(panels[0, 0], findings)
     step = max(1, round(float(np.ptp(findings.sizes)) / BINS))
     plot_by_split(panels[0, 1], findings, findings.sizes, "atoms per structure", whole_bins(findings.sizes, step))
-    plot_by_split(panels[0, 2], findings, findings.energies, "energy relative to a fit per element (eV/atom)")
-    plot_by_split(panels[1, 0], findings, findings.forces, "root mean square force of a structure (eV/Å)")
+    plot_by_split(panels[0, 2], findings, findings.energies, "energy relative to a fit (eV/atom)")
+    plot_by_split(panels[1, 0], findings, findings.forces, "rms force of a structure (eV/Å)")
     plot_nearest(panels[1, 1], findings)
     plot_neighbors(panels[1, 2], findings)
     for panel in panels.flat:
@@ -33,8 +43,8 @@ def plot_findings(findings: Findings, path: Path) -> None:
     figure.suptitle(f"{findings.name}: {len(findings.sizes)} structures, {findings.sizes.sum()} atoms")
     counts = {split: np.count_nonzero(findings.splits == split) for split in COLORS}
     handles = [Patch(color=color, label=f"{split} ({counts[split]})") for split, color in COLORS.items()]
-    figure.legend(handles=handles, loc="outside upper right", ncols=3, frameon=False)
-    figure.savefig(path, dpi=130)
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    return figure
 
 
 def plot_elements(panel: Any, findings: Findings) -> None:
@@ -45,10 +55,10 @@ def plot_elements(panel: Any, findings: Findings) -> None:
     atoms = [100 * count / findings.sizes.sum() for _, (_, count) in shown]
     panel.bar(x - 0.2, structures, 0.4, color="#b8b0d0", label="of structures")
     panel.bar(x + 0.2, atoms, 0.4, color="#6a5a9a", label="of atoms")
-    panel.set_xticks(x, [chemical_symbols[z] for z, _ in shown], fontsize=10 if len(shown) < 13 else 7)
+    panel.set_xticks(x, [chemical_symbols[z] for z, _ in shown], fontsize=7 if len(shown) < 13 else 5.5)
     panel.set_ylabel("%")
     panel.set_ylim(0, 1.25 * max(structures))
-    panel.legend(frameon=False, fontsize=8, ncols=2, loc="upper center")
+    panel.legend(frameon=False, fontsize=6.5, ncols=2, loc="upper center")
     more = len(findings.elements) - len(shown)
     panel.set_xlabel(f"elements ({more} more)" if more else "elements")
 
@@ -68,7 +78,7 @@ def plot_by_split(
         low, high = max(values.min(), low - (high - low)), min(values.max(), high + (high - low))
         bins = np.linspace(low, high if high > low else low + 1, BINS + 1)
     if outside := np.count_nonzero((values < bins[0]) | (values > bins[-1])):
-        panel.text(0.99, 0.97, f"{outside} outside", ha="right", va="top", fontsize=8, transform=panel.transAxes)
+        panel.text(0.99, 0.97, f"{outside} outside", ha="right", va="top", fontsize=6.5, transform=panel.transAxes)
     parts = [values[findings.splits == split] for split in COLORS]
     panel.hist(parts, bins=bins, stacked=True, color=list(COLORS.values()))
     panel.set_ylabel("structures")
@@ -97,7 +107,7 @@ def plot_nearest(panel: Any, findings: Findings) -> None:
     if shown:
         colors = PAIR_COLORS[: len(shown)]
         panel.hist(list(shown.values()), bins=60, stacked=True, color=colors, label=list(shown))
-        panel.legend(loc="upper right", frameon=False, fontsize=8)
+        panel.legend(loc="upper right", frameon=False, fontsize=6.5)
 
 
 def plot_neighbors(panel: Any, findings: Findings) -> None:

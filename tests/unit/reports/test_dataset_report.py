@@ -55,6 +55,18 @@ def test_neighbours_are_right_for_a_known_crystal():
     np.testing.assert_allclose(findings.nearest["Cu–Cu"], 3.6 / np.sqrt(2))
 
 
+def test_what_the_plot_shows_of_each_structure_is_a_line_of_a_table(tmp_path):
+    some = numbered(12)
+    write_report("mine", divided(some), partial(computed, cutoff=4.0, max_neighbors=None), 4.0, tmp_path)
+    head, *lines = (tmp_path / "report.csv").read_text().splitlines()
+    assert head == "split,atoms,relative_energy_eV_per_atom,rms_force_eV_per_A,largest_force_eV_per_A"
+    assert len(lines) == 12
+    split, atoms, _, rms, largest = lines[0].split(",")
+    assert (split, int(atoms)) == ("train", len(some[0]))
+    assert float(rms) == pytest.approx(np.sqrt((some[0].forces ** 2).mean()), rel=1e-5)
+    assert float(largest) == pytest.approx(np.abs(some[0].forces).max(), rel=1e-5)
+
+
 def test_data_without_labels_have_a_report(tmp_path):
     some = [Frame(frame.numbers, frame.positions) for frame in numbered(12)]
     write_report("mine", divided(some), partial(computed, cutoff=4.0, max_neighbors=None), 4.0, tmp_path)
