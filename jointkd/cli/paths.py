@@ -60,7 +60,9 @@ def expand_home(value: Any) -> Any:
 
 
 def check_files(config: DictConfig, swept: Iterable[str] = ()) -> None:
-    """Raise DataError for a file that is to be read and does not exist, and ConfigError where data=extxyz names none.
+    """Raise DataError for a file that is to be read and does not exist.
+
+    Raises ConfigError where data=extxyz names none, and for several runs where a command takes one.
 
     Patterns with * are left to their readers. swept: options with another value in each job of a sweep, which are
     checked when it begins.
@@ -71,6 +73,9 @@ def check_files(config: DictConfig, swept: Iterable[str] = ()) -> None:
         and config.data.train is None
     ):
         raise ConfigError("data.path is not set", "give data.path=…, or data.train, data.val and data.test")
+    run = OmegaConf.select(config, "run")
+    if OmegaConf.is_list(run) and "runs" not in config:
+        raise ConfigError(f"run={run} must be one path", "give the folder of one run")
     for option in sorted(READ.difference(swept)):
         value = OmegaConf.select(config, option)
         if OmegaConf.is_list(value):

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from jointkd.cli.options import check_overrides
 from jointkd.cli.paths import check_files
-from jointkd.errors import DataError
+from jointkd.errors import ConfigError, DataError
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,11 @@ def test_files_that_exist_patterns_and_keywords_are_accepted(tmp_path):
     for path in (str(tmp_path / "a.xyz"), str(tmp_path), "nowhere/*.xyz", "", None):
         check_files(OmegaConf.create({"data": {"path": path}}))
     check_files(OmegaConf.create({"ckpt_path": "last", "checkpoint": "best"}))
+
+
+def test_several_runs_are_for_the_commands_that_compare_them():
+    for command in ("evaluate", "simulate", "export"):
+        arguments = ["run=[a,b]", *(["structures=a.xyz"] if command == "simulate" else [])]
+        with pytest.raises(ConfigError, match=r"run=\['a', 'b'\] must be one path"):
+            check_overrides(command, arguments)
+    check_overrides("scan", ["run=[a,b]"])
