@@ -111,7 +111,7 @@ def test_a_state_of_another_student_or_a_damaged_one_is_refused(command, tmp_pat
 @pytest.mark.slow
 def test_a_replica_that_breaks_is_named_and_the_others_go_on(command, tmp_path):
     write(tmp_path / "start.xyz", [molecule("CH3CH2OH"), molecule("H2O")], format="extxyz")
-    hot = ("temperature=3000", "steps=400", "timestep=1.0")
+    hot = ("temperature=3000", "steps=400", "timestep=1.0", "shortest=0")
     result = command("simulate", "run=joint.safetensors", *OPTIONS, *hot, "index=all", "directory=hot")
     assert result.status == 0, result.err
     broken = [row for row in rows(tmp_path / "hot") if row["stable"] == "False"]
