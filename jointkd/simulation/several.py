@@ -112,6 +112,8 @@ def chosen(options: SimulationOptions, structures: Sequence[Atoms]) -> dict[int,
         for number in numbers:
             if not -count <= number < count:
                 raise DataError(f"index={number}: {place} has {count} structures", "count them from 0")
+        if len({number % count for number in numbers}) < len(numbers):
+            raise ConfigError(f"index={options.index} names a structure twice", "give several seeds instead")
     return {number % count: prepared_start(structures[number], f"structure {number} of {place}") for number in numbers}
 
 

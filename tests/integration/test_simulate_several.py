@@ -141,6 +141,7 @@ def test_other_commands_take_one_student(command, name):
         (["run=[joint.safetensors,else]"], "DataError: run=else does not exist"),
         (["index=[0,9]"], "DataError: index=9: start.xyz has 3 structures; count them from 0"),
         (["seeds=1"], "ConfigError: there is no option seeds; did you mean seed? the top level has run, structures, "),
+        (["index=[0,-3]"], "ConfigError: index=[0, -3] names a structure twice; give several seeds instead"),
         (["index=some"], "ConfigError: index=some must be a number, a list of numbers or all"),
         (["index=[]"], "ConfigError: index=[] must be a number, a list of numbers or all"),
         (["sample=4"], "ConfigError: sample=4: start.xyz has 3 structures; draw fewer"),
