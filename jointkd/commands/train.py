@@ -6,13 +6,14 @@ import time
 import warnings
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning
 from ase.data import chemical_symbols
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from torch import nn
 
 from jointkd.cli.config_tree import choices
 from jointkd.commands.build import build, description, join_labels, load_averaged
@@ -23,7 +24,9 @@ from jointkd.data.splits import hashes
 from jointkd.errors import ConfigError, DataError
 from jointkd.evaluation.metrics import check_finite, without_stage
 from jointkd.runtime import keep_freed_memory, somebody_watches
+from jointkd.structures.bonds import shortest_distances
 from jointkd.students.operations import plain_graph
+from jointkd.students.repulsion import fit_reach
 from jointkd.students.scales import fit_scales
 from jointkd.students.student_file import SavedStudent, load_weights
 from jointkd.training.callbacks.plain_progress import RunProgressBar
@@ -120,7 +123,10 @@ def why_not_validated(trainer: lightning.Trainer) -> str:
 
 
 def prepare_student(config: DictConfig, module: DistillationModule, data: DistillationData, new: bool) -> None:
-    """Load the student's weights, or fit its scale factors to the first training batches, if it starts here."""
+    """Load the student's weights, or fit its scale factors to the first training batches, if it starts here.
+
+    Its repulsion acts below the distances in the training structures.
+    """
     count = sum(parameter.numel() for parameter in module.student.parameters())
     log.info("student %s: %d parameters", config.student_name, count)
     if not new:
@@ -128,7 +134,11 @@ def prepare_student(config: DictConfig, module: DistillationModule, data: Distil
     if config.student_weights is not None:
         saved = load_weights(module.student, Path(config.student_weights).expanduser())
         check_references(saved, data)
-    else:
+    if getattr(module.student, "repulsion", False):
+        trained_before = config.student_weights is not None
+        reach = fit_reach(cast(nn.Module, module.student), shortest_distances(data.frames["train"]), trained_before)
+        log.info("the repulsion acts at distances below, in Å: %s", reach)
+    if config.student_weights is None:
         fitted = fit_scales(module.student, itertools.islice(data.train_dataloader(), SCALE_BATCHES))
         if fitted:
             log.info("fitted %d scale factors of the student to %d batches", fitted, SCALE_BATCHES)

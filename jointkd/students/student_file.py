@@ -26,6 +26,7 @@ NAME = "student.safetensors"  # in the folder of a finished run
 GROUP = "jointkd.students"  # the entry points by which installed packages register their students
 FORMAT = 2  # 1: files of jointkd 0.1, without `undetermined` and without a number
 METADATA = ("student", "reference_energies", "origin")
+LATER = {"short_range.reach"}  # buffers that earlier files lack: their students have the values of a new one
 OWN = re.compile(r"jointkd\.students\.\w+\.\w+")
 
 
@@ -114,8 +115,9 @@ def load_student(path: Path, trust: Consent = ()) -> tuple[nn.Module, SavedStude
     saved = read_student(path)
     dtypes = [weight.dtype for weight in saved.weights.values() if weight.is_floating_point()]
     student = build(saved.config, dtypes[0] if dtypes else torch.float32, trust, str(path))
-    check_weights(student, saved.weights, str(path), "the file is damaged or of another version: write it again")
-    student.load_state_dict(saved.weights)
+    weights = with_later_buffers(student, saved.weights)
+    check_weights(student, weights, str(path), "the file is damaged or of another version: write it again")
+    student.load_state_dict(weights)
     return student, saved
 
 
@@ -144,9 +146,15 @@ def load_weights(student: nn.Module | Student, path: Path) -> SavedStudent:
             raise ConfigError(
                 f"student_weights={path} are of a student with {name}={value}, but this one has {own}", remedy
             )
-    check_weights(student, saved.weights, f"student_weights={path}", remedy, ConfigError)
-    student.load_state_dict(saved.weights)
+    weights = with_later_buffers(student, saved.weights)
+    check_weights(student, weights, f"student_weights={path}", remedy, ConfigError)
+    student.load_state_dict(weights)
     return saved
+
+
+def with_later_buffers(student: nn.Module | Student, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights with the buffers that students of earlier files did not store, as such students had them."""
+    return {**{name: value for name, value in student.state_dict().items() if name in LATER}, **weights}
 
 
 def build(config: dict[str, Any], dtype: torch.dtype, trust: Consent = (), place: str = "student") -> nn.Module:

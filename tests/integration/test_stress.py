@@ -1,6 +1,7 @@
 """`weights.stress` with `data.stress_key`: stresses are learned, and refused where they cannot be."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,14 @@ from tests.files import molecules, saved
 
 OPTIONS = (
     *("data=extxyz", "data.path=cu.xyz", "data.split.by=frame", "data.prepared=null", "teacher=none", "method=none"),
-    *("student.conservative=true", "student.width=8", "student.layers=1", "student.radial=6", "student.cutoff=4"),
+    *(
+        "student.conservative=true",
+        "student.repulsion=true",
+        "student.width=8",
+        "student.layers=1",
+        "student.radial=6",
+        "student.cutoff=4",
+    ),
     *("data.stress_key=stress", "data.stress.positive=tension", "data.stress.order=[xx,yy,zz,yz,xz,xy]"),
     *("trainer.max_epochs=30", "optimizer.lr=0.01", "schedule=cosine", "weights.energy=1", "weights.forces=1"),
     "hydra.run.dir=run",
@@ -42,6 +50,7 @@ def test_a_stress_that_is_learned_is_better_than_one_that_is_not(command, copper
         result = command("train", *OPTIONS, f"weights.stress={weight}", "overwrite=true")
         assert result.status == 0, result.err
         assert ("stresses are tested and not learned" in result.out + result.err) == (weight == 0)
+        assert re.search(r"the repulsion acts at distances below, in Å: Cu–Cu \d\.\d\d", result.out + result.err)
         summary = json.loads((copper.parent / "run" / "summary.json").read_text())
         errors[weight] = summary["test"]["stress_mae_meV_per_A3"]
     assert errors[100] < 0.8 * errors[0]
@@ -65,6 +74,8 @@ def test_a_stress_that_is_learned_is_better_than_one_that_is_not(command, copper
 def test_stresses_that_are_not_there_are_one_line(command, copper, options, message):
     given = {option.partition("=")[0] for option in options}
     kept = [option for option in OPTIONS if option.partition("=")[0] not in given]
+    if "student.conservative=false" in options:
+        kept.remove("student.repulsion=true")
     if "data.stress_key=null" in options and "data.stress.kind=virial" not in options:
         kept = [option for option in kept if not option.startswith("data.stress.")]
     result = command("train", *kept, *options)

@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, molecule
 from ase.data import covalent_radii
 
 from jointkd.errors import ConfigError
 from jointkd.runtime import default_dtype
+from jointkd.structures.bonds import shortest_distances
 from jointkd.students import kernels
 from jointkd.students.derivatives import predict
 from jointkd.students.gemnet import GemNet
 from jointkd.students.painn import PaiNN
-from jointkd.students.repulsion import REACH, Repulsion
+from jointkd.students.repulsion import MARGIN, REACH, Repulsion, fit_reach
+from tests.labelled import frame_of
 from tests.structures import CUTOFF, batch_of
 
 STUDENTS = {
@@ -43,7 +45,7 @@ def twins(request):
         plain, repelled = STUDENTS[request.param](), STUDENTS[request.param](repulsion=True)
     for parameter in plain.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    repelled.load_state_dict(plain.state_dict())
+    repelled.load_state_dict({**repelled.state_dict(), **plain.state_dict()})
     return plain, repelled
 
 
@@ -121,3 +123,41 @@ def test_atoms_that_coincide_have_finite_energies_and_forces(twins):
 def test_a_student_with_a_force_head_has_none(make):
     with pytest.raises(ConfigError, match=r"student.repulsion=true is an energy, .* set student.conservative=true"):
         make(width=8, conservative=False, repulsion=True)
+
+
+def test_fitted_it_acts_below_the_distances_of_the_training_structures(twins):
+    plain, student = twins
+    water = molecule("H2O")
+    shortest = shortest_distances([frame_of(water), frame_of(squeezed(1))])
+    said = fit_reach(student, shortest)
+    assert f"H–O {MARGIN * shortest[1, 8]:.2f}" in said
+    for atoms in (water, squeezed(1)):
+        energies = [predict(each, batch_of(atoms)).atomic_energies for each in (plain, student)]
+        assert torch.equal(*energies)  # also where atoms are far closer than bonds, as the data have them so
+    between = Atoms("OH", [[0, 0, 0], [0, 0, 0.8 * MARGIN * shortest[1, 8]]])
+    energies = [float(predict(each, batch_of(between)).atomic_energies.sum()) for each in (plain, student)]
+    assert energies[1] > energies[0] + 0.1
+
+
+def test_atoms_that_are_never_near_each_other_are_kept_apart_as_far_as_twice_their_radii():
+    """The hydrogens of water are 1.5 Å apart, more than twice the sum of their radii."""
+    shortest = shortest_distances([frame_of(molecule("H2O"))])
+    assert shortest[1, 1] == pytest.approx(4 * covalent_radii[1])
+    assert (8, 8) not in shortest  # no structure has two oxygens
+    student = STUDENTS["painn"](repulsion=True)
+    fit_reach(student, shortest)
+    assert float(student.short_range.reach[0, 0]) == pytest.approx(MARGIN * 4 * covalent_radii[1])
+    assert float(student.short_range.reach[7, 7]) == pytest.approx(2 * REACH * covalent_radii[8])
+
+
+def test_a_student_that_was_trained_before_keeps_its_repulsion_where_new_data_are_not_nearer():
+    student = STUDENTS["painn"](repulsion=True)
+    fit_reach(student, {(1, 1): 1.2, (1, 8): 1.0})
+    fit_reach(student, {(1, 1): 0.8, (1, 8): 1.5}, only_shorten=True)
+    assert float(student.short_range.reach[0, 0]) == pytest.approx(MARGIN * 0.8)
+    assert float(student.short_range.reach[0, 7]) == pytest.approx(MARGIN * 1.0)
+
+
+def test_crystals_know_the_distance_of_an_atom_to_its_own_images():
+    crystal = bulk("Cu", a=3.6)
+    assert shortest_distances([frame_of(crystal)])[29, 29] == pytest.approx(3.6 / 2**0.5)
