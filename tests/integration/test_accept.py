@@ -49,7 +49,7 @@ def test_a_student_is_graded_on_the_test_structures_of_its_run(command, trained)
         True
     ] * 3
     assert gates["speed-up"]["value"] is None
-    assert "was trained without a teacher" in gates["speed-up"]["detail"]
+    assert "records no teacher" in gates["speed-up"]["detail"]
     assert result["structures"] == "2 structures of the test split of run"
     assert result["options"]["stability"]["time"] == 0.01
     page = (trained / "acceptance.md").read_text(encoding="utf-8")

@@ -91,7 +91,7 @@ def test_a_term_by_class_a_method_by_name_and_a_data_set_by_name(command, tmp_pa
     assert "losses of micro-batches of different sizes average" in next(
         line for line in done.out.splitlines() if "failed  " in line
     )
-    assert command("contract", "term=joint").out.endswith("\n36 passed, 0 failed, 0 does not apply\n")
+    assert command("contract", "term=joint").out.endswith("\n45 passed, 0 failed, 0 does not apply\n")
     saved(tmp_path / "mine.xyz", [*molecules(6), *isolated()])
     keys = ("reader.energy_key=REF_energy", "reader.forces_key=REF_forces")
     done = command("contract", "reader=extxyz", "reader.path=mine.xyz", *keys)

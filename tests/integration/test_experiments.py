@@ -137,7 +137,10 @@ def test_table_12_sets_all_four_weights_of_each_row():
     assert rows == [(5, 100, 0, 0), (0, 0, 20, 400), (0, 100, 20, 400), (5, 100, 20, 400)]
 
 
-@pytest.mark.parametrize("experiment", JOBS)
+@pytest.mark.parametrize(
+    "experiment",
+    [name if name in ("table1", "figure3") else pytest.param(name, marks=pytest.mark.slow) for name in JOBS],
+)
 def test_jobs_of_each_experiment_run_on_tiny_data_and_are_reported(command, tmp_path, tiny_mace, experiment):
     student, swept, line = SOME[experiment]
     count = 2 if swept.count(",") == 1 else 1

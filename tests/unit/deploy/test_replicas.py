@@ -41,7 +41,7 @@ def test_several_structures_have_the_results_of_each_alone_as_they_move(tmp_path
         results = evaluator(np.concatenate([atoms.positions for atoms in structures]))
         assert results.energies.shape == (len(structures),)
         for number, atoms in enumerate(structures):
-            expected = alone.evaluator(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+            expected = alone.force_field.evaluator(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
             size = max(1.0, np.abs(expected.forces).max(), np.abs(expected.atomic_energies).max())
             place = evaluator.atoms_of(number)
             np.testing.assert_allclose(results.forces[place], expected.forces, atol=tolerance * size)

@@ -64,7 +64,7 @@ def test_the_file_says_which_student_it_is(tmp_path):
     assert saved.origin["file"] == "checkpoint.pt"
     assert again.embedding.weight.dtype == torch.float32
     with safe_open(tmp_path / "student.safetensors", "pt") as file:
-        assert set(file.metadata()) == {"student", "reference_energies", "origin", "undetermined"}
+        assert set(file.metadata()) == {"student", "reference_energies", "origin", "undetermined", "jointkd_format"}
 
 
 def test_an_older_config_names_the_model_apart_from_its_settings(student, tmp_path):

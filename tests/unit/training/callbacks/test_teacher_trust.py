@@ -76,9 +76,9 @@ def test_a_teacher_that_answers_at_random_is_left_out_and_its_rows_are_no_longer
     monkeypatch.setattr(TeacherTrust, "_share", lambda *_: 0.0)
     real = module_of.predict
 
-    def predict(student, batch, rows=None):
+    def predict(student, batch, rows=None, stress=False):
         asked.append(rows is not None)
-        return real(student, batch, rows)
+        return real(student, batch, rows, stress)
 
     monkeypatch.setattr(module_of, "predict", predict)
     with caplog.at_level("INFO"):
