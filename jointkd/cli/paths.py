@@ -73,28 +73,23 @@ def check_files(config: DictConfig, swept: Iterable[str] = ()) -> None:
         and config.data.train is None
     ):
         raise ConfigError("data.path is not set", "give data.path=…, or data.train, data.val and data.test")
-    run = OmegaConf.select(config, "run")
-    if OmegaConf.is_list(run) and "runs" not in config:
-        raise ConfigError(f"run={run} must be one path", "give the folder of one run")
     for option in sorted(READ.difference(swept)):
         value = OmegaConf.select(config, option)
-        if OmegaConf.is_list(value):
-            if not any(own in config for own in SEVERAL.get(option, ())):
-                raise ConfigError(f"{option}={value} must be one path", "give a folder or a file")
-            for each in value:
-                check_exists(option, str(each))
-            continue
-        if not isinstance(value, str) or not value or value in KEYWORDS or any(sign in value for sign in "*?["):
-            continue
-        if value.startswith("hf://") and option in OF_STUDENTS:
-            continue
+        several = OmegaConf.is_list(value)
+        if several and not any(own in config for own in SEVERAL.get(option, ())):
+            raise ConfigError(f"{option}={value} must be one path", "give a folder or a file")
         if option == "data.path" and is_prepared_set(OmegaConf.select(config, "data.prepared")):
             continue  # a prepared set serves without the file that it was made of
-        check_exists(option, value)
+        for each in value if several else [value]:
+            check_exists(option, each)
 
 
-def check_exists(option: str, path: str) -> None:
-    """Raise DataError for a path that does not exist."""
+def check_exists(option: str, path: object) -> None:
+    """Raise DataError for the path of a file that does not exist."""
+    if not isinstance(path, str) or not path or path in KEYWORDS or any(sign in path for sign in "*?["):
+        return
+    if path.startswith("hf://") and option in OF_STUDENTS:
+        return
     if not Path(path).exists():
         raise DataError(f"{option}={path} does not exist", f"check the path; relative ones begin at {Path.cwd()}")
 

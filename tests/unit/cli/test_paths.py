@@ -6,6 +6,7 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
+import jointkd.cli.command  # noqa: F401  (registers the resolvers)
 from jointkd.cli.options import check_overrides
 from jointkd.cli.paths import check_files
 from jointkd.errors import ConfigError, DataError
@@ -48,9 +49,14 @@ def test_files_that_exist_patterns_and_keywords_are_accepted(tmp_path):
     check_files(OmegaConf.create({"ckpt_path": "last", "checkpoint": "best"}))
 
 
-def test_several_runs_are_for_the_commands_that_compare_them():
-    for command in ("evaluate", "simulate", "export"):
-        arguments = ["run=[a,b]", *(["structures=a.xyz"] if command == "simulate" else [])]
-        with pytest.raises(ConfigError, match=r"run=\['a', 'b'\] must be one path"):
-            check_overrides(command, arguments)
-    check_overrides("scan", ["run=[a,b]"])
+def test_several_runs_are_for_the_commands_that_compare_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    for command in ("evaluate", "export"):
+        with pytest.raises(ConfigError, match=r"run=\['a', 'a'\] must be one path"):
+            check_overrides(command, ["run=[a,a]"])
+    for command, needed in (("scan", []), ("spectrum", ["structures=a"]), ("simulate", [])):
+        check_overrides(command, ["run=[a,a]", *needed])
+        check_overrides(command, ["run=[a,'b/*']", *needed])
+        with pytest.raises(DataError, match="run=b does not exist"):
+            check_overrides(command, ["run=[a,b]", *needed])
