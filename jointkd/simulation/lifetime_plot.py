@@ -27,7 +27,7 @@ def plot_lifetimes(rows: Sequence[Row], path: Path) -> None:
         heights = -below - np.arange(len(own))
         lives.hlines(heights, 0, [row.stable_ps for row in own], color=color, linewidth=min(1.5, 100 / len(rows)))
         broken = [(row.stable_ps, height) for row, height in zip(own, heights, strict=True) if not row.stable]
-        lives.plot(*np.array(broken).reshape(-1, 2).T, "x", color="black", markersize=4, clip_on=False)
+        lives.plot(*np.array(broken).reshape(-1, 2).T, "x", color="black", markersize=4)
         places.append(float(heights.mean()))
         below += len(own) + 1.5
         times, share = survival([row.stable_ps for row in own], [not row.stable for row in own])
