@@ -30,7 +30,15 @@ log = logging.getLogger(__name__)
 PATHS = ("run", "structures", "plot")
 OF_SPLIT = ("run", "checkpoint", "data", "label", "trust")
 OF_FILE = ("run", "structures", "plot", "seed", "trust")
-LABELS_OF_FILE = ("energy_key", "forces_key", "units", "group_key", "format")  # options of `data`
+LABELS_OF_FILE = (
+    "energy_key",
+    "forces_key",
+    "units",
+    "stress_key",
+    "stress",
+    "group_key",
+    "format",
+)  # options of `data`
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 

@@ -24,6 +24,8 @@ HEADLINE = (
     "relative_energy_rmse_meV_per_atom",
     "relative_energy_mae_meV",
     "relative_energy_rmse_meV",
+    "stress_mae_meV_per_A3",
+    "stress_rmse_meV_per_A3",
     "force_mae_meV_per_A",
     "force_rmse_meV_per_A",
     "force_cosine",
@@ -48,7 +50,8 @@ class Errors:
     """The errors of structures, of each of which about 80 bytes are kept."""
 
     def __init__(self) -> None:
-        self._rows = array("d")  # atoms, error of the energy (meV, not a number without a label), then force sums
+        self._rows = array("d")  # atoms, errors of the energy (meV) and of the stress (meV/Å³: mean absolute, mean
+        # square), which are not numbers without a label, then force sums
         self._by_element = np.zeros((ELEMENTS, len(ForceSums._fields)))
         self._names: dict[str, list[str]] = {"composition": [], "config_type": [], "group": []}
         self._ids: dict[str, dict[str, int]] = {kind: {} for kind in self._names}
@@ -66,7 +69,7 @@ class Errors:
             by_atom = np.stack(force_sums(predicted.forces, frame.forces), axis=1)
             np.add.at(self._by_element, frame.numbers, by_atom)
             sums = by_atom.sum(0)
-        self._rows.extend([len(frame), error, *sums])
+        self._rows.extend([len(frame), error, *stress_errors(predicted), *sums])
         names = composition(frame), str(frame.info.get("config_type", "")), frame.group
         for kind, name in zip(self._of, names, strict=True):
             self._of[kind].append(self._ids[kind].setdefault(name, len(self._ids[kind])))
@@ -95,7 +98,7 @@ class Errors:
 
     def counts(self) -> dict[str, int]:
         """The numbers of structures, atoms and labels."""
-        atoms, errors, *sums = self._table().T
+        atoms, errors, stress, _, *sums = self._table().T
         forces = ForceSums(*sums)
         return {
             "structures": len(self),
@@ -103,6 +106,7 @@ class Errors:
             "structures_with_energy": int(np.isfinite(errors).sum()),
             "structures_with_forces": int((forces.components > 0).sum()),
             "structures_with_relative_energy": int(np.isfinite(self._relative()).sum()),
+            "structures_with_stress": int(np.isfinite(stress).sum()),
         }
 
     def by_element(self) -> dict[str, Metrics]:
@@ -130,7 +134,7 @@ class Errors:
         }
 
     def _table(self) -> np.ndarray:
-        return np.asarray(self._rows, dtype=float).reshape(len(self), 2 + len(ForceSums._fields))
+        return np.asarray(self._rows, dtype=float).reshape(len(self), 4 + len(ForceSums._fields))
 
     def _relative(self) -> np.ndarray:
         """[M] meV: errors of energies minus their mean over the composition, nan for the only one of its kind."""
@@ -142,14 +146,15 @@ class Errors:
 
     def _sums(self) -> tuple[np.ndarray, np.ndarray]:
         """[M, metrics] numerator and denominator of each structure; a metric is the ratio of their sums."""
-        atoms, errors, *sums = self._table().T
+        atoms, errors, absolute, square, *sums = self._table().T
         columns = []
         for error in (errors, self._relative()):
             known = np.isfinite(error).astype(float)
             for scaled in (np.nan_to_num(error) / atoms, np.nan_to_num(error)):
                 columns += [(np.abs(scaled), known), (scaled**2, known)]
-        of_energies = (np.stack(parts, axis=1) for parts in zip(*columns, strict=True))
-        numerators, denominators = map(np.hstack, zip(of_energies, force_ratios(ForceSums(*sums)), strict=True))
+        columns += [(np.nan_to_num(mean), np.isfinite(mean).astype(float)) for mean in (absolute, square)]
+        others = (np.stack(parts, axis=1) for parts in zip(*columns, strict=True))
+        numerators, denominators = map(np.hstack, zip(others, force_ratios(ForceSums(*sums)), strict=True))
         return numerators, denominators
 
 
@@ -162,6 +167,14 @@ def averages(numerators: np.ndarray, denominators: np.ndarray, names: Sequence[s
         for name, ratio, count in zip(names, ratios, below, strict=True)
         if count > 0
     }
+
+
+def stress_errors(predicted: Predicted) -> tuple[float, float]:
+    """Mean absolute (meV/Å³) and mean square error over the components of the stress, not numbers without one."""
+    if predicted.stress is None or predicted.frame.stress is None:
+        return np.nan, np.nan
+    error = 1e3 * (predicted.stress - predicted.frame.stress)
+    return float(np.abs(error).mean()), float((error**2).mean())
 
 
 def force_sums(predicted: np.ndarray, reference: np.ndarray) -> ForceSums:

@@ -13,6 +13,7 @@ COLUMNS = {  # of the tables: metric, title
     "energy_mae_meV_per_atom": "E MAE",
     "energy_rmse_meV_per_atom": "E RMSE",
     "relative_energy_mae_meV_per_atom": "relative MAE",
+    "stress_mae_meV_per_A3": "stress MAE",
     "force_mae_meV_per_A": "F MAE",
     "force_rmse_meV_per_A": "F RMSE",
     "force_cosine": "F cosine",

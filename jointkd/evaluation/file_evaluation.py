@@ -7,8 +7,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from jointkd.data.readers import extxyz
+from jointkd.data.readers.stress import StressForm
 from jointkd.data.screening import Rejected
 from jointkd.errors import ConfigError, DataError
 from jointkd.evaluation.errors import Errors
@@ -32,6 +34,8 @@ class FileEvaluation:
     energy_key: str | None = "energy"  # of the file's labels; None: they are not read
     forces_key: str | None = "forces"
     units: Mapping[str, str] | None = None  # of energy and length; None: eV and Å
+    stress_key: str | None = None
+    stress: Mapping[str, Any] | None = None  # what stress_key names; see `StressForm`
     group_key: str | None = None  # the entry with the molecule or material
     format: str | None = None  # ASE's name of the format
     output: tuple[str, ...] = ()  # files of predictions: .xyz, .csv
@@ -69,7 +73,10 @@ class FileEvaluation:
     def frames(self) -> Iterator[Frame]:
         """The structures, without the isolated atoms with energies. Raises DataError."""
         keys = self.energy_key, self.forces_key, dict(self.units or {}), self.group_key, None, self.format
-        return extxyz.read(self.structures, *keys, option="structures", labels_required=False)[0]
+        form = None
+        if self.stress_key is not None:
+            form = StressForm.of(self.stress_key, self.stress or {}, (self.units or {}).get("energy", "eV"))
+        return extxyz.read(self.structures, *keys, option="structures", labels_required=False, stress=form)[0]
 
 
 def evaluate_file(options: FileEvaluation) -> FileErrors:
@@ -142,7 +149,8 @@ def check_any(predicted: int, set_aside: Counter[str], structures: str) -> None:
 
 def report_missing(counts: Mapping[str, int], options: FileEvaluation) -> None:
     """Say which labels no structure has."""
-    for label, key in (("energy", options.energy_key), ("forces", options.forces_key)):
+    keys = {"energy": options.energy_key, "forces": options.forces_key, "stress": options.stress_key}
+    for label, key in keys.items():
         if key is not None and not counts[f"structures_with_{label}"]:
             log.warning(
                 "no structure of %s has %s under data.%s_key=%s: it is predicted, but its error is not known; "

@@ -37,8 +37,8 @@ COLUMNS = (
 def extxyz_file(path: Path) -> Iterator[Add]:
     """Extended XYZ: structures in eV and Å with `jointkd_energy`, `jointkd_energies` of the atoms, `jointkd_forces`.
 
-    Other strings and numbers of a structure stay; its labels are `reference_energy` and `reference_forces`. Structures
-    that were set aside are left out.
+    Other strings and numbers of a structure stay; its labels are `reference_energy` and `reference_forces`, and beside
+    `jointkd_stress` `reference_stress` (nine values, eV/Å³). Structures that were set aside are left out.
     """
     with new_text(path) as text:
 
@@ -51,6 +51,8 @@ def extxyz_file(path: Path) -> Iterator[Add]:
             atoms.set_array("jointkd_forces", outcome.forces)
             if frame.energy is not None:
                 atoms.info["reference_energy"] = frame.energy
+            if outcome.stress is not None:
+                atoms.info.update(jointkd_stress=outcome.stress, reference_stress=frame.stress)
             if frame.forces is not None:
                 atoms.set_array("reference_forces", frame.forces)
             write(text, atoms, format="extxyz")

@@ -1,7 +1,7 @@
 """Predictions of a student for any structures, in batches, and which structures it cannot predict."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import cast
@@ -34,6 +34,7 @@ class Predicted:
     energy: float  # eV, total, like that of the frame
     energies: np.ndarray  # [N] eV, of the atoms, with their reference energies; they sum to the energy
     forces: np.ndarray  # [N, 3] eV/Å
+    stress: np.ndarray | None = None  # [3, 3] eV/Å³, where the frame has one and the student is conservative
 
 
 class Predictor:
@@ -89,26 +90,38 @@ class Predictor:
     def _structure(self, frame: Frame) -> Structure:
         cutoff, most = self.student.cutoff, self.student.max_neighbors
         edges = neighbors(frame.positions, frame.cell, frame.pbc, cutoff, most)
-        return Structure.from_vectors(frame.numbers, frame.positions, edges)
+        structure = Structure.from_vectors(frame.numbers, frame.positions, edges)
+        volume = abs(float(np.linalg.det(frame.cell)))
+        return replace(structure, inverse_volume=torch.tensor([1 / volume if volume else 0.0], dtype=torch.float64))
 
     def _predict(self, entries: list[tuple[Frame, Structure | str]]) -> Iterator[Predicted | Rejected]:
         structures = [entry for _, entry in entries if isinstance(entry, Structure)]
-        answers = iter(self._batch(structures) if structures else [])
+        stress = self.student.conservative and any(frame.stress is not None for frame, _ in entries)
+        answers = iter(self._batch(structures, stress) if structures else [])
         for frame, entry in entries:
             if isinstance(entry, str):
                 yield Rejected(frame, entry)
                 continue
-            energies, forces = next(answers)
+            energies, forces, tensor = next(answers)
             energies = energies + self.reference_energies(frame.numbers)
             finite = np.isfinite(energies).all() and np.isfinite(forces).all()
-            yield Predicted(frame, float(energies.sum()), energies, forces) if finite else Rejected(frame, NOT_FINITE)
+            own = None if frame.stress is None else tensor
+            predicted = Predicted(frame, float(energies.sum()), energies, forces, own)
+            yield predicted if finite else Rejected(frame, NOT_FINITE)
 
-    def _batch(self, structures: list[Structure]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Atomic energies [N] eV relative to the references and forces [N, 3] eV/Å of each structure, in float64."""
+    def _batch(
+        self, structures: list[Structure], stress: bool
+    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+        """Atomic energies [N] eV relative to the references, forces [N, 3] eV/Å and, where they are wanted, the stress
+        [3, 3] eV/Å³ of each structure, in float64."""
         batch = collate(structures, torch.float32).to(self.device)
-        prediction = predict(self.student, batch)
+        prediction = predict(self.student, batch, stress=stress)
         assert prediction.forces is not None
         energies, forces = (
             values.detach().double().cpu().numpy() for values in (prediction.atomic_energies, prediction.forces)
         )
-        return [(energies[first:last], forces[first:last]) for first, last in pairwise(batch.ptr.tolist())]
+        tensors: Iterable[np.ndarray | None] = [None] * len(structures)
+        if prediction.stress is not None:
+            tensors = prediction.stress.detach().double().cpu().numpy()
+        parts = zip(pairwise(batch.ptr.tolist()), tensors, strict=True)
+        return [(energies[first:last], forces[first:last], tensor) for (first, last), tensor in parts]

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ase.build import bulk
+from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read
 
-from jointkd import load
+from jointkd import evaluate, load
 from tests.files import molecules, saved
 
+ORDER = ["xx", "yy", "zz", "yz", "xz", "xy"]
 OPTIONS = (
     *("data=extxyz", "data.path=cu.xyz", "data.split.by=frame", "data.prepared=null", "teacher=none", "method=none"),
     *(
@@ -59,6 +61,37 @@ def test_a_stress_that_is_learned_is_better_than_one_that_is_not(command, copper
     compressed = atoms.get_stress()
     atoms.calc = EMT()
     assert np.sign(compressed[0]) == np.sign(atoms.get_stress()[0]) == -1
+
+
+def test_a_student_is_evaluated_on_the_stresses_of_any_file(command, copper):
+    assert command("train", *OPTIONS, "weights.stress=100").status == 0
+    alone = read(copper, 0)
+    alone.calc = None
+    mixed = [
+        *read(copper, ":5"),
+        alone,
+        molecule("H2O"),
+    ]  # without a stress; of elements that the student does not know
+    saved(copper.parent / "some.xyz", mixed)
+    stress = [option for option in OPTIONS if option.startswith("data.stress")]
+    command("evaluate", "run=run", "structures=some.xyz", "output=pred.xyz", *stress)
+    found = evaluate(
+        copper.parent / "run",
+        structures=str(copper.parent / "some.xyz"),
+        options={"data.stress_key": "stress", "data.stress.positive": "tension", "data.stress.order": ORDER},
+    )
+    assert found.counts["structures_with_stress"] == 5
+    assert found.counts["structures"] == 6
+    calculator, errors = load(copper.parent / "run").ase(), []
+    for atoms in mixed[:5]:
+        label = atoms.get_stress(voigt=False)
+        atoms.calc = calculator
+        errors.append(1e3 * (atoms.get_stress(voigt=False) - label))
+    assert found.metrics["stress_mae_meV_per_A3"] == pytest.approx(np.abs(errors).mean(), rel=1e-3)
+    assert found.metrics["stress_rmse_meV_per_A3"] == pytest.approx(np.sqrt(np.square(errors).mean()), rel=1e-3)
+    predicted = read(copper.parent / "pred.xyz", 0).info
+    difference = np.reshape(predicted["jointkd_stress"], (3, 3)) - np.reshape(predicted["reference_stress"], (3, 3))
+    np.testing.assert_allclose(1e3 * difference, errors[0], atol=1e-3)
 
 
 @pytest.mark.parametrize(

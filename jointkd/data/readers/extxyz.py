@@ -46,7 +46,7 @@ def read(
     file. Forces are in energy / length of `units`. Isolated atoms are frames of one atom with
     `config_type=IsolatedAtom`. `Frame.info` has the other strings and single numbers of a frame; results and arrays
     that are not used are counted in the log. option: the name of `path` in messages; labels_required: whether all
-    frames must have the labels that the keys name; stress: how the frames, of which all must have one, give stresses.
+    frames must have the labels that the keys name; stress: how the frames give stresses.
     Raises DataError for a missing or unreadable file, for frames without the labels that the keys name, for units that
     a file states otherwise, and for two energies of an isolated atom; ConfigError for an unknown unit; MissingExtra for
     a database format that needs another package.
@@ -74,7 +74,8 @@ def read(
                     continue
                 forces = value(atoms, forces_key, "forces", (len(atoms), 3), source, labels_required)
                 unused.update(unused_entries(atoms, energy_key, forces_key, stress.key if stress else None))
-                tensor = stress.read(atoms, scale[1], source) if stress else None
+                asked = stress is not None and (labels_required or stress.there(atoms))
+                tensor = stress.read(atoms, scale[1], source) if stress and asked else None
                 atoms.info.setdefault(FILE, name)
                 frame = frame_of(atoms, energy, forces, scale, group_key, split_key, source)
                 yield replace(frame, fault=fault, stress=tensor)

@@ -74,8 +74,12 @@ class StressForm:
             return tensor * ENERGY[self.unit] / (atoms.get_volume() * length**3)
         return tensor * PRESSURE[self.unit]
 
+    def there(self, atoms: Atoms) -> bool:
+        """Whether a frame has a stress."""
+        return self.key in entries_of(atoms)
+
     def _entry(self, atoms: Atoms, source: str) -> Any:
-        entries = {**atoms.info, **(atoms.calc.results if atoms.calc is not None else {})}
+        entries = entries_of(atoms)
         if self.key not in entries:
             present = ", ".join(sorted(entries)) or "nothing"
             raise DataError(
@@ -111,3 +115,8 @@ class StressForm:
             row, column = COMPONENTS[SAME.get(name, name)]
             tensor[row, column] = tensor[column, row] = value
         return tensor
+
+
+def entries_of(atoms: Atoms) -> dict[str, Any]:
+    """What a frame says of itself as a whole."""
+    return {**atoms.info, **(atoms.calc.results if atoms.calc is not None else {})}

@@ -373,8 +373,11 @@ def test_a_set_whose_energies_are_in_another_unit_is_not_made(tmp_path):
 
 
 def test_stresses_are_stored_where_structures_have_them(tmp_path):
-    some = [crystal(seed, energy=2.0, forces=np.zeros((2, 3)), stress=np.full((3, 3), 0.1 * seed)) for seed in (1, 2)]
-    data_set = prepared_set(tmp_path, some)
+    some = [
+        crystal(seed, energy=2.0, forces=np.zeros((2, 3)), stress=np.full((3, 3), 0.1 * seed)) for seed in range(1, 12)
+    ]
+    absurd = replace(crystal(20), energy=9000.0, forces=np.zeros((2, 3)), stress=np.zeros((3, 3)))
+    data_set = prepared_set(tmp_path, [absurd, *some])  # so that the others are written again
     for frame, found in zip(some, data_set.frames, strict=True):
         np.testing.assert_array_equal(found.stress, frame.stress)
     without = prepared_set(tmp_path, everything(), name="without")
