@@ -27,7 +27,7 @@ env: $(STAMP) ## create the virtual environment VENV with PYTHON, once
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(IN_VENV) -m pip install --upgrade pip
-	$(IN_VENV) -m pip install -e '.[mace,sweep,xtb,pyg,hub,metatomic,torchsim,dev,docs]'
+	$(IN_VENV) -m pip install -e '.[mace,sweep,xtb,pyg,hub,dev,docs]'
 	touch $@
 
 env-fairchem: $(STAMP_FAIRCHEM) ## create VENV_FAIRCHEM, where teachers of fairchem-core label (2.4 GB), once

@@ -1,5 +1,6 @@
 """A student as a model of metatomic, which LAMMPS, i-PI, ASE and others load: TorchScript, traced from the student."""
 
+import sys
 import warnings
 from pathlib import Path
 from typing import Dict, List, Optional
@@ -29,6 +30,13 @@ try:
     )
 except ImportError as error:
     raise MissingExtra("metatomic-torch is not installed", "pip install 'jointkd[metatomic]'") from error
+except RuntimeError as error:
+    if "torch_geometric" not in sys.modules:  # which replaces a function of torch that metatomic compiles
+        raise
+    raise ConfigError(
+        "metatomic cannot be imported after torch_geometric",
+        "export in a process of its own, or import metatomic first",
+    ) from error
 
 ENERGY = "energy"
 
