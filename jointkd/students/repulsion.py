@@ -76,6 +76,6 @@ def repulsion_of(asked: bool, conservative: bool, elements: int) -> Repulsion | 
     if asked and not conservative:
         raise ConfigError(
             "student.repulsion=true is an energy, and student.conservative=false predicts forces without one",
-            "set student.conservative=true",
+            "set student.conservative=true, or student.repulsion=false",
         )
     return Repulsion(elements) if asked else None

@@ -38,7 +38,7 @@ class Case(NamedTuple):
 
 
 SMALL = ("student.width=32", "student.layers=2", "trainer.max_epochs=60")
-HEAD = ("student.conservative=false",)
+HEAD = ("student.conservative=false", "student.repulsion=false")
 WIDER = ("student.cutoff=6",)
 GEMNET = (
     *("student=gemnet_dt", "student.width=16", "student.blocks=2", "student.cutoff=4.5", "trainer.max_epochs=60"),

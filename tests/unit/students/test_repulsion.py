@@ -121,7 +121,8 @@ def test_atoms_that_coincide_have_finite_energies_and_forces(twins):
 
 @pytest.mark.parametrize("make", [PaiNN, GemNet])
 def test_a_student_with_a_force_head_has_none(make):
-    with pytest.raises(ConfigError, match=r"student.repulsion=true is an energy, .* set student.conservative=true"):
+    remedy = "set student.conservative=true, or student.repulsion=false"
+    with pytest.raises(ConfigError, match=f"student.repulsion=true is an energy, .* {remedy}"):
         make(width=8, conservative=False, repulsion=True)
 
 
