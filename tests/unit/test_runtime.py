@@ -26,6 +26,7 @@ def faults(mode: str) -> int:
     return int(subprocess.run([sys.executable, "-c", STEPS, mode], capture_output=True, text=True, check=True).stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives memory back")
 def test_a_step_touches_pages_that_the_step_before_it_freed():
     assert faults("kept") < faults("given back") / 10

@@ -81,7 +81,8 @@ def assert_same(found, expected, tolerance: float = 1e-10) -> None:
 @pytest.mark.parametrize(
     ("name", "method"),
     [
-        *((name, "joint") for name in STUDENTS),
+        *((name, "joint") for name in STUDENTS if name != "gemnet_t"),
+        pytest.param("gemnet_t", "joint", marks=pytest.mark.slow),
         *(("painn", method) for method in ("none", "hessian", "without energies")),
         ("conservative painn", "stress"),
     ],
