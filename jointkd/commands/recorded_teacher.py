@@ -38,7 +38,7 @@ def recorded_teacher(folders: Sequence[Path], trust: Consent) -> Teacher | None:
     try:
         return build_recorded(with_teacher[0], trust)
     except TeacherError as error:
-        log.info("%s", error)
+        log.info("%s; %s", error.problem, error.remedy)
         return None
 
 

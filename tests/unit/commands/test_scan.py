@@ -134,7 +134,7 @@ def test_the_teacher_of_a_run_is_taken_where_it_is_data_and_left_out_with_a_line
     options = ("run=run", "structure=start.xyz", "dihedral=[0,1,2,3]", "steps=4")
     result = command("scan", *options, "directory=out")
     assert result.status == 0, result.err
-    assert "the teacher mace of the runs is left out" in result.out
+    assert "the teacher mace of the run is left out" in result.out
     assert "name one with teacher=…, or leave it out with teacher=none" in result.out
     config = (tmp_path / "run" / "config.yaml").read_text(encoding="utf-8")
     assert "teacher:" in config
