@@ -11,14 +11,14 @@ from jointkd.acceptance.accept import Graded, as_json
 from jointkd.acceptance.plots import plot
 from jointkd.errors import ConfigError
 from jointkd.files.atomic import write_whole
+from jointkd.files.folders import as_folder
 
 RESULT, PAGE, PICTURE, DATA = "acceptance.json", "acceptance.md", "acceptance.png", "acceptance_data.json"
 
 
 def check_free(folder: Path, overwrite: bool) -> None:
     """Raise ConfigError where a folder is a file, or holds an acceptance that is not to be replaced."""
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"directory={folder} is a file", "give a folder, which need not exist yet")
+    as_folder(folder)
     for name in (RESULT, PAGE, PICTURE, DATA):
         if (folder / name).exists() and not overwrite:
             raise ConfigError(

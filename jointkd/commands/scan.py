@@ -15,7 +15,7 @@ from jointkd.commands.build import plain
 from jointkd.commands.force_fields import TEACHER, check_elements, find_students, students_of, teacher_of
 from jointkd.errors import ConfigError, DataError
 from jointkd.evaluation.profiles import Curves
-from jointkd.files.folders import folder_for
+from jointkd.files.folders import folder_for, remove_if_empty
 from jointkd.reports.curve_plots import REFERENCE
 from jointkd.reports.scans import FILES, STRUCTURES, write_scan, write_structures
 from jointkd.simulation.dihedrals import Dihedral
@@ -35,8 +35,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     paths = find_students(options)
     work = along_slices if options["slices"] is not None else along_dihedral
     summary = work(config, options, paths)
-    with suppress(OSError):  # it is in use, unless `directory` names another one
-        Path(HydraConfig.get().runtime.output_dir).rmdir()
+    remove_if_empty(Path(HydraConfig.get().runtime.output_dir))
     return summary
 
 

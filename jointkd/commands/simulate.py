@@ -1,6 +1,5 @@
 """Molecular dynamics with a student."""
 
-from contextlib import suppress
 from pathlib import Path
 
 from ase import Atoms
@@ -11,6 +10,7 @@ from omegaconf import DictConfig
 from jointkd.commands.run_record import RunRecord
 from jointkd.commands.run_structures import tested_structures
 from jointkd.errors import DataError
+from jointkd.files.folders import remove_if_empty
 from jointkd.runtime import keep_freed_memory
 from jointkd.simulation.dynamics import simulate
 from jointkd.simulation.options import SimulationOptions
@@ -25,8 +25,7 @@ def run(config: DictConfig) -> None:
         simulate_several(options, None if options.structures else structures_of(options))
     else:
         simulate(options)
-    with suppress(OSError):  # it is in use, unless `directory` names another one
-        Path(HydraConfig.get().runtime.output_dir).rmdir()
+    remove_if_empty(Path(HydraConfig.get().runtime.output_dir))
 
 
 def structures_of(options: SimulationOptions) -> list[Atoms]:

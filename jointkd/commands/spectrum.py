@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from jointkd.commands.force_fields import TEACHER, check_elements, find_students
 from jointkd.deploy.ase import JointKD
 from jointkd.errors import ConfigError, DataError
 from jointkd.evaluation.error_spectra import ErrorSpectrum
-from jointkd.files.folders import folder_for
+from jointkd.files.folders import folder_for, remove_if_empty
 from jointkd.labels.records import TeacherIdentity
 from jointkd.ranges import check_integer, check_number
 from jointkd.reports.spectra import FILES, write_spectra
@@ -61,8 +60,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     described = {**options, "teacher": teacher.teacher.identity.name, "students": [str(each) for each in folders]}
     aligned = all(shift is not None for shift in shifts.values())
     summary = write_spectra(folder, spectra, ways[0].unit, options["first_high"], aligned, described)
-    with suppress(OSError):  # it is in use, unless `directory` names another one
-        Path(HydraConfig.get().runtime.output_dir).rmdir()
+    remove_if_empty(Path(HydraConfig.get().runtime.output_dir))
     return summary
 
 

@@ -64,9 +64,23 @@ def remove_unused(folder: Path) -> None:
         folder.parent.rmdir()
 
 
+def remove_if_empty(folder: Path) -> None:
+    """Remove a folder that a command got and did not use, because its results went to another one."""
+    with suppress(OSError):
+        folder.rmdir()
+
+
 def is_own(file: Path) -> bool:
     """Whether a file is one that every command leaves in its folder at once."""
     return file.is_file() and (file.name == LOG or file.name.startswith(TASK))
+
+
+def as_folder(directory: str | Path) -> Path:
+    """The path of a folder to write to, which need not exist yet. Raises ConfigError for a file."""
+    path = Path(directory).expanduser()
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"directory={directory} is a file", "give a folder, which need not exist yet")
+    return path
 
 
 def folder_for(directory: str, names: Iterable[str]) -> Path:
@@ -74,9 +88,7 @@ def folder_for(directory: str, names: Iterable[str]) -> Path:
 
     Raises ConfigError for a folder that has one of them, or that holds a run.
     """
-    path = Path(directory).expanduser()
-    if path.exists() and not path.is_dir():
-        raise ConfigError(f"directory={directory} is a file", "give a folder, which need not exist yet")
+    path = as_folder(directory)
     for name in (*OF_A_RUN, *names):
         if (path / name).exists():
             raise ConfigError(

@@ -12,11 +12,11 @@ from typing import Any
 from ase.io import write
 from filelock import FileLock, Timeout
 
-from jointkd.errors import ConfigError
 from jointkd.files.atomic import write_whole
+from jointkd.files.folders import as_folder
 from jointkd.simulation.lifetime_plot import plot_lifetimes
 from jointkd.simulation.lifetimes import Row, Watched
-from jointkd.simulation.outputs import EVENTS, LOG, OF_A_RUN, PLOT, SUMMARY, TRAJECTORY
+from jointkd.simulation.outputs import FILES, new_folder, occupied
 
 TABLE, RESULT, PICTURE, LAST, LOCK = "lifetimes.csv", "lifetimes.json", "lifetimes.png", "last.xyz", ".lock"
 
@@ -28,27 +28,15 @@ class LifetimeFolder:
     """
 
     def __init__(self, directory: str) -> None:
-        self.path = Path(directory).expanduser()
-        if self.path.exists() and not self.path.is_dir():
-            raise ConfigError(f"directory={directory} is a file", "give a folder, which need not exist yet")
-        for name in OF_A_RUN:
-            if (self.path / name).exists():
-                raise ConfigError(
-                    f"directory={directory} is the folder of a run (it has {name})",
-                    "give simulations folders of their own",
-                )
-        going_on = any(self.path.glob("state-*.json"))  # perhaps with some of the results, but the summary comes last
-        for name in (RESULT, LOG, EVENTS, TRAJECTORY, SUMMARY, PLOT, *(() if going_on else (TABLE, PICTURE, LAST))):
-            if (self.path / name).exists():
-                raise self._occupied(name)
-        self.path.mkdir(parents=True, exist_ok=True)
+        going_on = any(as_folder(directory).glob("state-*.json"))  # perhaps with results, of which the summary is last
+        self.path = new_folder(directory, (RESULT, *FILES, *(() if going_on else (TABLE, PICTURE, LAST))))
         self._stack = ExitStack()
 
     def __enter__(self) -> "LifetimeFolder":
         try:
             self._stack.enter_context(FileLock(self.path / LOCK, timeout=0))
         except Timeout as error:
-            raise self._occupied("which is running") from error
+            raise occupied(self.path, "which is running") from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -77,8 +65,3 @@ class LifetimeFolder:
         write_whole(self.path / RESULT, (json.dumps(summary, indent=2, ensure_ascii=False) + "\n").encode())
         for state in self.path.glob("state-*.json"):
             state.unlink()
-
-    def _occupied(self, name: str) -> ConfigError:
-        return ConfigError(
-            f"directory={self.path} holds another simulation ({name})", "give another folder, or remove those files"
-        )

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from ase.io import write
 
 from jointkd.errors import ConfigError
 from jointkd.files.atomic import write_whole
+from jointkd.files.folders import OF_A_RUN, as_folder
 from jointkd.simulation.stability import Event
 
 matplotlib.use("Agg")
@@ -20,7 +22,32 @@ from matplotlib import pyplot
 
 LOG, EVENTS, TRAJECTORY = "log.csv", "events.csv", "trajectory.xyz"
 SUMMARY, PLOT = "simulation.json", "simulation.png"  # summary.json is that of a training
-OF_A_RUN = ("student.safetensors", "config.yaml", "summary.json", "checkpoints")
+FILES = (LOG, EVENTS, TRAJECTORY, SUMMARY, PLOT)
+
+
+def new_folder(directory: str, names: Iterable[str]) -> Path:
+    """The folder of a simulation, made if need be.
+
+    Raises ConfigError for a file, for the folder of a run, and for a folder that has a file of one of the names.
+    """
+    path = as_folder(directory)
+    for name in OF_A_RUN:
+        if (path / name).exists():
+            raise ConfigError(
+                f"directory={directory} is the folder of a run (it has {name})", "give simulations folders of their own"
+            )
+    for name in names:
+        if (path / name).exists():
+            raise occupied(path, name)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def occupied(path: Path, what: str) -> ConfigError:
+    """The error for a folder that another simulation has."""
+    return ConfigError(
+        f"directory={path} holds another simulation ({what})", "give another folder, or remove those files"
+    )
 
 
 class Line(NamedTuple):
@@ -40,19 +67,7 @@ class SimulationFolder:
     """
 
     def __init__(self, directory: str) -> None:
-        self.path = Path(directory).expanduser()
-        if self.path.exists() and not self.path.is_dir():
-            raise ConfigError(f"directory={directory} is a file", "give a folder, which need not exist yet")
-        for name in OF_A_RUN:
-            if (self.path / name).exists():
-                raise ConfigError(
-                    f"directory={directory} is the folder of a run (it has {name})",
-                    "give simulations folders of their own",
-                )
-        for name in (LOG, EVENTS, TRAJECTORY, SUMMARY, PLOT):
-            if (self.path / name).exists():
-                raise self._occupied(name)
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.path = new_folder(directory, FILES)
         self.files = ExitStack()
 
     def __enter__(self) -> "SimulationFolder":
@@ -103,12 +118,7 @@ class SimulationFolder:
         try:
             file = self.files.enter_context((self.path / name).open("x", newline="", encoding="utf-8"))
         except FileExistsError as error:
-            raise self._occupied(name) from error
+            raise occupied(self.path, name) from error
         writer = csv.writer(file)
         writer.writerow(columns)
         return writer, file
-
-    def _occupied(self, name: str) -> ConfigError:
-        return ConfigError(
-            f"directory={self.path} holds another simulation ({name})", "give another folder, or remove those files"
-        )
