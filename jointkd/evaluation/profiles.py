@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 TURN = 360.0  # degrees
 WIDEST_GAP = 2.0  # times the median spacing: angles that leave a wider gap do not close a full turn
+
+Angle = TypeVar("Angle", float, np.ndarray)
 
 
 class Extremum(NamedTuple):
@@ -66,6 +68,11 @@ class Profile:
         }
 
 
+def wrapped(difference: Angle) -> Angle:
+    """Differences of angles (degrees) as the shorter way around, from −180 to below 180."""
+    return (difference + TURN / 2) % TURN - TURN / 2
+
+
 def closes(angles: np.ndarray) -> bool:
     """Whether ascending angles (degrees) go around the full turn without a gap."""
     gaps = np.diff(angles, append=angles[0] + TURN)
@@ -75,7 +82,7 @@ def closes(angles: np.ndarray) -> bool:
 def vertex(angles: np.ndarray, energies: np.ndarray, place: int) -> tuple[float, float]:
     """Angle and energy of the vertex of the parabola through a point and its two neighbours around the turn."""
     around = np.array([place - 1, place + 1]) % len(angles)
-    x = (angles[around] - angles[place] + TURN / 2) % TURN - TURN / 2
+    x = wrapped(angles[around] - angles[place])
     quadratic, linear = np.linalg.solve(np.stack([x**2, x], axis=1), energies[around] - energies[place])
     return float(angles[place] - linear / (2 * quadratic)), float(energies[place] - linear**2 / (4 * quadratic))
 
@@ -97,7 +104,7 @@ def nearest(extrema: Sequence[Mapping[str, float]], angle: float | None) -> floa
     """
     if angle is None or not extrema:
         return None
-    shifts = [(each["angle_deg"] - angle + TURN / 2) % TURN - TURN / 2 for each in extrema]
+    shifts = [wrapped(each["angle_deg"] - angle) for each in extrema]
     return min(shifts, key=abs)
 
 

@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.io import read
 
 from jointkd.errors import DataError, first_line
-from jointkd.evaluation.profiles import TURN
+from jointkd.evaluation.profiles import wrapped
 from jointkd.simulation.dihedrals import Dihedral
 
 NEAR = 0.5  # degrees: angles that differ by less are the same
@@ -41,7 +41,7 @@ def reference_energies(path: str, angles: np.ndarray, dihedral: Dihedral, energy
     Raises DataError for a file that lacks an angle, or has several energies at one.
     """
     found = read_table(path) if Path(path).suffix == ".csv" else measured(path, dihedral, energy_key)
-    apart = np.abs((found[:, 0][:, None] - angles + TURN / 2) % TURN - TURN / 2) < NEAR
+    apart = np.abs(wrapped(found[:, 0][:, None] - angles)) < NEAR
     counts = apart.sum(axis=0)
     if (counts != 1).any():
         place = int(np.flatnonzero(counts != 1)[0])
@@ -88,7 +88,7 @@ def read_slices(path: str, planes: Sequence[Sequence[float]], energy_key: str) -
     )
     found = []
     for alpha, beta in planes:
-        apart = np.abs((angles[:, :2] - [alpha, beta] + TURN / 2) % TURN - TURN / 2)
+        apart = np.abs(wrapped(angles[:, :2] - [alpha, beta]))
         places = np.flatnonzero((apart < NEAR).all(axis=1))
         if len(places) < 3:
             there = sorted({(a, b) for a, b, _ in angles.round(1).tolist()})
