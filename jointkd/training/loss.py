@@ -59,6 +59,11 @@ class Term(ABC):
             raise ConfigError(f"norm={norm!r} is not known", f"choose one of {', '.join(NORMS)}")
         self.norm = NORMS[norm]
 
+    @property
+    def current_weight(self) -> float:
+        """The share of the weight that counts now."""
+        return self.weight * self.share
+
     def __call__(self, prediction: Prediction, batch: Structure) -> SumCount:
         """The sum of the norms of all differences, and their number."""
         norms = self.norms(prediction, batch)
@@ -102,7 +107,7 @@ class Term(ABC):
 
 def active(terms: Mapping[str, Term]) -> dict[str, Term]:
     """The terms that count now."""
-    return {name: term for name, term in terms.items() if term.weight * term.share > 0}
+    return {name: term for name, term in terms.items() if term.current_weight > 0}
 
 
 class Energy(Term):
@@ -264,7 +269,7 @@ def factors_of(terms: Mapping[str, Term], counts: Tensor, batch: Structure | Non
     scale = 1 if batch is None or batch.whole is None else batch.whole.parts
     if distributed():
         scale *= torch.distributed.get_world_size()
-    return scale * counts.new_tensor([term.weight * term.share for term in terms.values()]) / counts
+    return scale * counts.new_tensor([term.current_weight for term in terms.values()]) / counts
 
 
 def distributed() -> bool:

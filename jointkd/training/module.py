@@ -87,7 +87,7 @@ class DistillationModule(lightning.LightningModule):
         self._means = {name: self._means[name] + mean if self._means else mean for name, mean in means.items()}
         if batch.whole is None or batch.whole.last:
             self.log_dict({f"train/{name}": value for name, value in self._means.items()}, batch_size=1)
-            weights = {name: term.weight * term.share for name, term in self.terms.items()}
+            weights = {name: term.current_weight for name, term in self.terms.items()}
             value = sum(weights[name] * mean for name, mean in self._means.items())
             self.log("train/loss", value, prog_bar=True, batch_size=1)
             self._means = {}

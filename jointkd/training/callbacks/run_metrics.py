@@ -45,7 +45,7 @@ class RunMetrics(lightning.Callback):
         stepped = batch.whole is None or batch.whole.last
         if not stepped or trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
-        weights = {f"train/weight_{name}": term.weight * term.share for name, term in pl_module.terms.items()}
+        weights = {f"train/weight_{name}": term.current_weight for name, term in pl_module.terms.items()}
         speed = self._structures * trainer.world_size / max(time.monotonic() - self._since, 1e-9)
         values = {
             **weights,
