@@ -85,12 +85,12 @@ def toy_module(**student: Any) -> DistillationModule:
 
 
 def toy_trainer(folder: Path, epochs: int, *callbacks: lightning.Callback, **options: Any) -> lightning.Trainer:
-    """A trainer on a CPU that writes nothing."""
+    """A trainer on a CPU that writes nothing, unless a logger is given."""
     return lightning.Trainer(
         accelerator="cpu",
         max_epochs=epochs,
         callbacks=list(callbacks),
-        logger=False,
+        logger=options.pop("logger", False),
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

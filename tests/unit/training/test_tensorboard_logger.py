@@ -2,14 +2,13 @@
 
 import csv
 
-import lightning
 import pytest
 from lightning.pytorch.loggers import CSVLogger
 
 from jointkd.errors import MissingExtra
 from jointkd.training import tensorboard_logger as module
 from jointkd.training.callbacks.run_metrics import RunMetrics
-from tests.toy import toy_data, toy_module
+from tests.toy import toy_data, toy_module, toy_trainer
 
 
 def test_a_missing_tensorboard_is_one_line_with_the_remedy(monkeypatch, tmp_path):
@@ -25,18 +24,12 @@ def test_tensorboard_has_the_values_of_the_csv_file(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        max_epochs=2,
-        callbacks=[RunMetrics()],
+    trainer = toy_trainer(
+        tmp_path,
+        2,
+        RunMetrics(),
         logger=[CSVLogger(tmp_path, name=None, version="metrics"), module.tensorboard_logger(str(tmp_path))],
         log_every_n_steps=1,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        inference_mode=False,
     )
     trainer.fit(toy_module(), datamodule=toy_data(tmp_path, batch_size=6))
     events = EventAccumulator(str(tmp_path / "tensorboard"))

@@ -5,13 +5,12 @@ import re
 import time
 from pathlib import Path
 
-import lightning
 import pytest
 from lightning.pytorch.loggers import CSVLogger
 
 from jointkd.training import wandb_logger
 from jointkd.training.callbacks.run_metrics import RunMetrics
-from tests.toy import toy_data, toy_module
+from tests.toy import toy_data, toy_module, toy_trainer
 
 
 @pytest.mark.slow
@@ -19,18 +18,12 @@ def test_an_offline_run_has_the_names_of_the_csv_file(tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setattr(wandb_logger, "reachable", lambda: False)
     logger = wandb_logger.wandb_logger(project="test", save_dir=str(tmp_path))
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        callbacks=[RunMetrics()],
+    trainer = toy_trainer(
+        tmp_path,
+        1,
+        RunMetrics(),
         logger=[CSVLogger(tmp_path, name=None, version="metrics"), logger],
         log_every_n_steps=1,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        inference_mode=False,
     )
     trainer.fit(toy_module(), datamodule=toy_data(tmp_path, batch_size=6))
     logger.experiment.finish()

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from jointkd.training.callbacks.run_metrics import RunMetrics, gradient_norm
-from tests.toy import toy_data, toy_module
+from tests.toy import toy_data, toy_module, toy_trainer
 
 LOGGED = {
     *("train/loss", "train/energy", "train/forces", "train/atomic_energy", "train/hessian"),
@@ -35,20 +35,15 @@ def trained(tmp_path):
     """The rows of metrics.csv of a training with 2 micro-batches per step, 3 steps in 2 epochs each, and the norms."""
     seen, module = GradientsSeen(), toy_module()
     module.terms["hessian"].share = 0.5
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        max_epochs=2,
-        callbacks=[RunMetrics(), seen],
+    trainer = toy_trainer(
+        tmp_path,
+        2,
+        RunMetrics(),
+        seen,
         logger=CSVLogger(tmp_path, name=None, version="metrics"),
         log_every_n_steps=2,
         gradient_clip_val=0.1,
         accumulate_grad_batches=2,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        inference_mode=False,
     )
     trainer.fit(module, datamodule=toy_data(tmp_path, batch_size=6))
     with (tmp_path / "metrics" / "metrics.csv").open() as opened:
