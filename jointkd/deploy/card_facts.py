@@ -1,12 +1,12 @@
 """The facts of a model card, as they are recorded in a student's file and in the folder of its run."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jointkd.deploy.model_card import CardFacts, Gate, TeacherFacts
 from jointkd.files.atomic import file_sha256
+from jointkd.files.json_objects import read_json
 from jointkd.students.base import Student
 from jointkd.students.student_file import SavedStudent
 
@@ -83,15 +83,6 @@ def is_of(acceptance: Mapping[str, Any], student: Path, summary: Mapping[str, An
     """Whether an acceptance test is of a student: by its checksum or, where it names none, by its run's summary."""
     tested = str(acceptance.get("student", ""))
     return file_sha256(student) in tested if "sha256" in tested else summary is not None
-
-
-def read_json(file: Path) -> dict[str, Any] | None:
-    """What a JSON file says, None where it is missing, damaged, or not a dictionary."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def teacher_of(recorded: Mapping[str, Any]) -> TeacherFacts | None:

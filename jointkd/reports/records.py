@@ -1,10 +1,10 @@
 """What the folders of runs record beside their errors: data, teachers, machines, acceptance, and what failed."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jointkd.files.json_objects import read_json
 from jointkd.reports.markup import Html, element
 from jointkd.reports.markup import table as shown
 from jointkd.reports.runs import SYMBOLS, Runs, split_sizes
@@ -17,18 +17,9 @@ DIGITS = 12  # of a checksum
 GATES = "acceptance.json"
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """An object of a JSON file; empty where it is absent or damaged."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def provenance(run: Mapping[str, Any]) -> dict[str, Any]:
     """What a run recorded of its origin."""
-    return read_json(run["folder"] / "provenance.json")
+    return read_json(run["folder"] / "provenance.json") or {}
 
 
 def warnings(runs: Runs) -> Iterator[str]:
