@@ -21,8 +21,6 @@ from jointkd.teachers.calculator import TeacherCalculator
 
 log = logging.getLogger(__name__)
 
-TEACHER = "teacher"
-
 
 def find_students(config: Mapping[str, Any]) -> list[Path]:
     """The folders and files of the students that `run` and `runs` name, each once. Raises ConfigError, DataError.

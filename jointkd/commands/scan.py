@@ -12,11 +12,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from jointkd.commands.build import plain
-from jointkd.commands.force_fields import TEACHER, check_elements, find_students, students_of, teacher_of
+from jointkd.commands.force_fields import check_elements, find_students, students_of, teacher_of
 from jointkd.errors import ConfigError, DataError
 from jointkd.evaluation.profiles import Curves
 from jointkd.files.folders import folder_for, remove_if_empty
-from jointkd.reports.curve_plots import REFERENCE
+from jointkd.reports.curve_plots import REFERENCE, TEACHER
 from jointkd.reports.scans import FILES, STRUCTURES, write_scan, write_structures
 from jointkd.simulation.dihedrals import Dihedral
 from jointkd.simulation.reference_energies import Slice, read_slices, reference_energies

@@ -12,13 +12,14 @@ from omegaconf import DictConfig
 
 from jointkd.commands.alignments import shift_of
 from jointkd.commands.build import plain
-from jointkd.commands.force_fields import TEACHER, check_elements, find_students, students_of, teacher_of
+from jointkd.commands.force_fields import check_elements, find_students, students_of, teacher_of
 from jointkd.deploy.ase import JointKD
 from jointkd.errors import ConfigError, DataError
 from jointkd.evaluation.error_spectra import ErrorSpectrum
 from jointkd.files.folders import folder_for, remove_if_empty
 from jointkd.labels.records import TeacherIdentity
 from jointkd.ranges import check_integer, check_number
+from jointkd.reports.curve_plots import TEACHER
 from jointkd.reports.spectra import FILES, write_spectra
 from jointkd.simulation.path_errors import Samples, errors_along, samples_of
 from jointkd.simulation.paths import Path as Way
