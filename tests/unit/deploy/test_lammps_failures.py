@@ -71,6 +71,15 @@ def test_a_minimization_ends_where_it_fails(tmp_path, lammps_of):
     assert 4 <= stumbles.calls < 20
 
 
+@pytest.fixture
+def interruptible():
+    """Python's own handler of Ctrl-C, which shells leave out for what they start in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("late", [False, True], ids=["as LAMMPS calls Python", "in Python"])
 def test_ctrl_c_ends_a_run_and_is_raised(tmp_path, lammps_of, late):
     lmp = lammps_of(SALT)
