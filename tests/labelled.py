@@ -15,8 +15,9 @@ def frame_of(atoms: Atoms, **info: Any) -> Frame:
 
 
 def labels_of(teacher: Any, atoms: Atoms, rows: Any = (), **info: Any) -> TeacherLabels:
-    """The labels of one structure, with some Hessian rows."""
-    (labels,) = teacher.label([frame_of(atoms, **info)], [np.array(rows, dtype=int)])
+    """The labels of one structure, with some Hessian rows, or along an array of directions."""
+    directions = rows if isinstance(rows, np.ndarray) else np.array(rows, dtype=int)
+    (labels,) = teacher.label([frame_of(atoms, **info)], [directions])
     return labels
 
 
@@ -31,4 +32,4 @@ def agree(actual: TeacherLabels, expected: TeacherLabels, tolerance: float) -> N
     """Fail unless all labels agree within a tolerance."""
     for name in ("energy", "atomic_energies", "forces", "hessian_rows"):
         np.testing.assert_allclose(getattr(actual, name), getattr(expected, name), rtol=0, atol=tolerance, err_msg=name)
-    np.testing.assert_array_equal(actual.row_ids, expected.row_ids)
+    np.testing.assert_array_equal(actual.directions, expected.directions)

@@ -1,5 +1,7 @@
 """Small structures and students that many tests share."""
 
+from dataclasses import replace
+
 import torch
 from ase import Atoms
 
@@ -21,7 +23,7 @@ MOLECULES = [ETHANOL, WATER, ACETAMIDE]
 
 __all__ = [
     "CUTOFF", "ETHANOL", "MOLECULES", "PEROVSKITE", "SALT", "SPECIAL", "TRICLINIC", "WATER",
-    "batch_of", "equal", "labelled", "rattled", "structure",
+    "batch_of", "equal", "labelled", "rattled", "structure", "with_probes",
 ]  # fmt: skip
 
 
@@ -34,6 +36,14 @@ def equal(ours: Structure, theirs: Structure) -> bool:
     """Whether all tensors are the same, bit by bit, and in the same dtypes."""
     pairs = [(getattr(ours, name), getattr(theirs, name)) for name in TENSORS]
     return all(a is b is None or (a.dtype == b.dtype and torch.equal(a, b)) for a, b in pairs)
+
+
+def with_probes(batch: Structure) -> Structure:
+    """A batch whose Hessian is labelled along random vectors instead of rows."""
+    assert batch.hessian_rows is not None
+    generator = torch.Generator().manual_seed(5)
+    probes = torch.randn(batch.hessian_rows.shape, generator=generator, dtype=torch.float64)
+    return replace(batch, row_ids=None, probes=probes)
 
 
 def labelled(atoms: Atoms, rows: int, seed: int = 0) -> Structure:

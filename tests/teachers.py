@@ -8,7 +8,8 @@ import numpy as np
 
 from jointkd.errors import MissingExtra, TeacherError
 from jointkd.labelling.plan import LabelOptions, LabelPlace, LabelPlan
-from jointkd.labels.records import TeacherIdentity, TeacherLabels, choose_rows
+from jointkd.labels.directions import choose_rows, draw_probes, vectors
+from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.structures.frame import Frame
 from jointkd.teachers.spec import TeacherSpec
 
@@ -34,6 +35,17 @@ def rows_of(frames: list[Frame], rows: int | str = 4) -> dict[str, np.ndarray]:
     return {frame.key: choose_rows(frame.key, len(frame), rows, seed=0) for frame in frames}
 
 
+def probes_of(frames: list[Frame], count: int) -> dict[str, np.ndarray]:
+    """Probes of each structure, by key."""
+    return {frame.key: draw_probes(frame.key, len(frame), count, seed=0) for frame in frames}
+
+
+def along(hessian: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """[K, N, 3] eV/Å²: a full Hessian [3N, N, 3] along K directions."""
+    atoms = hessian.shape[1]
+    return np.tensordot(vectors(directions, atoms), hessian.reshape(atoms, 3, atoms, 3), 2)
+
+
 class NumberTeacher:
     """Springs between all atoms. For each structure with rows it sleeps `seconds` and writes the key to `calls`.
 
@@ -46,8 +58,8 @@ class NumberTeacher:
     def __init__(self, seconds: float = 0.0, calls: Path | None = None, spoilt: str = "") -> None:
         self.seconds, self.calls, self.spoilt = seconds, calls, spoilt
 
-    def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
-        return [self._one(frame, ids) for frame, ids in zip(frames, row_ids, strict=True)]
+    def label(self, frames: list[Frame], directions: list[np.ndarray]) -> list[TeacherLabels]:
+        return [self._one(frame, ids) for frame, ids in zip(frames, directions, strict=True)]
 
     def _one(self, frame: Frame, ids: np.ndarray) -> TeacherLabels:
         if len(ids):
@@ -65,7 +77,7 @@ class NumberTeacher:
         if frame.key == self.spoilt:
             forces[0, 0] = np.nan
         total = atomic.sum() + sum(self.identity.free_atom_energies[int(number)] for number in z)
-        return TeacherLabels(float(total), atomic, forces, hessian[ids], ids)
+        return TeacherLabels(float(total), atomic, forces, along(hessian, ids), ids)
 
 
 class CompanionTeacher(NumberTeacher):
@@ -76,11 +88,11 @@ class CompanionTeacher(NumberTeacher):
         self.folder, self.companions = Path(folder), companions
         (self.folder / str(os.getpid())).touch()
 
-    def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
+    def label(self, frames: list[Frame], directions: list[np.ndarray]) -> list[TeacherLabels]:
         end = time.monotonic() + 300
         while len(list(self.folder.iterdir())) < self.companions and time.monotonic() < end:
             time.sleep(0.01)
-        return super().label(frames, row_ids)
+        return super().label(frames, directions)
 
 
 class PackagedTeacher(NumberTeacher):

@@ -49,7 +49,7 @@ def toy_store(path: Path, frames: list[Frame]) -> LabelStore:
             atomic_energies=atomic,
             forces=rng.normal(size=(count, 3)),
             hessian_rows=rng.normal(size=(ROWS, count, 3)),
-            row_ids=np.sort(rng.choice(3 * count, ROWS, replace=False)),
+            directions=np.sort(rng.choice(3 * count, ROWS, replace=False)),
         )
     store.append(labels)
     return store

@@ -71,6 +71,8 @@ def unused_of_training(config: DictConfig) -> Iterator[tuple[str, str]]:
         yield "method.trust", method
     if "_target_" not in config.teacher:
         yield "label", "teacher=none"
+    elif config.label.probes:
+        yield "label.rows", f"label.probes={config.label.probes}, which training structures have instead"
     yield from (
         (f"schedulers.{name}", f"schedule={config.schedule}") for name in config.schedulers if name != config.schedule
     )

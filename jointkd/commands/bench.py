@@ -21,10 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 from jointkd.commands.bench_dynamics import STUDENT, dynamics
 from jointkd.commands.build import build, join_labels, teacher_spec
 from jointkd.data.datamodule import DistillationData
-from jointkd.data.dataset import Distillation
 from jointkd.files.atomic import write_whole
 from jointkd.labelling.batching import Batching
-from jointkd.labels.records import choose_rows
+from jointkd.labels.directions import choose_rows
 from jointkd.ranges import check_integer
 from jointkd.reports.speed_plots import SPEED, overhead
 from jointkd.runtime import device_of, hardware, keep_freed_memory
@@ -150,7 +149,7 @@ def batch_with_rows(data: DistillationData, rows: int) -> Structure:
     """The first training batch, with `rows` Hessian rows per structure."""
     teacher = data.teacher["train"]
     assert teacher is not None
-    data.teacher["train"] = Distillation(teacher.store, teacher.alignment, rows)
+    data.teacher["train"] = replace(teacher, rows=rows)
     return next(iter(data.train_dataloader()))
 
 
@@ -169,14 +168,13 @@ def stepper(
 ) -> Callable[[], None]:
     """One training step: prediction, loss, backward, update."""
     rows = max(term.rows for term in terms.values())
-    trimmed = batch
-    if rows:
-        assert batch.row_ids is not None
-        assert batch.hessian_rows is not None
-        trimmed = replace(batch, row_ids=batch.row_ids[:, :rows], hessian_rows=batch.hessian_rows[:, :rows])
+    along = {
+        name: value for name in ("row_ids", "probes", "hessian_rows") if (value := getattr(batch, name)) is not None
+    }
+    trimmed = replace(batch, **{name: value[:, :rows] for name, value in along.items()})
 
     def step() -> None:
-        prediction = predict(student, trimmed, trimmed.row_ids if rows else None)
+        prediction = predict(student, trimmed, trimmed.directions if rows else None)
         loss, _ = weighted_sum(terms, {name: term(prediction, trimmed) for name, term in terms.items()})
         optimizer.zero_grad()
         loss.backward()
@@ -209,12 +207,12 @@ def labelling(config: DictConfig, data: DistillationData) -> dict[str, Any]:
     teacher = spec.build()
     frames = list(data.frames["train"][:8])
     rows = max(1, config.bench.label_rows // len(frames))
-    row_ids = {frame.key: choose_rows(frame.key, len(frame), rows, 0) for frame in frames}
+    directions = {frame.key: choose_rows(frame.key, len(frame), rows, 0) for frame in frames}
     batching = Batching(teacher)
-    batching.label(frames, [row_ids[frame.key][:1] for frame in frames])
+    batching.label(frames, [directions[frame.key][:1] for frame in frames])
 
     def work() -> None:
-        batching.label(frames, [row_ids[frame.key] for frame in frames])
+        batching.label(frames, [directions[frame.key] for frame in frames])
 
     start = time.perf_counter()
     risen = peak_memory(work)
@@ -223,7 +221,7 @@ def labelling(config: DictConfig, data: DistillationData) -> dict[str, Any]:
         "teacher": teacher.identity.name,
         "dtype": teacher.identity.dtype,
         "atoms_per_structure": round(sum(map(len, frames)) / len(frames), 1),
-        "rows_per_second": round(sum(len(ids) for ids in row_ids.values()) / seconds, 1),
+        "rows_per_second": round(sum(len(ids) for ids in directions.values()) / seconds, 1),
         "peak_mb": risen,
     }
 

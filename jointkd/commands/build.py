@@ -184,11 +184,12 @@ def join_labels(config: DictConfig, module: DistillationModule, data: Distillati
             config.method.name,
             config.teacher.name,
         )
-    labelled = config.label.rows
+    option = "label.probes" if config.label.probes else "label.rows"
+    labelled = config.label.probes or config.label.rows
     if isinstance(labelled, int) and labelled < module.rows:  # refused before the labels are made
         raise ConfigError(
-            f"hessian.rows={module.rows} and label.rows={labelled}: training would ask for more than there are",
-            "raise label.rows, or lower hessian.rows",
+            f"hessian.rows={module.rows} and {option}={labelled}: training would ask for more than there are",
+            f"raise {option}, or lower hessian.rows",
         )
     needed_by = f"method={config.method.name}" if module.needs_atomic_energies else None
     store = make_labels(label_plan(config, data), needed_by)

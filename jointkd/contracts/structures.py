@@ -67,7 +67,7 @@ CRYSTAL = rattled(SPECIAL["triclinic"], 6)
 def structure(
     atoms: Atoms, cutoff: float = CUTOFF, max_neighbors: int | None = None, **labels: torch.Tensor
 ) -> Structure:
-    """A structure in float64 with its neighbours within a cutoff (Å). labels: fields from `energy` to `row_ids`."""
+    """A structure in float64 with its neighbours within a cutoff (Å). labels: fields from `energy` to `probes`."""
     edges = neighbors(atoms.positions, atoms.cell.array, atoms.pbc, cutoff, max_neighbors)
     return Structure.from_arrays(atoms.numbers, atoms.positions.copy(), edges, **labels)
 

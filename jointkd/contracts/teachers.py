@@ -15,6 +15,7 @@ from jointkd.contracts.properties import Contract, DoesNotApply
 from jointkd.contracts.structures import COPPER, CRYSTAL, ETHANOL, PEROXIDE, ROTATION, SALT, WATER, frame
 from jointkd.errors import TeacherError
 from jointkd.labels.checks import acoustic_error, asymmetry, energy_error
+from jointkd.labels.directions import draw_probes
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.structures.frame import Frame
 from jointkd.teachers.spec import TeacherSpec
@@ -92,7 +93,7 @@ class TeacherContract(Contract):
             expected = [atomic, (atoms, 3), (3, atoms, 3)]
             assert shapes == expected, f"shapes of the labels of {each.source} are {shapes}, expected {expected}"
             assert isinstance(labels.energy, float), f"the energy is {type(labels.energy).__name__}, must be float"
-            assert labels.row_ids.tolist() == ROWS.tolist(), "row_ids must be those that were asked for"
+            assert labels.directions.tolist() == ROWS.tolist(), "directions must be those that were asked for"
 
     def test_atomic_energies_and_free_atoms_sum_to_the_energy(self) -> None:
         """Atomic energies and the energies of free atoms sum to the energy."""
@@ -140,13 +141,28 @@ class TeacherContract(Contract):
             self.label([each], *chosen),
             self.label([each]),
         )
-        assert some.row_ids.tolist() == chosen, f"row_ids are {some.row_ids.tolist()}, asked for were {chosen}"
+        assert some.directions.tolist() == chosen, f"directions are {some.directions.tolist()}, asked for were {chosen}"
         self.same(
             some.hessian_rows, every.hessian_rows[chosen], self.bounds.same_rows, "rows in another order", floor=1.0
         )
         shape = none.hessian_rows.shape
         assert shape == (0, len(each), 3), f"no rows have the shape {shape}, expected {(0, len(each), 3)}"
         self.same(none.forces, every.forces, self.bounds.same, "forces without rows", floor=1.0)
+
+    def test_products_with_probes_are_those_of_the_full_hessian(self) -> None:
+        """Products of the Hessian with probes are those of the full Hessian, also beside rows of another structure."""
+        each, *others = self.subject.frames[:2]
+        probes = draw_probes(each.key, len(each), 2, seed=0)
+        try:
+            some, *_ = self.subject.teacher.label([each, *others], [probes, *[ROWS] * len(others)])
+        except TeacherError as error:
+            raise DoesNotApply("the teacher refuses probes") from error
+        (every,) = self.label([each], *range(3 * len(each)))
+        expected = np.einsum("kr,rnx->knx", probes.reshape(2, -1), every.hessian_rows)
+        assert np.array_equal(some.directions, probes), "directions must be the probes that were asked for"
+        self.same(
+            some.hessian_rows, expected, self.bounds.same_rows, f"products with probes of {each.source}", floor=1.0
+        )
 
     def test_a_batch_has_the_labels_of_its_structures_one_by_one(self) -> None:
         """A batch of structures with different numbers of rows has the labels of its structures one by one."""

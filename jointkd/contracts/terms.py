@@ -142,7 +142,10 @@ class TermContract(Contract):
         if not term.atomic:
             batch = replace(batch, teacher_atomic_energies=None, teacher_energy_spread=None)
         if not term.rows:
-            batch, prediction = replace(batch, hessian_rows=None, row_ids=None), prediction._replace(hessian_rows=None)
+            batch, prediction = (
+                replace(batch, hessian_rows=None, row_ids=None, probes=None),
+                prediction._replace(hessian_rows=None),
+            )
         self.same(self.of(batch, prediction).sum, value, 0.0, "sum without the labels that the term does not read")
 
     def group(self, start: int, stop: int) -> Structure:

@@ -165,10 +165,12 @@ class DistillationData(lightning.LightningDataModule):
         if completes:
             train = with_plausible_forces(train, store, self.options.max_force)
         sizes = numbers_of(train)[1].tolist()
-        if any(store.row_count(key) < min(train_rows, 3 * n) for key, n in zip(keys_of(train), sizes, strict=True)):
+        if any(
+            store.direction_count(key) < min(train_rows, 3 * n) for key, n in zip(keys_of(train), sizes, strict=True)
+        ):
             raise LabelMismatch(
-                f"training needs {train_rows} Hessian rows per structure, but {store.path} has fewer",
-                "set label.rows to at least hessian.rows",
+                f"training needs {train_rows} Hessian rows or probes per structure, but {store.path} has fewer",
+                "set label.rows or label.probes to at least hessian.rows",
             )
         log.info("%s", shift or f"{store.teacher.name} has no atomic energies, so no energies are aligned")
         if alignment and (absent := alignment.without(test)):
@@ -180,7 +182,9 @@ class DistillationData(lightning.LightningDataModule):
         if completes and shift:
             self.from_teacher = completed(train, shift, store.teacher.name)
         self.teacher = {
-            "train": Distillation(store, alignment, train_rows, sampling, shift if completes else None),
+            "train": Distillation(
+                store, alignment, train_rows, sampling, bool(store.settings.get("probes")), shift if completes else None
+            ),
             "val": None,
             "test": Distillation(store, alignment, tested_rows(eval_rows, store, keys_of(test))),
         }

@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from jointkd.data.alignment import Alignment
 from jointkd.data.references import References
-from jointkd.data.row_sampling import sample_rows
+from jointkd.data.row_sampling import mixtures, sample_rows
+from jointkd.labels.directions import vectors
 from jointkd.labels.store import LabelStore
 from jointkd.structures.batch import MicroBatch, Structure
 from jointkd.structures.frame import Frame
@@ -26,14 +27,16 @@ class Distillation:
 
     alignment: shifts the teacher's atomic energies to the zero of the reference data; None for a teacher without atomic
     energies. rows: Hessian rows per structure and step. sampling: `fresh` rows in every epoch, each used once before
-    any is used twice, or `fixed` ones. completion: shifts the teacher's energies, which with its forces are the targets
-    of structures without reference labels; None: they have none.
+    any is used twice, `fixed` ones, or `mixed`, random combinations of all. probes: whether structures may have probes
+    in place of rows, so that all are given as vectors. completion: shifts the teacher's energies, which with its forces
+    are the targets of structures without reference labels; None: they have none.
     """
 
     store: LabelStore
     alignment: Alignment | None
     rows: int
     sampling: str = "fresh"
+    probes: bool = False
     completion: Alignment | None = None
 
 
@@ -93,12 +96,29 @@ class StructureDataset(Dataset[Structure]):
             if stored.spread is not None:
                 labels["teacher_energy_spread"] = torch.from_numpy(stored.spread.atomic_energies)
         if teacher.rows:
-            sampled_epoch = epoch if teacher.sampling == "fresh" else 0
-            indices = sample_rows(len(stored.row_ids), teacher.rows, self.seed, frame.key, sampled_epoch)
-            rows = teacher.store.read_rows(frame.key, indices)
-            labels["hessian_rows"] = torch.from_numpy(np.ascontiguousarray(rows.transpose(1, 0, 2)))
-            labels["row_ids"] = torch.from_numpy(stored.row_ids[indices])[None]
+            labels |= self._hessian(teacher, frame, stored.directions, epoch)
         return labels
+
+    def _hessian(self, teacher: Distillation, frame: Frame, stored: np.ndarray, epoch: int) -> dict[str, Tensor]:
+        """The Hessian along some of the stored directions, or along mixtures of all of them."""
+        if teacher.sampling == "mixed":
+            every = teacher.store.read(frame.key).hessian_rows
+            mix = mixtures(len(stored), teacher.rows, self.seed, frame.key, epoch)
+            probes = np.tensordot(mix, vectors(stored, len(frame)), 1)
+            length = np.linalg.norm(probes, axis=(1, 2), keepdims=True)
+            return {"hessian_rows": by_atom(np.tensordot(mix, every, 1) / length), "probes": by_atom(probes / length)}
+        indices = sample_rows(
+            len(stored), teacher.rows, self.seed, frame.key, epoch if teacher.sampling == "fresh" else 0
+        )
+        rows = by_atom(teacher.store.read_rows(frame.key, indices))
+        if teacher.probes:
+            return {"hessian_rows": rows, "probes": by_atom(vectors(stored[indices], len(frame)))}
+        return {"hessian_rows": rows, "row_ids": torch.from_numpy(stored[indices])[None]}
+
+
+def by_atom(values: np.ndarray) -> Tensor:
+    """[K, N, 3] → [N, K, 3]."""
+    return torch.from_numpy(np.ascontiguousarray(values.transpose(1, 0, 2)))
 
 
 class EpochBatches(Sampler[list[Item]]):

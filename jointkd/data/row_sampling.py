@@ -1,16 +1,19 @@
-"""Sampling of a structure's stored Hessian rows for a training step: `fresh` rows in every epoch, or `fixed` ones."""
+"""What a training step takes of a structure's stored Hessian rows: fresh ones in every epoch, fixed ones, or mixtures.
+
+Stored probes are taken as rows are.
+"""
 
 import numpy as np
 
 from jointkd.errors import ConfigError
 
-SAMPLINGS = ("fresh", "fixed")
+SAMPLINGS = ("fresh", "fixed", "mixed")
 
 
 def check_sampling(name: str) -> None:
     """Raise ConfigError for an unknown way to sample rows."""
     if name not in SAMPLINGS:
-        raise ConfigError(f"method.rows={name!r} is not known", f"choose {' or '.join(SAMPLINGS)}")
+        raise ConfigError(f"method.rows={name!r} is not known", f"choose one of {', '.join(SAMPLINGS)}")
 
 
 def sample_rows(stored: int, count: int, seed: int, key: str, epoch: int) -> np.ndarray:
@@ -25,6 +28,11 @@ def sample_rows(stored: int, count: int, seed: int, key: str, epoch: int) -> np.
     indices = np.concatenate([shuffled_block(number, stored, count, seed, key) for number in blocks])
     begin = first - blocks[0] * stored
     return indices[begin : begin + count]
+
+
+def mixtures(stored: int, count: int, seed: int, key: str, epoch: int) -> np.ndarray:
+    """[count, stored] the coefficients by which an epoch mixes all stored rows: normal random numbers."""
+    return np.random.default_rng([seed, epoch, int(key[:16], 16)]).standard_normal((count, stored))
 
 
 def shuffled_block(number: int, stored: int, count: int, seed: int, key: str) -> np.ndarray:

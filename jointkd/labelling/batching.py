@@ -31,18 +31,18 @@ class Batching:
         self.teacher = teacher
         self.atoms = teacher.batch_atoms
 
-    def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels | str]:
+    def label(self, frames: list[Frame], directions: list[np.ndarray]) -> list[TeacherLabels | str]:
         """The labels of each structure, or the reason why it has none; see `Teacher.label`."""
         results: dict[int, TeacherLabels | str] = {}
         # structures with equal numbers of rows share backward passes
-        waiting = sorted(range(len(frames)), key=lambda i: (len(row_ids[i]), len(frames[i])))
+        waiting = sorted(range(len(frames)), key=lambda i: (len(directions[i]), len(frames[i])))
         if self.atoms is None and len(frames) > 1:
             middle = len(waiting) // 2
             typical_first = [*waiting[middle:], *reversed(waiting[:middle])]
-            self.atoms = probe(self.teacher, [(frames[i], row_ids[i]) for i in typical_first])
+            self.atoms = probe(self.teacher, [(frames[i], directions[i]) for i in typical_first])
         while waiting:
             count = batch_length([frames[i] for i in waiting], self.atoms or 0)
-            batch = [(frames[i], row_ids[i]) for i in waiting[:count]]
+            batch = [(frames[i], directions[i]) for i in waiting[:count]]
             labels = attempt(self.teacher, batch)
             if labels is None and count > 1:
                 self._halve(sum(len(frame) for frame, _ in batch))

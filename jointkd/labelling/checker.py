@@ -9,6 +9,7 @@ import numpy as np
 
 from jointkd.errors import TeacherError
 from jointkd.labels.checks import BOUNDS, difference_error, displaced, displacements, first_violation, force_error
+from jointkd.labels.directions import NO_ROWS
 from jointkd.labels.records import TeacherLabels
 from jointkd.structures.frame import Frame
 from jointkd.teachers.base import Teacher
@@ -40,8 +41,8 @@ class DifferenceTeacher(Protocol):
 
     displacement: float  # Å
 
-    def rows(self, frame: Frame, row_ids: np.ndarray, displacement: float) -> np.ndarray:
-        """[K, N, 3] eV/Å²: rows by another displacement."""
+    def rows(self, frame: Frame, directions: np.ndarray, displacement: float) -> np.ndarray:
+        """[K, N, 3] eV/Å²: rows, or products with probes, by another displacement."""
 
 
 class LabelChecker:
@@ -57,7 +58,7 @@ class LabelChecker:
     def check(self, frame: Frame, labels: TeacherLabels) -> str | None:
         """The reason why labels are wrong, or None. Raises TeacherError if rows are not derivatives of the forces."""
         violation = first_violation(labels, frame, self.teacher.identity, self.bounds)
-        if violation is None and not self.compared and len(labels.row_ids):
+        if violation is None and not self.compared and len(labels.directions):
             self.compared = self._compare(frame, labels)
             if isinstance(self.teacher, DifferenceTeacher):
                 estimate_convergence(self.teacher, frame, labels)
@@ -95,11 +96,10 @@ class LabelChecker:
 
     def _displaced_labels(self, frame: Frame) -> Iterator[tuple[float, list[TeacherLabels]]]:
         """Steps (Å), and energies and forces of the structures displaced by them."""
-        no_rows = np.zeros(0, dtype=np.int64)
         for number in range(STEPS):
             step = self.bounds.step / SHORTER**number
             copies = displaced(frame, displacements(frame, step))
-            yield step, [self.teacher.label([copy], [no_rows])[0] for copy in copies]
+            yield step, [self.teacher.label([copy], [NO_ROWS])[0] for copy in copies]
 
 
 def estimate_convergence(teacher: DifferenceTeacher, frame: Frame, labels: TeacherLabels) -> None:
@@ -109,10 +109,10 @@ def estimate_convergence(teacher: DifferenceTeacher, frame: Frame, labels: Teach
     the smallest change are taken for the right ones.
     """
     made = teacher.displacement
-    ids = labels.row_ids[:ROWS]
+    some = labels.directions[:ROWS]
     rows = [labels.hessian_rows[:ROWS].astype(float)]
     for number in range(1, STEPS):
-        rows.append(teacher.rows(frame, ids, made / 2**number))
+        rows.append(teacher.rows(frame, some, made / 2**number))
     changes = [float(np.abs(after - before).max()) for before, after in itertools.pairwise(rows)]
     best = int(np.argmin(changes))
     error = float(np.abs(rows[0] - rows[best + 1]).max())

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from jointkd.labelling.batching import NO_MEMORY, PROBE_ROWS, Batching, attempt, batch_length
-from jointkd.labelling.plan import RowIds
+from jointkd.labelling.plan import Directions
 from jointkd.labels.records import TeacherLabels
 from jointkd.structures.frame import Frame
 from jointkd.teachers.base import Teacher
@@ -20,14 +20,14 @@ POWERS = (0.5, 2.5)  # range of the fitted power
 SAMPLE_ROWS = 8  # number of rows that are compared in both precisions
 
 
-def label_bytes(frame: Frame, rows: int, dtype: str, spread: bool = False) -> int:
+def label_bytes(frame: Frame, directions: np.ndarray, dtype: str, spread: bool = False) -> int:
     """Size of the labels of a structure on disk, in bytes. spread: whether they are of an ensemble."""
     number, atoms = 4 if dtype == "float32" else 8, len(frame)
-    labels = 8 + 8 * atoms + 3 * number * atoms * (1 + rows) + 8 * rows + HEADER
+    labels = 8 + 8 * atoms + 3 * number * atoms * (1 + len(directions)) + directions.nbytes + HEADER
     return labels + (8 + 8 * atoms + 3 * number * atoms + SPREAD_HEADER if spread else 0)
 
 
-def labelling_time(frames: list[Frame], row_ids: RowIds, teacher: Teacher) -> tuple[float, str]:
+def labelling_time(frames: list[Frame], directions: Directions, teacher: Teacher) -> tuple[float, str]:
     """The time in s that one process needs to label all structures, and the basis of this estimate as text.
 
     A batch each of small, medium and large structures is timed with few and with more rows, after a warm-up. The times
@@ -37,7 +37,7 @@ def labelling_time(frames: list[Frame], row_ids: RowIds, teacher: Teacher) -> tu
     batching = Batching(teacher)
     if batching.atoms is None:
         middle = ordered[len(ordered) // 2 :][:16]
-        batching.label(middle, [row_ids[frame.key][:PROBE_ROWS] for frame in middle])
+        batching.label(middle, [directions[frame.key][:PROBE_ROWS] for frame in middle])
     atoms, bases, slopes = [], [], []
     for part in range(TIMED):
         batch = ordered[(2 * part + 1) * len(ordered) // (2 * TIMED) :]
@@ -51,18 +51,18 @@ def labelling_time(frames: list[Frame], row_ids: RowIds, teacher: Teacher) -> tu
         slopes.append(slope)
         bases.append(max(1e-9, time_few - rows_few * slope))
     structure_time, row_time = power_law(atoms, bases), power_law(atoms, slopes)
-    total = sum(structure_time(len(frame)) + len(row_ids[frame.key]) * row_time(len(frame)) for frame in frames)
+    total = sum(structure_time(len(frame)) + len(directions[frame.key]) * row_time(len(frame)) for frame in frames)
     sizes = ", ".join(f"{size:.0f}" for size in atoms)
     rows = ", ".join(f"{slope:.2g}" for slope in slopes)
     return total, f"from structures of {sizes} atoms: {rows} s per row"
 
 
-def time_per_structure(batching: Batching, frames: list[Frame], row_ids: list[np.ndarray]) -> float:
+def time_per_structure(batching: Batching, frames: list[Frame], directions: list[np.ndarray]) -> float:
     """Time in s per structure; the shorter of two trials, because other processes can only prolong it."""
     trials = []
     for _ in range(2):
         started = time.perf_counter()
-        batching.label(frames, row_ids)
+        batching.label(frames, directions)
         trials.append(time.perf_counter() - started)
     return min(trials) / len(frames)
 

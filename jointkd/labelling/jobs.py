@@ -20,6 +20,7 @@ from jointkd.labelling.formats import format_bytes
 from jointkd.labelling.loop import label
 from jointkd.labelling.plan import LabelPlan
 from jointkd.labelling.remote import load_teacher, run_remote
+from jointkd.labels.directions import are_probes
 from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
 from jointkd.progress import format_time
@@ -82,7 +83,7 @@ def produce(job: Job) -> LabelStore:
     if teacher.identity.dtype == "float32":
         log.info("%s", compare_precisions(teacher, plan.teacher.in_dtype("float64").build(), frames))
     with helpers(plan, job.workers):
-        label(frames, plan.row_ids, teacher, store, plan.options.shard_size)
+        label(frames, plan.directions, teacher, store, plan.options.shard_size)
     return store
 
 
@@ -102,17 +103,19 @@ def check_atomic_energies(teacher: TeacherIdentity, needed_by: str | None) -> No
 
 
 def estimate(plan: LabelPlan) -> str:
-    """The number of structures and rows, the size and the time of the labels of a plan, in one line.
+    """The number of structures, rows and probes, the size and the time of the labels of a plan, in one line.
 
     The time is that of the missing labels, estimated from a few structures.
     """
     frames = list(plan.frames.values())
-    rows = sum(len(ids) for ids in plan.row_ids.values())
+    probes = sum(len(each) for each in plan.directions.values() if are_probes(each))
+    rows = sum(map(len, plan.directions.values())) - probes
     size = sum(
-        label_bytes(frame, len(plan.row_ids[frame.key]), plan.teacher.dtype, spread=plan.teacher.members > 1)
+        label_bytes(frame, plan.directions[frame.key], plan.teacher.dtype, spread=plan.teacher.members > 1)
         for frame in frames
     )
-    totals = f"{len(frames)} structures, {rows} Hessian rows, {format_bytes(size)} in {plan.path}"
+    along = f"{rows} Hessian rows" + (f" and {probes} probes" if probes else "")
+    totals = f"{len(frames)} structures, {along}, {format_bytes(size)} in {plan.path}"
     store = plan.open_store()
     left = [frame for frame in frames if store is None or not store.is_done(frame.key)]
     if not left:
@@ -121,7 +124,7 @@ def estimate(plan: LabelPlan) -> str:
     if isinstance(teacher, Path):
         run_remote(teacher, for_another_environment(Job(plan, estimate=True)))
         return f"timed in {teacher}"
-    seconds, basis = labelling_time(left, plan.row_ids, teacher)
+    seconds, basis = labelling_time(left, plan.directions, teacher)
     time = format_time(seconds) if seconds >= 10 else f"{seconds:.2g} s"
     return f"{totals}; {len(left)} are left and take one process about {time} ({basis})"
 
@@ -161,7 +164,7 @@ def help_label(plan: LabelPlan, number: int, threads: int) -> None:
     try:
         teacher = spec.build()
         store = LabelStore.create(plan.path, teacher.identity, plan.options.settings)
-        label(list(plan.frames.values()), plan.row_ids, teacher, store, plan.options.shard_size, silent=True)
+        label(list(plan.frames.values()), plan.directions, teacher, store, plan.options.shard_size, silent=True)
     except UserError as error:
         print(f"helper {number} of label.workers: {error}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -15,7 +15,7 @@ from jointkd.errors import TeacherError
 from jointkd.labelling.batching import Batching
 from jointkd.labelling.checker import LabelChecker
 from jointkd.labelling.formats import format_rate
-from jointkd.labelling.plan import RowIds
+from jointkd.labelling.plan import Directions
 from jointkd.labels.checks import describe_failures
 from jointkd.labels.records import TeacherLabels
 from jointkd.labels.store import LabelStore
@@ -33,7 +33,7 @@ HOPELESS = 4  # if so many structures fail and none is labelled, the teacher is 
 
 def label(
     frames: list[Frame],
-    row_ids: RowIds,
+    directions: Directions,
     teacher: Teacher,
     store: LabelStore,
     shard_size: int = 16,
@@ -53,7 +53,7 @@ def label(
         keep_freed_memory()
     chunks = [frames[start : start + shard_size] for start in range(0, len(frames), shard_size)]
     batching, checker = Batching(teacher), LabelChecker(teacher)
-    with leave_on_sigterm(silent), LabelProgress(frames, row_ids, store, silent) as progress:
+    with leave_on_sigterm(silent), LabelProgress(frames, directions, store, silent) as progress:
         while waiting := [chunk for chunk in chunks if not all(store.is_done(frame.key) for frame in chunk)]:
             claimed = 0
             for chunk in waiting:
@@ -67,7 +67,7 @@ def label(
                         progress.count(store.refresh())
                     missing = [frame for frame in chunk if not store.is_done(frame.key)]
                     if missing:
-                        commit(missing, row_ids, batching, store, checker)
+                        commit(missing, directions, batching, store, checker)
                         progress.count(frame.key for frame in missing)
             if not claimed:
                 time.sleep(PAUSE)  # while other processes label all remaining chunks
@@ -97,10 +97,10 @@ def leave_on_sigterm(silent: bool = False) -> Iterator[None]:
 class LabelProgress:
     """The progress of all processes that label into a store."""
 
-    def __init__(self, frames: list[Frame], row_ids: RowIds, store: LabelStore, silent: bool = False) -> None:
+    def __init__(self, frames: list[Frame], directions: Directions, store: LabelStore, silent: bool = False) -> None:
         self.silent, self.total = silent, len(frames)
         self.task = f"labels of {store.teacher.name}"
-        self.left = {frame.key: cost(frame, row_ids) for frame in frames if not store.is_done(frame.key)}
+        self.left = {frame.key: cost(frame, directions) for frame in frames if not store.is_done(frame.key)}
         self.cost_left = self.first_cost = sum(self.left.values())
         self.first_done = self.done
         self.started = time.monotonic()
@@ -133,16 +133,18 @@ class LabelProgress:
         return f"{self.task}: {self.done} of {self.total} structures, {rate}{time_left}"
 
 
-def cost(frame: Frame, row_ids: RowIds) -> float:
+def cost(frame: Frame, directions: Directions) -> float:
     """Relative computing time of a structure: that of its energy and of each row is proportional to its atoms."""
-    return len(frame) * (1.0 + len(row_ids[frame.key]))
+    return len(frame) * (1.0 + len(directions[frame.key]))
 
 
-def commit(frames: list[Frame], row_ids: RowIds, batching: Batching, store: LabelStore, checker: LabelChecker) -> None:
+def commit(
+    frames: list[Frame], directions: Directions, batching: Batching, store: LabelStore, checker: LabelChecker
+) -> None:
     """Label structures and write the labels as one shard. Raises TeacherError if none of the first can be labelled."""
     labels: dict[str, TeacherLabels] = {}
     failed: dict[str, str] = {}
-    for frame, result in zip(frames, batching.label(frames, [row_ids[frame.key] for frame in frames]), strict=True):
+    for frame, result in zip(frames, batching.label(frames, [directions[frame.key] for frame in frames]), strict=True):
         reason = result if isinstance(result, str) else checker.check(frame, result)
         if isinstance(result, str) or reason is not None:
             failed[frame.key] = str(reason)

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from jointkd.errors import ConfigError, LabelMismatch
-from jointkd.labels.records import choose_rows
+from jointkd.labels.directions import are_probes, choose_rows, draw_probes
 from jointkd.labels.store import LabelStore
 from jointkd.ranges import check_integer, check_seed
 from jointkd.structures.frame import Frame
 from jointkd.teachers.spec import TeacherSpec
 
-RowIds = dict[str, np.ndarray]  # key of a structure → [K] its Hessian rows, 3 * atom + axis
+Directions = dict[str, np.ndarray]  # by the key of a structure: along which its Hessian is labelled
 LABELS = Path("outputs/labels")
 
 
@@ -25,9 +25,10 @@ class LabelOptions:
 
     path: str | None = None  # directory of the label store; None: outputs/labels/TEACHER/DATA-DTYPE-ROWS-EVAL_ROWS
     rows: int | str = "all"  # Hessian rows per training structure: all, or a number of random rows
+    probes: int = 0  # products of the Hessian with random vectors per training structure, which then has no rows
     eval_rows: int | str = 4  # Hessian rows per test structure
     validation: bool = False  # also label validation structures, without rows
-    seed: int = 0  # seed of the choice of rows
+    seed: int = 0  # seed of the choice of rows or probes
     shard_size: int = 16  # structures per shard; a killed process loses at most the labels of so many
 
     def __post_init__(self) -> None:
@@ -37,13 +38,21 @@ class LabelOptions:
                     f"label.{name}={rows} must be a number of Hessian rows or all",
                     "give 0 or more, or all",
                 )
+        if not (isinstance(self.probes, int) and self.probes >= 0):
+            raise ConfigError(f"label.probes={self.probes} must be a number of probes", "give 0 or more")
         check_seed("label.seed", self.seed)
         check_integer("label.shard_size", self.shard_size)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The choice of rows, which all labels of a store share."""
-        return {"rows": self.rows, "eval_rows": self.eval_rows, "row_seed": self.seed}
+        """The choice of rows or probes, which all labels of a store share."""
+        chosen = {"rows": 0, "probes": self.probes} if self.probes else {"rows": self.rows}
+        return {**chosen, "eval_rows": self.eval_rows, "row_seed": self.seed}
+
+    @property
+    def of_training(self) -> str:
+        """What a training structure gets, in the name of a folder."""
+        return f"{self.probes}probes" if self.probes else str(self.rows)
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,7 @@ class LabelPlace:
         if options.path is not None:
             yield Path(options.path)
             return
-        name = f"{self.data}-{self.teacher.dtype}-{options.rows}-{options.eval_rows}"
+        name = f"{self.data}-{self.teacher.dtype}-{options.of_training}-{options.eval_rows}"
         for suffix in chain([""], (f"-{number}" for number in count(2))):
             yield LABELS / self.teacher.name / f"{name}{suffix}"
 
@@ -73,10 +82,10 @@ class LabelPlace:
         """All candidates that exist; the first one if none does."""
         return list(takewhile(has_labels, self.candidates())) or [next(self.candidates())]
 
-    def directory_of(self, row_ids: RowIds) -> Path:
-        """The directory for the labels of structures, with their Hessian rows; `label.path` if it is given.
+    def directory_of(self, directions: Directions) -> Path:
+        """The directory for labels of structures along these directions; `label.path` if it is given.
 
-        It is the first candidate that has labels of some of the structures, none of them with fewer rows, or that has
+        It is the first candidate that has labels of some of the structures, none of them along fewer, or that has
         no labels yet. So labels of different data sets of the same name, as from files in two folders, are stored
         separately, and so are those of two divisions of a data set, where structures of one's training split belong to
         the other's test split.
@@ -85,19 +94,19 @@ class LabelPlace:
             if self.options.path is not None or not has_labels(path):
                 break
             store = LabelStore.open(path)
-            if not len(store) or (row_ids.keys() & store.keys() and not with_fewer_rows(store, row_ids)):
+            if not len(store) or (directions.keys() & store.keys() and not along_fewer(store, directions)):
                 break
         return path
 
 
 @dataclass(frozen=True)
 class LabelPlan:
-    """The structures that a teacher is to label, with their Hessian rows, and the directory of the label store."""
+    """The structures that a teacher is to label, along which directions, and the directory of the label store."""
 
     place: LabelPlace
     path: Path
     frames: dict[str, Frame]  # by key
-    row_ids: RowIds
+    directions: Directions
 
     @property
     def teacher(self) -> TeacherSpec:
@@ -120,12 +129,14 @@ class LabelPlan:
         if adopted or options.validation:
             rows_of["val"] = 0
         frames = {frame.key: frame for split in rows_of for frame in splits[split]}
-        row_ids = {
-            frame.key: choose_rows(frame.key, len(frame), rows, options.seed)
+        directions = {
+            frame.key: draw_probes(frame.key, len(frame), options.probes, options.seed)
+            if options.probes and split == "train"
+            else choose_rows(frame.key, len(frame), rows, options.seed)
             for split, rows in rows_of.items()
             for frame in splits[split]
         }
-        return cls(place, place.directory_of(row_ids), frames, row_ids)
+        return cls(place, place.directory_of(directions), frames, directions)
 
     def open_store(self) -> LabelStore | None:
         """The label store; None if it does not exist yet. Raises LabelMismatch if it holds other labels."""
@@ -138,7 +149,7 @@ class LabelPlan:
                 f"the labels in {self.path} are of other structures than data={self.place.data}",
                 "name another directory with label.path=…",
             )
-        check_rows(store, self.row_ids)
+        check_directions(store, self.directions)
         return store
 
 
@@ -147,15 +158,21 @@ def has_labels(path: Path) -> bool:
     return (path / "manifest.json").exists()
 
 
-def with_fewer_rows(store: LabelStore, row_ids: RowIds) -> int:
-    """The number of structures that a store has with fewer Hessian rows than are wanted now."""
-    return sum(key in store and store.row_count(key) < len(ids) for key, ids in row_ids.items())
+def along_fewer(store: LabelStore, directions: Directions) -> int:
+    """The number of structures that a store has along fewer directions than are wanted now; rows serve as probes."""
+    labelled = (key for key in directions if key in store)
+    return sum(labelled_along(store, key, directions[key]) < len(directions[key]) for key in labelled)
 
 
-def check_rows(store: LabelStore, row_ids: RowIds) -> None:
-    """Raise LabelMismatch if structures were labelled with fewer rows, as may happen when they change the split."""
-    if short := with_fewer_rows(store, row_ids):
+def labelled_along(store: LabelStore, key: str, directions: np.ndarray) -> int:
+    """The number of directions of a structure in a store that can take the place of others."""
+    return store.direction_count(key) if are_probes(directions) else store.row_count(key)
+
+
+def check_directions(store: LabelStore, directions: Directions) -> None:
+    """Raise LabelMismatch if structures were labelled along fewer, as may happen when they change the split."""
+    if short := along_fewer(store, directions):
         raise LabelMismatch(
-            f"{short} structures have fewer Hessian rows in {store.path} than the options require now",
+            f"{short} structures have fewer Hessian rows or probes in {store.path} than the options require now",
             "name another directory with label.path=…",
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from jointkd.labels.directions import components
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.structures.frame import Frame
 
@@ -67,11 +68,11 @@ def acoustic_error(labels: TeacherLabels) -> float:
 
 
 def asymmetry(labels: TeacherLabels) -> float:
-    """The largest |H_rc − H_cr| of rows r and c that are both labelled, relative to the largest entry."""
+    """The largest |H_rc − H_cr| of rows (or probes) r and c that are both labelled, relative to the largest entry."""
     if not labels.hessian_rows.size:
         return 0.0
-    rows = labels.hessian_rows.astype(np.float64).reshape(len(labels.row_ids), -1)
-    square = rows[:, labels.row_ids]
+    rows = labels.hessian_rows.astype(np.float64)
+    square = components(rows, labels.directions)
     return float(np.abs(square - square.T).max() / max(np.abs(rows).max(), SMALLEST_SCALE))
 
 
@@ -108,7 +109,7 @@ def difference_error(labels: TeacherLabels, moves: np.ndarray, forces: list[np.n
     scale = max(np.abs(rows).max(), SMALLEST_SCALE) * np.abs(moves).max()
     products = np.einsum("kij,mij->mk", rows, moves)
     differences = [-(plus - minus) / 2 for plus, minus in zip(forces[::2], forces[1::2], strict=True)]
-    expected = np.stack(differences).astype(np.float64).reshape(len(moves), -1)[:, labels.row_ids]
+    expected = components(np.stack(differences).astype(np.float64), labels.directions)
     return float(np.abs(products - expected).max() / scale)
 
 

@@ -18,7 +18,7 @@ from jointkd.errors import StorageError
 from jointkd.files.atomic import storage_errors, write_whole
 
 FILE = "index.npz"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
@@ -29,6 +29,7 @@ class ShardEntry:
     changed: int  # ns
     keys: list[str]  # of the structures that are labelled
     rows: np.ndarray  # [keys] number of Hessian rows
+    probes: np.ndarray  # [keys] number of probes of the Hessian
     failed: dict[str, str]  # reason by key
     verified: bool = False  # whether its checksum has been that of its name
 
@@ -44,7 +45,15 @@ def read_index(path: Path) -> dict[str, ShardEntry]:
         failed = json.loads(stored["failed"].tobytes())
         spans = pairwise(accumulate(stored["counts"].tolist(), initial=0))
         return {
-            name: ShardEntry(size, changed, keys[start:end], stored["rows"][start:end], failed.get(name, {}), verified)
+            name: ShardEntry(
+                size,
+                changed,
+                keys[start:end],
+                stored["rows"][start:end],
+                stored["probes"][start:end],
+                failed.get(name, {}),
+                verified,
+            )
             for name, size, changed, verified, (start, end) in zip(
                 stored["names"].astype("U").tolist(),
                 stored["sizes"].tolist(),
@@ -71,7 +80,8 @@ def write_index(path: Path, entries: Mapping[str, ShardEntry]) -> None:
         verified=np.array([entry.verified for entry in every], dtype=bool),
         counts=np.array([len(entry.keys) for entry in every], dtype=np.int64),
         keys=np.array([key for entry in every for key in entry.keys], dtype="S32"),
-        rows=np.concatenate([entry.rows for entry in every] or [np.zeros(0)]).astype(np.int32),
+        rows=joined([entry.rows for entry in every]),
+        probes=joined([entry.probes for entry in every]),
         failed=np.frombuffer(
             json.dumps({name: entry.failed for name, entry in entries.items() if entry.failed}).encode(), dtype=np.uint8
         ),
@@ -81,3 +91,8 @@ def write_index(path: Path, entries: Mapping[str, ShardEntry]) -> None:
             write_whole(path / FILE, content.getvalue())
     except StorageError:
         return
+
+
+def joined(counts: list[np.ndarray]) -> np.ndarray:
+    """Numbers of all shards in one array."""
+    return np.concatenate(counts or [np.zeros(0)]).astype(np.int32)

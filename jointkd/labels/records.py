@@ -20,13 +20,13 @@ class Spread:
 
 @dataclass(frozen=True)
 class TeacherLabels:
-    """Labels of one structure of N atoms: its energies and forces, and K rows of its energy Hessian."""
+    """Labels of one structure of N atoms: its energies and forces, and its Hessian along K directions."""
 
     energy: float  # eV, the teacher's total energy
     atomic_energies: np.ndarray  # [N] eV, relative to the teacher's free atoms; [0] if the teacher has none
     forces: np.ndarray  # [N, 3] eV/Å
-    hessian_rows: np.ndarray  # [K, N, 3] eV/Å²
-    row_ids: np.ndarray  # [K] int64, 3 * atom + axis of each row
+    hessian_rows: np.ndarray  # [K, N, 3] eV/Å², rows of the Hessian or its products with probes
+    directions: np.ndarray  # [K] int64, 3 * atom + axis of each row, or [K, N, 3] probes; see `directions`
     spread: Spread | None = None  # of an ensemble
 
     def finite(self) -> bool:
@@ -67,11 +67,3 @@ class TeacherIdentity:
     def from_json(cls, values: dict[str, Any]) -> "TeacherIdentity":
         energies = {int(z): energy for z, energy in values["free_atom_energies"].items()}
         return cls(**{**values, "elements": tuple(values["elements"]), "free_atom_energies": energies})
-
-
-def choose_rows(key: str, atoms: int, rows: int | str, seed: int) -> np.ndarray:
-    """[K] the Hessian rows that a structure gets, ascending: all 3N, or `rows` of them drawn by its key and a seed."""
-    if rows == "all" or int(rows) >= 3 * atoms:
-        return np.arange(3 * atoms)
-    rng = np.random.default_rng([seed, int(key[:16], 16)])
-    return np.sort(rng.choice(3 * atoms, int(rows), replace=False))

@@ -69,15 +69,24 @@ class Shards:
         try:
             header = handle.metadata()
             keys, failed = json.loads(header["keys"]), json.loads(header["failed"])
-            rows = np.array([handle.get_slice(f"{key}/row_ids").get_shape()[0] for key in keys], dtype=np.int32)
+            present = set(handle.keys())
+            rows, probes = (
+                np.array([length(handle, f"{key}/{name}", present) for key in keys], dtype=np.int32)
+                for name in ("row_ids", "probes")
+            )
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise damaged(shard, "its header is not that of a label shard") from error
         found = shard.stat()
-        return ShardEntry(found.st_size, found.st_mtime_ns, keys, rows, failed)
+        return ShardEntry(found.st_size, found.st_mtime_ns, keys, rows, probes, failed)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """So that another process opens the files itself."""
         return Shards, (self.folder,)
+
+
+def length(handle: Any, name: str, present: set[str]) -> int:
+    """The first dimension of a tensor of an opened shard; 0 without the tensor."""
+    return int(handle.get_slice(name).get_shape()[0]) if name in present else 0
 
 
 def damaged(shard: Path, reason: str) -> CorruptShard:

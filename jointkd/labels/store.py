@@ -6,9 +6,9 @@
     index.npz                        which shard holds which structures; a cache, see `index`
 
 A shard is written under a temporary name and renamed when it is complete, so a file under its final name is complete.
-For each structure it holds the tensors `<key>/energy`, `/atomic_energies`, `/forces`, `/rows` and `/row_ids`, and for
-an ensemble `/spread/energy`, `/spread/atomic_energies` and `/spread/forces`. Single rows are read from the
-memory-mapped file.
+For each structure it holds the tensors `<key>/energy`, `/atomic_energies`, `/forces`, `/rows` and `/row_ids` (or
+`/probes`, with which `/rows` are products), and for an ensemble `/spread/energy`, `/spread/atomic_energies` and
+`/spread/forces`. Single rows are read from the memory-mapped file.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ from safetensors.numpy import save
 
 from jointkd.errors import CorruptShard, LabelMismatch
 from jointkd.files.atomic import remove_leftovers, storage_errors, write_whole
+from jointkd.labels.directions import are_probes
 from jointkd.labels.index import ShardEntry, read_index, write_index
 from jointkd.labels.records import SIGN, UNITS, Spread, TeacherIdentity, TeacherLabels
 from jointkd.labels.shards import CHANGED, SUFFIX, Shards, damaged, is_intact, is_unchanged, shard_name
@@ -201,7 +202,7 @@ class LabelStore:
             tensors[f"{key}/atomic_energies"] = label.atomic_energies
             tensors[f"{key}/forces"] = label.forces
             tensors[f"{key}/rows"] = label.hessian_rows
-            tensors[f"{key}/row_ids"] = label.row_ids
+            tensors[f"{key}/{'probes' if are_probes(label.directions) else 'row_ids'}"] = label.directions
             if label.spread is not None:
                 tensors[f"{key}/spread/energy"] = np.array([label.spread.energy], dtype=np.float64)
                 tensors[f"{key}/spread/atomic_energies"] = label.spread.atomic_energies
@@ -215,7 +216,7 @@ class LabelStore:
         return shard
 
     def read(self, key: str, rows: bool = True) -> TeacherLabels:
-        """The labels of one structure; with rows=False without its Hessian rows (K = 0), which are not read."""
+        """The labels of one structure; with rows=False without its Hessian rows ([0, 0, 3]), which are not read."""
         handle = self._shards[self._place[key][0]]
         hessian = handle.get_tensor(f"{key}/rows") if rows else np.zeros((0, 0, 3))
         return TeacherLabels(
@@ -223,7 +224,7 @@ class LabelStore:
             atomic_energies=handle.get_tensor(f"{key}/atomic_energies"),
             forces=handle.get_tensor(f"{key}/forces"),
             hessian_rows=hessian,
-            row_ids=handle.get_tensor(f"{key}/row_ids"),
+            directions=handle.get_tensor(f"{key}/{'probes' if self.probe_count(key) else 'row_ids'}"),
             spread=self._spread(key) if self.teacher.members > 1 else None,
         )
 
@@ -245,8 +246,20 @@ class LabelStore:
         name, position = self._place[key]
         return int(self._entries[name].rows[position])
 
+    def probe_count(self, key: str) -> int:
+        """Number of probes of a structure, which then has no rows."""
+        name, position = self._place[key]
+        return int(self._entries[name].probes[position])
+
+    def direction_count(self, key: str) -> int:
+        """Number of rows or probes of a structure."""
+        return self.row_count(key) + self.probe_count(key)
+
     def read_rows(self, key: str, chosen: np.ndarray) -> np.ndarray:
-        """Some of the K Hessian rows of a structure, without reading the others. chosen [S] → [S, N, 3] eV/Å²."""
+        """Some of the K Hessian rows (or products) of a structure, without reading the others.
+
+        chosen [S] → [S, N, 3] eV/Å².
+        """
         rows = self._shards[self._place[key][0]].get_slice(f"{key}/rows")
         return np.stack([rows[int(k)] for k in chosen])
 
@@ -274,7 +287,7 @@ class LabelStore:
             label = self.read(key)
             digest.update(key.encode())
             digest.update(np.float64(label.energy).tobytes())
-            for array in (label.atomic_energies, label.forces, label.hessian_rows, label.row_ids):
+            for array in (label.atomic_energies, label.forces, label.hessian_rows, label.directions):
                 digest.update(array.tobytes())
             if label.spread is not None:
                 digest.update(np.float64(label.spread.energy).tobytes())

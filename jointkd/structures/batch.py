@@ -64,8 +64,9 @@ class Structure:
     inverse_volume: Tensor | None = None  # [B] 1/Å³ of the cells, where there is a stress; 0 for padding
     teacher_atomic_energies: Tensor | None = None  # [N] eV, on the zero of `energy`
     teacher_energy_spread: Tensor | None = None  # [N] eV, standard deviation over an ensemble's atomic energies
-    hessian_rows: Tensor | None = None  # [N, S, 3] eV/Å², +∂²E/∂R∂R of the teacher, row s of the atom's structure
+    hessian_rows: Tensor | None = None  # [N, S, 3] eV/Å², +∂²E/∂R∂R of the teacher along direction s of its structure
     row_ids: Tensor | None = None  # [B, S] int64, 3 * atom + axis of each row, the atom counted within its structure
+    probes: Tensor | None = None  # [N, S, 3] instead of row_ids: vectors, of length one in each structure
     whole: MicroBatch | None = None  # the batch that this is a part of, under gradient accumulation
     real: Real | None = None  # what of the batch is no padding; None: all
     graph: Precomputed | None = None  # what the student derives from the neighbour list, made by the loader
@@ -74,7 +75,7 @@ class Structure:
     def from_arrays(
         cls, numbers: np.ndarray, positions: np.ndarray, neighbors: Neighbors, **labels: Any
     ) -> "Structure":
-        """One structure. numbers [N] int64; positions [N, 3] Å; labels: the tensors from `energy` to `row_ids`."""
+        """One structure. numbers [N] int64; positions [N, 3] Å; labels: the tensors from `energy` to `probes`."""
         count = len(numbers)
         return cls(
             atomic_numbers=torch.from_numpy(numbers),
@@ -132,6 +133,11 @@ class Structure:
         return self.num_structures if self.real is None else self.real.structures
 
     @property
+    def directions(self) -> Tensor | None:
+        """Along which `hessian_rows` are: `row_ids` or `probes`."""
+        return self.row_ids if self.probes is None else self.probes
+
+    @property
     def atoms_per_structure(self) -> Tensor:
         """[B] int64."""
         return self.ptr.diff()
@@ -179,7 +185,7 @@ class Structure:
 TENSORS = tuple(field.name for field in fields(Structure) if field.name not in ("whole", "real", "graph"))
 OF_ATOMS = (  # whose first dimension counts atoms
     *("atomic_numbers", "positions", "forces"),
-    *("teacher_atomic_energies", "teacher_energy_spread", "hessian_rows"),
+    *("teacher_atomic_energies", "teacher_energy_spread", "hessian_rows", "probes"),
 )
 OF_STRUCTURES = ("energy", "stress", "inverse_volume", "row_ids")  # whose first dimension counts structures
 CONCATENATED = tuple(name for name in TENSORS if name not in ("batch", "ptr"))

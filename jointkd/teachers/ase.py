@@ -14,6 +14,7 @@ from ase.data import chemical_symbols, covalent_radii
 
 from jointkd.errors import ConfigError, MissingExtra, TeacherError, first_line
 from jointkd.files.foreign_loads import foreign_loads
+from jointkd.labels.directions import NO_ROWS, vectors
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.ranges import check_number
 from jointkd.structures.frame import Frame
@@ -40,26 +41,26 @@ class AseTeacher:
         self.works = False  # whether the calculator has succeeded once
         self.charges_checked = False
 
-    def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
+    def label(self, frames: list[Frame], directions: list[np.ndarray]) -> list[TeacherLabels]:
         """Labels of each structure, not finite if the calculator fails on it; see `Teacher`.
 
         Raises TeacherError if the calculator has never succeeded and fails on pairs of atoms as well.
         """
         check_elements(frames, self.identity)
         with foreign_loads():
-            return [self._label(frame, ids) for frame, ids in zip(frames, row_ids, strict=True)]
+            return [self._label(frame, ids) for frame, ids in zip(frames, directions, strict=True)]
 
-    def _label(self, frame: Frame, row_ids: np.ndarray) -> TeacherLabels:
+    def _label(self, frame: Frame, directions: np.ndarray) -> TeacherLabels:
         atoms = with_charge(frame)
         try:
-            labels = self._calculate(atoms, row_ids)
+            labels = self._calculate(atoms, directions)
         except (torch.OutOfMemoryError, MemoryError, TeacherError):
             raise
         except Exception as error:  # calculators raise errors of any class
             if not self.works:
                 self._try_pairs(sorted({int(z) for z in frame.numbers}), error)
             log.warning("%s: %s fails (%s)", frame.source or frame.key, self.identity.name, first_line(error))
-            return failed_labels(len(frame), row_ids)
+            return failed_labels(len(frame), directions)
         self.works = True
         if is_charged(frame) and not self.charges_checked:
             self._check_charge(frame, labels.energy)
@@ -68,14 +69,14 @@ class AseTeacher:
     def _check_charge(self, frame: Frame, energy: float) -> None:
         """Raise TeacherError if a structure has the same energy without its charge and spin."""
         try:
-            neutral = self._calculate(frame.to_ase(), np.zeros(0, int)).energy
+            neutral = self._calculate(frame.to_ase(), NO_ROWS).energy
         except Exception:  # calculators raise errors of any class: this one tells a radical from an ion
             neutral = np.nan
         if neutral == energy:
             refuse(frame, "structures", self.identity.name)
         self.charges_checked = True
 
-    def _calculate(self, atoms: Atoms, row_ids: np.ndarray) -> TeacherLabels:
+    def _calculate(self, atoms: Atoms, directions: np.ndarray) -> TeacherLabels:
         reset(self.calculator)  # labels must not depend on earlier structures, not even in the last digit
         atoms.calc = self.calculator
         energy = float(
@@ -86,7 +87,7 @@ class AseTeacher:
         if self.identity.atomic_energies:
             free = [self.identity.free_atom_energies.get(int(z), 0.0) for z in atoms.numbers]
             atomic = self._atomic_energies(atoms) - free
-        return TeacherLabels(energy, atomic, forces, difference_rows(atoms, row_ids, self.displacement), row_ids)
+        return TeacherLabels(energy, atomic, forces, difference_rows(atoms, directions, self.displacement), directions)
 
     def _atomic_energies(self, atoms: Atoms) -> np.ndarray:
         """[N] eV. Raises TeacherError where a calculator has them only if it is asked."""
@@ -99,18 +100,18 @@ class AseTeacher:
                 "leave them out with teacher.atomic_energies=false",
             ) from error
 
-    def rows(self, frame: Frame, row_ids: np.ndarray, displacement: float) -> np.ndarray:
-        """[K, N, 3] eV/Å²: Hessian rows by central differences of another displacement, Å."""
+    def rows(self, frame: Frame, directions: np.ndarray, displacement: float) -> np.ndarray:
+        """[K, N, 3] eV/Å²: Hessian rows, or products with probes, by central differences of another displacement, Å."""
         atoms = with_charge(frame)
         atoms.calc = self.calculator
-        return difference_rows(atoms, row_ids, displacement)
+        return difference_rows(atoms, directions, displacement)
 
     def _try_pairs(self, numbers: list[int], error: Exception) -> None:
         """Raise TeacherError unless the calculator succeeds on a pair of atoms of one element, near its bond length."""
         for number in numbers:
             pair = Atoms([number] * 2, [[0.0, 0.0, 0.0], [0.0, 0.0, 2 * covalent_radii[number]]])
             with contextlib.suppress(Exception):
-                self._calculate(pair, np.zeros(0, int))
+                self._calculate(pair, NO_ROWS)
                 self.works = True
                 return
         raise TeacherError(
@@ -119,17 +120,17 @@ class AseTeacher:
         ) from error
 
 
-def difference_rows(atoms: Atoms, row_ids: np.ndarray, displacement: float) -> np.ndarray:
-    """Rows of the energy Hessian by central differences of forces. row_ids [K] → [K, N, 3] eV/Å².
+def difference_rows(atoms: Atoms, directions: np.ndarray, displacement: float) -> np.ndarray:
+    """The energy Hessian along directions by central differences of forces. displacement: Å → [K, N, 3] eV/Å².
 
-    Row 3i + a, ∂²E/∂R_ia∂R, equals by symmetry the column −∂F/∂R_ia = −(F(R + h e_ia) − F(R − h e_ia)) / 2h, so a row
-    costs two force calculations. This requires that the forces are the gradient of an energy.
+    Its product with a vector v of length one is −(F(R + h v) − F(R − h v)) / 2h, so a direction costs two force
+    calculations. By symmetry, row 3i + a is the product with the unit vector of that coordinate. This requires that the
+    forces are the gradient of an energy.
     """
-    rows = np.empty((len(row_ids), len(atoms), 3))
+    rows = np.empty((len(directions), len(atoms), 3))
     positions = atoms.positions.copy()
-    for row, row_id in zip(rows, row_ids, strict=True):
-        step = np.zeros_like(positions)
-        step.flat[row_id] = displacement
+    for row, vector in zip(rows, vectors(directions, len(atoms)), strict=True):
+        step = displacement * vector
         atoms.positions = positions + step
         forces_ahead = np.array(atoms.get_forces())
         atoms.positions = positions - step
@@ -138,10 +139,10 @@ def difference_rows(atoms: Atoms, row_ids: np.ndarray, displacement: float) -> n
     return rows
 
 
-def failed_labels(atoms: int, row_ids: np.ndarray) -> TeacherLabels:
+def failed_labels(atoms: int, directions: np.ndarray) -> TeacherLabels:
     """Labels that are not finite, for a structure on which the calculator failed."""
-    forces, rows = np.full((atoms, 3), np.nan), np.full((len(row_ids), atoms, 3), np.nan)
-    return TeacherLabels(np.nan, np.zeros(0), forces, rows, row_ids)
+    forces, rows = np.full((atoms, 3), np.nan), np.full((len(directions), atoms, 3), np.nan)
+    return TeacherLabels(np.nan, np.zeros(0), forces, rows, directions)
 
 
 def reset(calculator: BaseCalculator) -> None:

@@ -10,6 +10,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from torch import Tensor
 
 from jointkd.errors import ConfigError, TeacherError
+from jointkd.labels.directions import are_probes
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.structures.frame import Frame
 
@@ -22,31 +23,35 @@ class Teacher(Protocol):
     identity: TeacherIdentity
     batch_atoms: int | None  # structures are labelled together up to so many atoms; None: the fastest, by a probe
 
-    def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
-        """Labels of each structure, with the Hessian rows row_ids[b] [K_b] of structure b.
+    def label(self, frames: list[Frame], directions: list[np.ndarray]) -> list[TeacherLabels]:
+        """Labels of each structure, with its Hessian along directions[b]: [K_b] rows or [K_b, N_b, 3] probes.
 
-        The labels of a structure that cannot be computed are not finite. Raises TeacherError.
+        See `labels.directions`. The labels of a structure that cannot be computed are not finite. Raises TeacherError.
         """
         ...
 
 
-def hessian_rows(forces: Tensor, positions: Tensor, first: Tensor, row_ids: list[np.ndarray]) -> list[np.ndarray]:
+def hessian_rows(forces: Tensor, positions: Tensor, first: Tensor, directions: list[np.ndarray]) -> list[np.ndarray]:
     """Rows of the energy Hessian of every structure of a batch: a list of [K_b, N_b, 3] eV/Å².
 
     forces [N, 3] eV/Å with an autograd graph to positions [N, 3] Å; first [B + 1]: the index of the first atom of each
-    structure, and N; row_ids[b] [K_b]: 3 * atom + axis within structure b.
+    structure, and N; directions[b]: [K_b] int64, 3 * atom + axis within structure b, or [K_b, N_b, 3] probes, whose
+    products with the Hessian take the place of rows.
 
     One backward pass gives row k of every structure, so memory does not grow with the number of rows. The passes use
     `torch.autograd.grad`, because `torch.func` gives wrong derivatives of MACE's TorchScript modules without an error.
     """
     starts = first.tolist()
-    collected: list[list[np.ndarray]] = [[] for _ in row_ids]
-    passes = list(zip_longest(*row_ids))
+    collected: list[list[np.ndarray]] = [[] for _ in directions]
+    passes = list(zip_longest(*directions))
     for number, ids in enumerate(passes):
-        active = [b for b, row in enumerate(ids) if row is not None]
+        active = [b for b, direction in enumerate(ids) if direction is not None]
         cotangent = torch.zeros_like(forces)
         for b in active:
-            cotangent.view(-1)[3 * starts[b] + int(ids[b])] = -1.0
+            if are_probes(directions[b]):
+                cotangent[starts[b] : starts[b + 1]] = -torch.from_numpy(ids[b]).to(cotangent)
+            else:
+                cotangent.view(-1)[3 * starts[b] + int(ids[b])] = -1.0
         is_last = number + 1 == len(passes)
         (rows,) = torch.autograd.grad(forces, positions, cotangent, retain_graph=not is_last)
         for b in active:
@@ -57,7 +62,7 @@ def hessian_rows(forces: Tensor, positions: Tensor, first: Tensor, row_ids: list
 def labels_of_batch(
     identity: TeacherIdentity,
     frames: list[Frame],
-    row_ids: list[np.ndarray],
+    directions: list[np.ndarray],
     atomic_energies: Tensor,
     forces: Tensor,
     positions: Tensor,
@@ -65,10 +70,10 @@ def labels_of_batch(
     """The labels of each structure, from the outputs of a differentiable model for a batch of all structures.
 
     atomic_energies [N] eV, relative to the free atoms; forces [N, 3] eV/Å, with an autograd graph to positions [N, 3] Å
-    if any structure has rows; row_ids: see `hessian_rows`.
+    if any structure has rows; directions: see `hessian_rows`.
     """
     first = list(accumulate(map(len, frames), initial=0))
-    rows = hessian_rows(forces, positions, torch.tensor(first), row_ids)
+    rows = hessian_rows(forces, positions, torch.tensor(first), directions)
     energies = atomic_energies.detach().double().cpu().numpy()
     force_array = forces.detach().cpu().numpy()
     return [
@@ -77,7 +82,7 @@ def labels_of_batch(
             atomic_energies=energies[start:end],
             forces=force_array[start:end],
             hessian_rows=rows[b],
-            row_ids=row_ids[b],
+            directions=directions[b],
         )
         for b, (frame, (start, end)) in enumerate(zip(frames, pairwise(first), strict=True))
     ]

@@ -25,10 +25,10 @@ class EnsembleTeacher:
     def batch_atoms(self) -> int | None:
         return self.members[0].batch_atoms  # all members have the same
 
-    def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
+    def label(self, frames: list[Frame], directions: list[np.ndarray]) -> list[TeacherLabels]:
         """Labels of each structure with their spread; see `Teacher`."""
         check_elements(frames, self.identity)
-        labels_of_members = [member.label(frames, row_ids) for member in self.members]
+        labels_of_members = [member.label(frames, directions) for member in self.members]
         return [mean(labels) for labels in zip(*labels_of_members, strict=True)]
 
 

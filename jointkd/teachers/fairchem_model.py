@@ -80,14 +80,14 @@ class FairchemTeacher:
         if self.architecture.caveat:
             log.warning("%s: %s", identity.name, self.architecture.caveat)
 
-    def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
+    def label(self, frames: list[Frame], directions: list[np.ndarray]) -> list[TeacherLabels]:
         """Energies, forces and Hessian rows; atomic energies are without the element references; see `Teacher`."""
         check_elements(frames, self.identity)
         batch = self.batch(frames)
         atomic = self.atomic_energies(batch)
-        with_rows = any(len(ids) for ids in row_ids)
+        with_rows = any(len(ids) for ids in directions)
         (gradient,) = torch.autograd.grad(atomic.sum(), batch.pos, create_graph=with_rows)
-        return labels_of_batch(self.identity, frames, row_ids, atomic, -gradient, batch.pos)
+        return labels_of_batch(self.identity, frames, directions, atomic, -gradient, batch.pos)
 
     def atomic_energies(self, batch: Any) -> Tensor:
         """[N] eV, without element references, with an autograd graph to the positions of the batch."""

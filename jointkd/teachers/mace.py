@@ -56,14 +56,14 @@ class MaceTeacher:
         self.device = device
         self.batch_atoms = batch_atoms
 
-    def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
+    def label(self, frames: list[Frame], directions: list[np.ndarray]) -> list[TeacherLabels]:
         """Energies, forces and Hessian rows; see `Teacher`."""
         check_elements(frames, self.identity)
         batch = self._batch(frames)
-        with_rows = any(len(ids) for ids in row_ids)
+        with_rows = any(len(ids) for ids in directions)
         output = self.module(batch, training=with_rows, compute_force=True)
         return labels_of_batch(
-            self.identity, frames, row_ids, output["node_energy"], output["forces"], batch["positions"]
+            self.identity, frames, directions, output["node_energy"], output["forces"], batch["positions"]
         )
 
     def _batch(self, frames: list[Frame]) -> dict[str, torch.Tensor]:

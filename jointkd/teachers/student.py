@@ -11,6 +11,7 @@ import torch
 
 from jointkd.errors import TeacherError
 from jointkd.files.atomic import combined_sha256
+from jointkd.labels.directions import are_probes, vectors
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.runtime import device_of
 from jointkd.structures.batch import Structure, collate
@@ -30,11 +31,11 @@ class StudentTeacher:
         self.device, self.batch_atoms = device, batch_atoms
         self.dtype = getattr(torch, identity.dtype)
 
-    def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
+    def label(self, frames: list[Frame], directions: list[np.ndarray]) -> list[TeacherLabels]:
         """Energies, forces and Hessian rows; see `Teacher`."""
         check_elements(frames, self.identity)
         batch = self._batch(frames)
-        prediction = predict(self.student, batch, padded(row_ids).to(self.device) if any(map(len, row_ids)) else None)
+        prediction = predict(self.student, batch, self._together(directions, batch))
         assert prediction.forces is not None
         atomic, forces = (as_array(each) for each in (prediction.atomic_energies, prediction.forces))
         rows = np.zeros((len(forces), 0, 3)) if prediction.hessian_rows is None else as_array(prediction.hessian_rows)
@@ -44,9 +45,9 @@ class StudentTeacher:
                 atomic_energies=atomic[start:end],
                 forces=forces[start:end],
                 hessian_rows=rows[start:end, : len(ids)].swapaxes(0, 1),
-                row_ids=ids,
+                directions=ids,
             )
-            for frame, ids, (start, end) in zip(frames, row_ids, pairwise(batch.ptr.tolist()), strict=True)
+            for frame, ids, (start, end) in zip(frames, directions, pairwise(batch.ptr.tolist()), strict=True)
         ]
 
     def _batch(self, frames: list[Frame]) -> Structure:
@@ -59,16 +60,25 @@ class StudentTeacher:
         ]
         return collate(structures, self.dtype).to(self.device)
 
+    def _together(self, directions: list[np.ndarray], batch: Structure) -> torch.Tensor | None:
+        """The directions of all structures as one tensor, see `predict`; None without any.
+
+        Where a structure has fewer than others, what fills the rest is not used.
+        """
+        most = max(map(len, directions))
+        if not most:
+            return None
+        if any(map(are_probes, directions)):
+            sizes = batch.atoms_per_structure.tolist()
+            of_each = [vectors(own, atoms) for own, atoms in zip(directions, sizes, strict=True)]
+            filled = [np.pad(own, ((0, most - len(own)), (0, 0), (0, 0))) for own in of_each]
+            return torch.from_numpy(np.concatenate(filled, axis=1).swapaxes(0, 1)).to(batch.positions)
+        return torch.tensor(np.stack([np.pad(ids, (0, most - len(ids))) for ids in directions])).to(self.device)
+
 
 def as_array(values: torch.Tensor) -> np.ndarray:
     """Values of any device in float64."""
     return values.detach().double().cpu().numpy()
-
-
-def padded(row_ids: list[np.ndarray]) -> torch.Tensor:
-    """[B, S] the rows of all structures; where one has fewer than S, its first coordinate fills the rest."""
-    longest = max(map(len, row_ids))
-    return torch.tensor(np.stack([np.pad(ids, (0, longest - len(ids))) for ids in row_ids]), dtype=torch.int64)
 
 
 def from_run(

@@ -79,7 +79,7 @@ class DistillationModule(lightning.LightningModule):
         """The loss of a batch, to be differentiated, and the mean of each term over all ranks."""
         terms = active(self.terms)
         rows, stress = needs(terms.values())
-        prediction = predict(self.student, batch, batch.row_ids if rows else None, stress)
+        prediction = predict(self.student, batch, batch.directions if rows else None, stress)
         return weighted_sum(terms, {name: term(prediction, batch) for name, term in terms.items()}, batch)
 
     def training_step(self, batch: Structure, batch_idx: int) -> Tensor:
@@ -129,7 +129,7 @@ class DistillationModule(lightning.LightningModule):
 
     def test_step(self, batch: Structure, batch_idx: int) -> dict[str, Tensor]:
         """Measure, and return the energies [B] eV and forces [N, 3] eV/Å for callbacks."""
-        prediction = predict(self.student, batch, batch.row_ids, self._has_stress(batch))
+        prediction = predict(self.student, batch, batch.directions, self._has_stress(batch))
         self._measure("test", batch, prediction)
         assert prediction.forces is not None
         return {"energies": batch.total_energy(prediction.atomic_energies), "forces": prediction.forces}

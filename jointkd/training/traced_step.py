@@ -112,7 +112,7 @@ class Predicting(torch.nn.Module):
 
     def forward(self, batch: Structure) -> Prediction:
         """What the student predicts."""
-        return predict(self.student, batch, batch.row_ids if self.rows else None, self.stress)
+        return predict(self.student, batch, batch.directions if self.rows else None, self.stress)
 
 
 def traced(function: Function, arguments: list[Tensor]) -> torch.fx.GraphModule:

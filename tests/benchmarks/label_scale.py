@@ -23,7 +23,8 @@ from jointkd.data.datamodule import DistillationData
 from jointkd.data.options import ReaderData
 from jointkd.data.splits import Split
 from jointkd.labelling.loop import label
-from jointkd.labels.records import TeacherIdentity, TeacherLabels, choose_rows
+from jointkd.labels.directions import choose_rows
+from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.labels.store import LabelStore
 from jointkd.structures.frame import Frame
 
@@ -55,7 +56,7 @@ class Instant:
     identity = TeacherIdentity("instant", "0" * 64, "float64", tuple(FREE), FREE)
     seconds = 0.0
 
-    def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
+    def label(self, frames: list[Frame], directions: list[np.ndarray]) -> list[TeacherLabels]:
         start = time.perf_counter()
         made = [
             TeacherLabels(
@@ -63,9 +64,9 @@ class Instant:
                 atomic_energies=np.full(len(frame), -4.0),
                 forces=np.zeros((len(frame), 3)),
                 hessian_rows=np.zeros((len(ids), len(frame), 3)),
-                row_ids=ids,
+                directions=ids,
             )
-            for frame, ids in zip(frames, row_ids, strict=True)
+            for frame, ids in zip(frames, directions, strict=True)
         ]
         self.seconds += time.perf_counter() - start
         return made
@@ -83,11 +84,11 @@ def main() -> None:
     count, shard_size = (vars(parser.parse_args())[name] for name in ("structures", "shard_size"))
     with TemporaryDirectory() as folder:
         frames = read(count)[0]
-        row_ids = {frame.key: choose_rows(frame.key, len(frame), ROWS, 0) for frame in frames}
+        directions = {frame.key: choose_rows(frame.key, len(frame), ROWS, 0) for frame in frames}
         teacher = Instant()
         store = LabelStore.create(Path(folder) / "labels", teacher.identity, {"rows": ROWS})
         start = time.perf_counter()
-        label(frames, row_ids, teacher, store, shard_size, silent=True)
+        label(frames, directions, teacher, store, shard_size, silent=True)
         outside = time.perf_counter() - start - teacher.seconds
         show(
             stage="label",
@@ -95,7 +96,7 @@ def main() -> None:
             ms_per_structure=round(1e3 * outside / count, 3),
             shards=len(store.shards()),
         )
-        del frames, row_ids, store
+        del frames, directions, store
         training(Path(folder), count)
 
 

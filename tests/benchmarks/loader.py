@@ -84,7 +84,7 @@ def labels_of(data: DistillationData, path: Path) -> LabelStore:
                 atomic_energies=rng.normal(size=count),
                 forces=rng.normal(size=(count, 3)).astype("f4"),
                 hessian_rows=rng.normal(size=(ROWS, count, 3)).astype("f4"),
-                row_ids=rng.choice(3 * count, ROWS, replace=False),
+                directions=rng.choice(3 * count, ROWS, replace=False),
             )
         store.append(labels)
     return store

@@ -111,7 +111,7 @@ def layer_norm(folder: Path, frames: list[Frame], store: LabelStore) -> dict[str
         for frame in frames:
             label = store.read(frame.key)
             batch = batch_of(student, frame.numbers, frame.positions)
-            rows = predict(student, batch, torch.from_numpy(label.row_ids)[None]).hessian_rows
+            rows = predict(student, batch, torch.from_numpy(label.directions)[None]).hessian_rows
             target = torch.from_numpy(label.hessian_rows).double().transpose(0, 1)
             torch.linalg.vector_norm(rows - target, dim=-1).mean().backward()
         gradients.append(torch.cat([p.grad.flatten() for p in student.parameters() if p.grad is not None]))

@@ -9,7 +9,7 @@ from jointkd.contracts.properties import DoesNotApply
 from jointkd.contracts.teachers import TeacherContract
 from jointkd.labelling.checker import LabelChecker
 from jointkd.labelling.loop import label
-from jointkd.labels.records import choose_rows
+from jointkd.labels.directions import choose_rows
 from jointkd.labels.store import LabelStore
 from jointkd.teachers.spec import TeacherSpec
 from tests.fairchem_env.checkpoints import ARCHITECTURES

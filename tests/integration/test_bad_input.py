@@ -39,7 +39,7 @@ def test_an_option_that_does_not_exist_is_refused_before_anything_is_written(com
         (["+trainer.precision=foo"], "trainer: Precision 'foo' is invalid"),
         (["data.split=group"], "data.split=group is not known; give data.split.by"),
         (["data.subset=Br"], "data.subset=Br must be a rule"),
-        (["method.rows=4"], "method.rows=4 is not known; choose fresh or fixed"),
+        (["method.rows=4"], "method.rows=4 is not known; choose one of fresh, fixed, mixed"),
         (["method=hessian", "hessian.rows=0"], "hessian.rows=0 must be a positive integer"),
         (["teacher=demo", "method=joint", "hessian.rows=4", "label.rows=2"], "hessian.rows=4 and label.rows=2"),
         (["teacher=demo", "teacher.batch_atoms=0"], "teacher.batch_atoms=0 must be a positive integer or null"),

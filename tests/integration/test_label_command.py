@@ -23,6 +23,7 @@ from tests.teachers import calls_in, plan_of
 pytest.importorskip("mace")
 
 COUNT = 15
+ESTIMATE = r"(\d+) structures, (\d+) Hessian rows and (\d+) probes"
 
 
 @pytest.fixture
@@ -116,6 +117,24 @@ def test_a_dry_run_estimates_size_and_time_and_stores_nothing(command, options, 
     assert rows > 4 * structures
     done = command("label", *options, "label.dry_run=true")
     assert "all are labelled" in done.out
+
+
+def test_a_student_learns_from_probes_and_is_tested_on_rows(command, options, tmp_path):
+    arguments = [*options, "label.probes=2", "label.eval_rows=3"]
+    refused = command("train", *arguments, "hessian.rows=3")
+    assert refused.status == 1
+    assert "hessian.rows=3 and label.probes=2: training would ask for more than there are" in refused.err
+    estimate = command("label", *arguments, "label.dry_run=true").out
+    structures, rows, probes = (int(text) for text in re.search(ESTIMATE, estimate).groups())
+    assert (rows, probes) == (3 * (structures - probes // 2), probes)
+    small = ("method=hessian", "student.width=8", "student.layers=1", "trainer.max_epochs=1", "hydra.run.dir=trained")
+    trained = command("train", *arguments, *small, "label.rows=4")
+    assert trained.status == 0, trained.err
+    assert "label.rows=4 is not used with label.probes=2" in trained.out + trained.err
+    assert "hessian_row_mae_eV_per_A2" in trained.out
+    assert " 0 left" in command("label", *arguments, "label.status=true").out
+    mixed = command("train", *arguments, *small, "method.rows=mixed", "hydra.run.dir=mixed")
+    assert mixed.status == 0, mixed.err
 
 
 def test_labels_of_another_directory_are_merged(command, options, tmp_path):

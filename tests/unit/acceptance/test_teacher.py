@@ -57,11 +57,11 @@ class SpringTeacher:
     def __init__(self, stiffness: float = 3.0, pause: float = 0.001, fails: bool = False) -> None:
         self.calculator, self.fails = Bonds(stiffness, pause), fails
 
-    def label(self, frames, row_ids):
+    def label(self, frames, directions):
         if self.fails:
             raise DataError("the teacher does not know O", "leave it out")
         labels = []
-        for frame, rows in zip(frames, row_ids, strict=True):
+        for frame, rows in zip(frames, directions, strict=True):
             atoms = frame.to_ase()
             atoms.calc = self.calculator
             hessian = self.calculator.get_hessian(atoms) if len(rows) else np.zeros((0, 3 * len(frame)))

@@ -23,6 +23,7 @@ from tests.configurations import composed
             ["data.split.path=a.json", "data.split.by=frame"],
             "data.split.by=frame is not used with data.split.path, which",
         ),
+        (["label.probes=4", "label.rows=8"], "label.rows=8 is not used with label.probes=4, which training"),
         (["schedulers.plateau.factor=0.3"], "schedulers.plateau.factor=0.3 is not used with schedule=cosine"),
         (["data=iodine", "data.amin2025=mine"], "data.amin2025=mine is not used with these shares: set data.split="),
         (

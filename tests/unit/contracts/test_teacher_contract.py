@@ -8,10 +8,12 @@ import pytest
 from jointkd.contracts.properties import DOES_NOT_APPLY, FAILED, outcome, outcomes, properties
 from jointkd.contracts.teachers import TeacherContract
 from jointkd.errors import TeacherError
+from jointkd.labels.directions import are_probes
 from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.structures.frame import Frame
 from jointkd.structures.neighbors import find_pairs
 from jointkd.teachers.spec import TeacherSpec
+from tests.teachers import along
 
 RANGE = 5.0  # Å
 ELEMENTS = (1, 6, 8, 9, 11, 17)
@@ -31,11 +33,11 @@ class Faulty:
         name = "other" if fault == "another name" else name
         self.identity = TeacherIdentity(name, checkpoint, dtype, ELEMENTS, free)
 
-    def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
+    def label(self, frames: list[Frame], directions: list[np.ndarray]) -> list[TeacherLabels]:
         unknown = {z for frame in frames for z in frame.numbers.tolist()} - {*ELEMENTS}
         if unknown and self.fault != "any element":
             raise TeacherError("unknown element", "take another")
-        labels = [self.one(frame, ids, len(frames)) for frame, ids in zip(frames, row_ids, strict=True)]
+        labels = [self.one(frame, ids, len(frames)) for frame, ids in zip(frames, directions, strict=True)]
         if self.fault == "changes its structures":
             frames[0].positions[0] += 1.0
         return labels
@@ -60,7 +62,8 @@ class Faulty:
             block = e * (4 * np.outer(d, d) - 2 * np.eye(3))
             for a, b, sign in ((i, i, 1), (j, j, 1), (i, j, -1), (j, i, -1)):
                 hessian[a, :, b] += sign * block
-        rows = hessian.reshape(3 * n, n, 3)[ids]
+        probes = are_probes(ids) and fault == "rows of probes"
+        rows = along(hessian.reshape(3 * n, n, 3), np.arange(len(ids)) if probes else ids)
         energy = float(atomic.sum()) - 10.0 * n
         if fault == "sum of energies":
             energy += 0.1
@@ -94,6 +97,7 @@ FAULTS = {
     "sign of rows": "test_hessian_rows_are_derivatives_of_forces",
     "an asymmetric Hessian": "test_hessian_rows_sum_to_zero_and_are_symmetric_where_they_cross",
     "rows in ascending order": "test_rows_are_those_that_were_asked_for_in_their_order",
+    "rows of probes": "test_products_with_probes_are_those_of_the_full_hessian",
     "batches": "test_a_batch_has_the_labels_of_its_structures_one_by_one",
     "changes its structures": "test_labels_are_the_same_again_and_structures_are_not_changed",
     "place in space": "test_a_translation_changes_no_label",
@@ -132,10 +136,10 @@ def test_every_property_has_a_fault_that_breaks_it():
 class OnlyMolecules(Faulty):
     """Refuses periodic structures."""
 
-    def label(self, frames, row_ids):
+    def label(self, frames, directions):
         if any(frame.pbc.any() for frame in frames):
             raise TeacherError("periodic", "take another")
-        return super().label(frames, row_ids)
+        return super().label(frames, directions)
 
 
 class WithoutAtomicEnergies(Faulty):
@@ -172,10 +176,10 @@ class KnowsTwoMetals(Faulty):
         super().__init__(**options)
         self.identity = replace(self.identity, elements=(79, 47), free_atom_energies={79: -10.0, 47: -10.0})
 
-    def label(self, frames, row_ids):
+    def label(self, frames, directions):
         if any({*frame.numbers.tolist()} - {79, 47} for frame in frames):
             raise TeacherError("unknown element", "take another")
-        return [self.one(frame, ids, len(frames)) for frame, ids in zip(frames, row_ids, strict=True)]
+        return [self.one(frame, ids, len(frames)) for frame, ids in zip(frames, directions, strict=True)]
 
 
 def test_a_teacher_of_other_elements_is_checked_on_a_cluster_of_them():

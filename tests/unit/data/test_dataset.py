@@ -102,7 +102,7 @@ def test_fixed_rows_stay_the_same_in_every_epoch(data, tmp_path):
 
 
 def test_an_unknown_way_to_sample_rows_is_refused(data):
-    with pytest.raises(ConfigError, match=r"method.rows='new' is not known; choose fresh or fixed"):
+    with pytest.raises(ConfigError, match=r"method.rows='new' is not known; choose one of fresh, fixed, mixed"):
         data.join(data.teacher["train"].store, 1, 1, "new")
 
 
@@ -306,7 +306,9 @@ def test_structures_without_labels_are_refused(tmp_path, some):
 
 def test_fewer_stored_rows_than_training_needs_are_refused(tmp_path, some):
     data = unlabelled(some)
-    with pytest.raises(LabelMismatch, match=r"training needs 3 Hessian rows .* set label.rows to at least"):
+    with pytest.raises(
+        LabelMismatch, match=r"training needs 3 Hessian rows or probes .* set label.rows or label.probes to at"
+    ):
         data.join(store_of(tmp_path / "labels", some, rows=2), 3, 2)
 
 

@@ -30,14 +30,14 @@ class Recording(NumberTeacher):
         self.error = error or torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
         self.batches: list[list[Frame]] = []
 
-    def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
+    def label(self, frames: list[Frame], directions: list[np.ndarray]) -> list[TeacherLabels]:
         self.batches.append(frames)
         atoms = sum(map(len, frames))
         if atoms > self.limit:
             raise self.error
         if self.cost is not None:
             self.clock.now += self.cost(atoms)
-        return super().label(frames, row_ids)
+        return super().label(frames, directions)
 
     def sizes(self) -> list[int]:
         return [sum(map(len, batch)) for batch in self.batches]
@@ -46,7 +46,7 @@ class Recording(NumberTeacher):
 def assert_complete(results: list[Any]) -> None:
     for labels, expected in zip(results, NumberTeacher().label(FRAMES, ROWS), strict=True):
         np.testing.assert_array_equal(labels.hessian_rows, expected.hessian_rows)
-        np.testing.assert_array_equal(labels.row_ids, expected.row_ids)
+        np.testing.assert_array_equal(labels.directions, expected.directions)
         np.testing.assert_array_equal(labels.forces, expected.forces)
 
 

@@ -47,9 +47,9 @@ def not_invariant_to_translation(labels: TeacherLabels) -> TeacherLabels:
 
 def not_symmetric(labels: TeacherLabels) -> TeacherLabels:
     rows = labels.hessian_rows.copy()
-    first, second = labels.row_ids[0] // 3, labels.row_ids[-1] // 3
-    rows[0, second, labels.row_ids[-1] % 3] += 1e-6
-    rows[0, first, labels.row_ids[-1] % 3] -= 1e-6  # so that the row still sums to zero
+    first, second = labels.directions[0] // 3, labels.directions[-1] // 3
+    rows[0, second, labels.directions[-1] % 3] += 1e-6
+    rows[0, first, labels.directions[-1] % 3] -= 1e-6  # so that the row still sums to zero
     return replace(labels, hessian_rows=rows)
 
 
@@ -135,8 +135,8 @@ class Rippled:
         self.wave, self.rows_error = wave, rows_error
         self.identity = replace(IDENTITY, dtype=dtype, free_atom_energies={})
 
-    def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
-        made = [ripples(frame, ids, self.wave) for frame, ids in zip(frames, row_ids, strict=True)]
+    def label(self, frames: list[Frame], directions: list[np.ndarray]) -> list[TeacherLabels]:
+        made = [ripples(frame, ids, self.wave) for frame, ids in zip(frames, directions, strict=True)]
         return [replace(labels, hessian_rows=self.rows_error * labels.hessian_rows) for labels in made]
 
 
@@ -158,20 +158,20 @@ class RippledDifferences(Rippled):
     rows_precision = "differences"
     displacement = 2e-3
 
-    def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
-        made = super().label(frames, row_ids)
+    def label(self, frames: list[Frame], directions: list[np.ndarray]) -> list[TeacherLabels]:
+        made = super().label(frames, directions)
         return [
             replace(labels, hessian_rows=self.rows(frame, ids, self.displacement))
-            for frame, ids, labels in zip(frames, row_ids, made, strict=True)
+            for frame, ids, labels in zip(frames, directions, made, strict=True)
         ]
 
-    def rows(self, frame: Frame, row_ids: np.ndarray, displacement: float) -> np.ndarray:
+    def rows(self, frame: Frame, directions: np.ndarray, displacement: float) -> np.ndarray:
         made = []
-        for row in row_ids:
+        for row in directions:
             step = np.zeros((len(frame), 3))
             step.flat[row] = displacement
             ahead, behind = (
-                ripples(replace(frame, positions=frame.positions + s * step), row_ids, self.wave) for s in (1, -1)
+                ripples(replace(frame, positions=frame.positions + s * step), directions, self.wave) for s in (1, -1)
             )
             made.append((behind.forces - ahead.forces) / (2 * displacement))
         return np.array(made)
@@ -194,9 +194,9 @@ def test_rows_are_compared_with_finite_differences_once_in_a_run(store):
     without_rows = []
 
     class Counting(NumberTeacher):
-        def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
-            without_rows.extend(frame.source for frame, ids in zip(frames, row_ids, strict=True) if not len(ids))
-            return super().label(frames, row_ids)
+        def label(self, frames: list[Frame], directions: list[np.ndarray]) -> list[TeacherLabels]:
+            without_rows.extend(frame.source for frame, ids in zip(frames, directions, strict=True) if not len(ids))
+            return super().label(frames, directions)
 
     label(FRAMES, rows_of(FRAMES), Counting(), store, shard_size=3)
     assert without_rows == ["frame 0, displaced"] * 4

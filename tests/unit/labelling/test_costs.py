@@ -10,7 +10,7 @@ from jointkd.labels.records import Spread, TeacherLabels
 from jointkd.labels.store import LabelStore
 from jointkd.structures.frame import Frame
 from jointkd.teachers.mace import from_checkpoint
-from tests.teachers import IDENTITY, SETTINGS, NumberTeacher, frames_of, rows_of
+from tests.teachers import IDENTITY, SETTINGS, NumberTeacher, frames_of, probes_of, rows_of
 
 
 class Timed(NumberTeacher):
@@ -19,10 +19,10 @@ class Timed(NumberTeacher):
     batch_atoms = 13
     now = 0.0
 
-    def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
-        passes = max(map(len, row_ids))  # a backward pass gives one row of each structure
+    def label(self, frames: list[Frame], directions: list[np.ndarray]) -> list[TeacherLabels]:
+        passes = max(map(len, directions))  # a backward pass gives one row of each structure
         self.now += sum(0.001 * len(frame) + 0.0002 * len(frame) ** 2 * passes for frame in frames)
-        return super().label(frames, row_ids)
+        return super().label(frames, directions)
 
 
 @pytest.fixture
@@ -67,20 +67,20 @@ def test_a_power_is_fitted_only_if_sizes_differ_and_stays_within_its_range():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("rows", [0, 4, "all"])
+@pytest.mark.parametrize("rows", [0, 4, "all", "probes"])
 @pytest.mark.parametrize("spread", [False, True])
 def test_the_estimated_size_is_that_of_the_files_within_a_tenth(tmp_path, dtype, rows, spread):
     frames = frames_of(16)
     store = LabelStore.create(tmp_path / "labels", IDENTITY, SETTINGS)
-    labels = {}
-    for frame, ids in zip(frames, rows_of(frames, rows).values(), strict=True):
+    labels, chosen = {}, probes_of(frames, 4) if rows == "probes" else rows_of(frames, rows)
+    for frame, ids in zip(frames, chosen.values(), strict=True):
         n = len(frame)
         apart = Spread(0.0, np.zeros(n), np.zeros((n, 3), dtype)) if spread else None
         labels[frame.key] = TeacherLabels(
             0.0, np.zeros(n), np.zeros((n, 3), dtype), np.zeros((len(ids), n, 3), dtype), ids, apart
         )
     written = store.append(labels).stat().st_size
-    estimated = sum(label_bytes(frame, len(labels[frame.key].row_ids), dtype, spread) for frame in frames)
+    estimated = sum(label_bytes(frame, labels[frame.key].directions, dtype, spread) for frame in frames)
     assert estimated == pytest.approx(written, rel=0.1)
 
 

@@ -36,7 +36,7 @@ def test_every_structure_gets_its_labels_with_its_choice_of_rows(store):
         stored = store.read(frame.key)
         assert stored.energy == labels.energy
         np.testing.assert_array_equal(stored.hessian_rows, labels.hessian_rows)
-        np.testing.assert_array_equal(stored.row_ids, rows_of(FRAMES)[frame.key])
+        np.testing.assert_array_equal(stored.directions, rows_of(FRAMES)[frame.key])
 
 
 @pytest.mark.parametrize(("shard_size", "shards"), [(1, 20), (3, 7), (20, 1), (100, 1)])
@@ -181,10 +181,10 @@ def test_a_teacher_that_cannot_label_any_structure_ends_the_run_and_nothing_is_w
 
 def test_a_structure_that_does_not_fit_into_memory_fails_alone_with_that_reason(store):
     class SmallMemory(NumberTeacher):
-        def label(self, frames: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
+        def label(self, frames: list[Frame], directions: list[np.ndarray]) -> list[TeacherLabels]:
             if sum(map(len, frames)) > 5:
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            return super().label(frames, row_ids)
+            return super().label(frames, directions)
 
     label(FRAMES, rows_of(FRAMES), SmallMemory(), store)
     large = {frame.key for frame in FRAMES if len(frame) > 5}

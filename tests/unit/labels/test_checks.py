@@ -8,7 +8,7 @@ import pytest
 from jointkd.labels.checks import acoustic_error, asymmetry, difference_error, energy_error, force_error
 from jointkd.labels.records import TeacherLabels
 from jointkd.structures.frame import Frame
-from tests.teachers import IDENTITY
+from tests.teachers import IDENTITY, along
 
 FRAME = Frame(np.array([1, 1, 8]), np.arange(9.0).reshape(3, 3))
 
@@ -35,6 +35,30 @@ def test_asymmetry_is_the_largest_of_all_pairs_of_labelled_rows():
     rows[1, 0, 0] = 1.0
     rows[0, 1, 0] = 3.0  # H_03, whose row is not labelled
     assert asymmetry(labels_with(rows, [0, 1, 8])) == 0
+
+
+def test_products_with_probes_are_symmetric_in_the_probes():
+    rng = np.random.default_rng(0)
+    hessian = rng.normal(size=(9, 9))
+    probes = rng.normal(size=(3, 3, 3))
+    for matrix, symmetric in ((hessian + hessian.T, True), (hessian, False)):
+        products = along(matrix.reshape(9, 3, 3), probes)
+        error = asymmetry(TeacherLabels(0.0, np.zeros(0), np.zeros((3, 3)), products, probes))
+        square = probes.reshape(3, 9) @ matrix @ probes.reshape(3, 9).T
+        assert error == pytest.approx(np.abs(square - square.T).max() / np.abs(products).max(), abs=1e-12)
+        assert (error < 1e-12) == symmetric
+
+
+def test_products_with_probes_are_compared_with_differences_of_forces_along_them():
+    rng = np.random.default_rng(0)
+    hessian = rng.normal(size=(9, 9))
+    hessian += hessian.T
+    probes, moves = rng.normal(size=(4, 3, 3)), 1e-3 * rng.normal(size=(2, 3, 3))
+    forces = [-sign * (hessian @ move.ravel()).reshape(3, 3) for move in moves for sign in (1, -1)]
+    products = along(hessian.reshape(9, 3, 3), probes)
+    labels = TeacherLabels(0.0, np.zeros(0), np.zeros((3, 3)), products, probes)
+    assert difference_error(labels, moves, forces) < 1e-12
+    assert difference_error(replace(labels, hessian_rows=1.1 * products), moves, forces) > 1e-3
 
 
 def test_the_error_of_the_energy_is_per_atom():

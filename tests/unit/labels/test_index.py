@@ -10,7 +10,7 @@ import pytest
 from jointkd.errors import CorruptShard, StorageError
 from jointkd.labels import shards
 from jointkd.labels import store as store_module
-from jointkd.labels.index import FILE, read_index, write_index
+from jointkd.labels.index import FILE, ShardEntry, read_index, write_index
 from jointkd.labels.store import LabelStore
 from tests.teachers import IDENTITY, SETTINGS, NumberTeacher, frames_of, rows_of
 
@@ -143,9 +143,17 @@ def test_a_shard_without_permission_is_not_called_damaged(copied, monkeypatch):
         LabelStore.open(copied)
 
 
+def test_the_index_keeps_the_numbers_of_rows_and_probes(tmp_path):
+    entry = ShardEntry(1, 2, ["a" * 32, "b" * 32], np.array([4, 0]), np.array([0, 3]), {})
+    write_index(tmp_path, {"one": entry})
+    found = read_index(tmp_path)["one"]
+    assert found.rows.tolist() == [4, 0]
+    assert found.probes.tolist() == [0, 3]
+
+
 def test_the_index_keeps_every_entry(tmp_path):
     entries = read_index(tmp_path)
     assert entries == {}
     write_index(tmp_path, {})
     assert read_index(tmp_path) == {}
-    assert np.load(tmp_path / FILE, allow_pickle=False)["format"] == 1
+    assert np.load(tmp_path / FILE, allow_pickle=False)["format"] == 2

@@ -17,7 +17,7 @@ from jointkd.errors import CorruptShard, LabelMismatch, StorageError
 from jointkd.files.atomic import ABANDONED
 from jointkd.labels.records import TeacherLabels
 from jointkd.labels.store import LabelStore
-from tests.teachers import IDENTITY, SETTINGS, NumberTeacher, frames_of, rows_of
+from tests.teachers import IDENTITY, SETTINGS, NumberTeacher, frames_of, probes_of, rows_of
 
 FRAMES = frames_of(6)
 
@@ -51,9 +51,26 @@ def test_labels_are_read_as_they_were_written(store):
     for key, label in labels_of(FRAMES).items():
         stored = again.read(key)
         assert stored.energy == label.energy
-        for name in ("atomic_energies", "forces", "hessian_rows", "row_ids"):
+        for name in ("atomic_energies", "forces", "hessian_rows", "directions"):
             np.testing.assert_array_equal(getattr(stored, name), getattr(label, name))
             assert getattr(stored, name).dtype == getattr(label, name).dtype
+
+
+def test_probes_are_read_as_they_were_written_and_counted_apart_from_rows(tmp_path):
+    store = LabelStore.create(tmp_path, IDENTITY, {**SETTINGS, "rows": 0, "probes": 3})
+    directions = {**probes_of(FRAMES[:3], 3), **rows_of(FRAMES[3:], 2)}
+    labels = NumberTeacher().label(FRAMES, [directions[frame.key] for frame in FRAMES])
+    store.append({frame.key: label for frame, label in zip(FRAMES, labels, strict=True)})
+    again = LabelStore.open(store.path)
+    for frame, label in zip(FRAMES, labels, strict=True):
+        stored = again.read(frame.key)
+        for name in ("hessian_rows", "directions"):
+            np.testing.assert_array_equal(getattr(stored, name), getattr(label, name))
+            assert getattr(stored, name).dtype == getattr(label, name).dtype
+        np.testing.assert_array_equal(again.read_rows(frame.key, np.array([1])), label.hessian_rows[[1]])
+    counts = [(again.row_count(frame.key), again.probe_count(frame.key)) for frame in FRAMES]
+    assert counts == [(0, 3)] * 3 + [(2, 0)] * 3
+    assert [again.direction_count(frame.key) for frame in FRAMES] == [3] * 3 + [2] * 3
 
 
 def test_the_precision_of_labels_is_kept(tmp_path):
@@ -63,10 +80,10 @@ def test_the_precision_of_labels_is_kept(tmp_path):
     assert store.read(key).hessian_rows.dtype == np.float32
 
 
-def test_labels_can_be_read_without_their_rows_but_with_the_row_ids(store):
+def test_labels_can_be_read_without_their_rows_but_with_their_numbers(store):
     labels = store.read(FRAMES[0].key, rows=False)
     assert len(labels.hessian_rows) == 0
-    np.testing.assert_array_equal(labels.row_ids, rows_of(FRAMES)[FRAMES[0].key])
+    np.testing.assert_array_equal(labels.directions, rows_of(FRAMES)[FRAMES[0].key])
 
 
 @pytest.mark.parametrize("rows", ["all", 4, 1])

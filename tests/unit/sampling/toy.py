@@ -28,11 +28,11 @@ class ElasticTeacher:
         self.calls = 0
         self.identity = TeacherIdentity("elastic", "0" * 64, "float64", tuple(FREE), FREE)
 
-    def label(self, some: list[Frame], row_ids: list[np.ndarray]) -> list[TeacherLabels]:
+    def label(self, some: list[Frame], directions: list[np.ndarray]) -> list[TeacherLabels]:
         self.calls += 1
         if self.left is not None and self.calls > self.left:
             raise KeyboardInterrupt
-        return [self._one(frame, ids) for frame, ids in zip(some, row_ids, strict=True)]
+        return [self._one(frame, ids) for frame, ids in zip(some, directions, strict=True)]
 
     def _one(self, frame: Frame, ids: np.ndarray) -> TeacherLabels:
         apart = distances(frame.positions)

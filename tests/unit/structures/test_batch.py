@@ -14,7 +14,10 @@ from jointkd.structures.batch import TENSORS, MicroBatch, Structure, collate
 from tests.structures import ETHANOL, MOLECULES, SALT, WATER, batch_of, equal, labelled, structure
 
 EVERY = [labelled(atoms, rows=3) for atoms in (*MOLECULES, SALT, Atoms("H"))]
-WITH_SPREAD = [replace(one, teacher_energy_spread=torch.rand(one.num_atoms)) for one in EVERY]
+COMPLETE = [  # with labels that only some sets have
+    replace(one, teacher_energy_spread=torch.rand(one.num_atoms), probes=torch.rand(one.num_atoms, 3, 3))
+    for one in EVERY
+]
 
 
 class Counted(Data):
@@ -32,14 +35,14 @@ def test_a_batch_equals_that_of_torch_geometric():
     assert batch.num_atoms == expected.num_nodes
     torch.testing.assert_close(batch.atoms_per_structure, torch.tensor([len(one.positions) for one in EVERY]))
     for name in TENSORS:
-        if name != "teacher_energy_spread":
+        if name not in ("teacher_energy_spread", "probes"):
             torch.testing.assert_close(getattr(batch, name), expected[name], rtol=0, atol=0)
-    assert batch.teacher_energy_spread is None
+    assert batch.teacher_energy_spread is batch.probes is None
 
 
 def test_a_batch_of_batches_equals_that_of_their_structures():
-    halves = [collate(WITH_SPREAD[:2], torch.float64), *WITH_SPREAD[2:3], collate(WITH_SPREAD[3:], torch.float64)]
-    assert equal(collate(halves, torch.float64), collate(WITH_SPREAD, torch.float64))
+    halves = [collate(COMPLETE[:2], torch.float64), *COMPLETE[2:3], collate(COMPLETE[3:], torch.float64)]
+    assert equal(collate(halves, torch.float64), collate(COMPLETE, torch.float64))
 
 
 def test_collating_does_not_change_the_structures():
@@ -68,9 +71,9 @@ def test_energies_of_structures_are_sums_of_atomic_energies():
 
 
 def test_only_floating_point_fields_change_their_dtype():
-    batch = collate(WITH_SPREAD, torch.float64)
+    batch = collate(COMPLETE, torch.float64)
     single = batch.to(torch.float32)
-    assert equal(single, collate(WITH_SPREAD))
+    assert equal(single, collate(COMPLETE))
     for name in TENSORS:
         integer = name in ("atomic_numbers", "edge_index", "edge_reverse", "batch", "ptr", "row_ids")
         assert getattr(single, name).dtype == (torch.int64 if integer else torch.float32), name
@@ -95,7 +98,7 @@ def edges_of(batch: Structure) -> Edges:
 
 @pytest.mark.parametrize("move", [lambda batch: batch.to("meta"), lambda batch: move_data_to_device(batch, "meta")])
 def test_every_tensor_is_moved_to_a_device(move):
-    batch = replace(collate(WITH_SPREAD, graph_of=edges_of), whole=MicroBatch(8, 100, 2, True))
+    batch = replace(collate(COMPLETE, graph_of=edges_of), whole=MicroBatch(8, 100, 2, True))
     moved = move(batch)
     assert isinstance(moved, Structure)
     assert {getattr(moved, name).device.type for name in TENSORS} == {moved.graph.count.device.type} == {"meta"}
@@ -115,22 +118,22 @@ def with_edges(structures: list[Structure]) -> Structure:
 
 
 def test_batches_of_worker_processes_are_complete():
-    (batch,) = DataLoader(WITH_SPREAD, batch_size=5, collate_fn=with_edges, num_workers=1)
-    assert equal(batch, collate(WITH_SPREAD, torch.float64))
+    (batch,) = DataLoader(COMPLETE, batch_size=5, collate_fn=with_edges, num_workers=1)
+    assert equal(batch, collate(COMPLETE, torch.float64))
     assert torch.equal(batch.graph.count, edges_of(batch).count)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="page-locked memory needs a GPU")
 def test_a_loader_pins_every_tensor():
-    (batch,) = DataLoader(WITH_SPREAD, batch_size=5, collate_fn=with_edges, pin_memory=True)
+    (batch,) = DataLoader(COMPLETE, batch_size=5, collate_fn=with_edges, pin_memory=True)
     assert all(getattr(batch, name).is_pinned() for name in TENSORS)
     assert batch.graph.count.is_pinned()
-    assert equal(batch.to("cuda").to("cpu"), collate(WITH_SPREAD, torch.float64))
+    assert equal(batch.to("cuda").to("cpu"), collate(COMPLETE, torch.float64))
 
 
 def test_every_tensor_is_pinned(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 0)
-    batch = collate(WITH_SPREAD, graph_of=edges_of)
+    batch = collate(COMPLETE, graph_of=edges_of)
     pinned = batch.pin_memory()
     assert all(getattr(pinned, name) is not getattr(batch, name) for name in TENSORS)
     assert pinned.graph.count is not batch.graph.count

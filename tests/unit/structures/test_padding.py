@@ -12,7 +12,7 @@ from jointkd.students.gemnet import GemNet
 from jointkd.students.operations import plain_graph
 from jointkd.students.painn import PaiNN
 from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian, Stress, weighted_sum
-from tests.structures import CUTOFF, ETHANOL, SALT, WATER, equal, labelled
+from tests.structures import CUTOFF, ETHANOL, SALT, WATER, equal, labelled, with_probes
 
 PAINN, GEMNET = {"width": 8, "layers": 2, "radial": 5}, {"width": 8, "blocks": 1}
 STUDENTS = {
@@ -38,10 +38,12 @@ def size_with_room(batch) -> Size:
     return Size(batch.num_atoms + 7, batch.edge_index.shape[1] // 2 + 11, batch.num_structures + 3)
 
 
-@pytest.mark.parametrize("name", STUDENTS)
-def test_padding_changes_neither_predictions_nor_the_loss_nor_its_gradient(name):
+@pytest.mark.parametrize(
+    ("name", "make"), [*((name, batch_of_three) for name in STUDENTS), ("painn", lambda: with_probes(batch_of_three()))]
+)
+def test_padding_changes_neither_predictions_nor_the_loss_nor_its_gradient(name, make):
     torch.manual_seed(1)
-    student, batch = STUDENTS[name]().double(), batch_of_three()
+    student, batch = STUDENTS[name]().double(), make()
     padded = pad(batch, size_with_room(batch), 2 * CUTOFF)
     found = [of_batch(student, each) for each in (batch, replace(padded, graph=plain_graph(student.graph_of, padded)))]
     for ours, theirs in zip(*found, strict=True):
@@ -52,7 +54,7 @@ def test_padding_changes_neither_predictions_nor_the_loss_nor_its_gradient(name)
 def of_batch(student, batch):
     student.zero_grad()
     terms = TERMS | ({"stress": Stress(10, "l2")} if student.conservative else {})
-    prediction = predict(student, batch, batch.row_ids, student.conservative)
+    prediction = predict(student, batch, batch.directions, student.conservative)
     loss, means = weighted_sum(terms, {name: term(prediction, batch) for name, term in terms.items()}, batch)
     loss.backward()
     gradients = [parameter.grad for parameter in student.parameters() if parameter.grad is not None]

@@ -54,6 +54,20 @@ def test_a_row_of_the_hessian_is_that_of_the_atom_and_the_axis_of_its_number(con
         assert torch.allclose(rows[part, s], expected[atom, axis, part], rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.parametrize("conservative", [False, True])
+def test_products_with_probes_are_those_of_the_full_hessian(conservative):
+    student, batch = small(conservative), batch_of(ETHANOL, WATER)
+    probes = torch.randn(12, 2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = predict(student, batch, probes)
+    expected = hessian(student, batch)
+    for part in (slice(0, 9), slice(9, 12)):
+        products = torch.einsum("isa,iajb->jsb", probes[part], expected[part, :, part])
+        assert torch.allclose(found.hessian_rows[part], products, rtol=1e-5, atol=1e-8)
+    without = predict(student, batch)
+    assert torch.allclose(found.forces, without.forces, rtol=1e-12, atol=1e-14)
+    assert torch.allclose(found.atomic_energies, without.atomic_energies, rtol=1e-12, atol=1e-14)
+
+
 def test_more_rows_than_atoms_are_those_that_are_asked_for_one_by_one():
     student, batch = small(False), batch_of(WATER)
     every = predict(student, batch, torch.arange(9)[None]).hessian_rows

@@ -12,12 +12,13 @@ from ase.calculators.lj import LennardJones
 
 from jointkd.errors import TeacherError
 from jointkd.labelling.loop import label
+from jointkd.labels.directions import draw_probes
 from jointkd.labels.store import LabelStore
 from jointkd.teachers import ase
 from tests.calculators import Springs, options_of
 from tests.files import frames
 from tests.labelled import labels_of
-from tests.teachers import SETTINGS, rows_of
+from tests.teachers import SETTINGS, along, rows_of
 
 LJ = "ase.calculators.lj.LennardJones"
 WATERS = {"sigma": 0.9, "epsilon": 0.5, "rc": 6.0, "smooth": True}
@@ -67,6 +68,14 @@ def test_rows_of_springs_are_those_of_their_exact_hessian():
     number = len(ETHANOL)
     exact = np.kron(Springs.stiffness * (number * np.eye(number) - 1), np.eye(3))
     np.testing.assert_allclose(labels.hessian_rows.reshape(27, 27), exact, rtol=0, atol=1e-10)
+
+
+def test_products_with_probes_are_those_of_the_exact_hessian_of_springs():
+    probes = draw_probes("ab" * 16, len(ETHANOL), 3, seed=0)
+    labels = labels_of(ase.from_calculator(f"{HERE}.Springs", "springs"), ETHANOL, probes)
+    number = len(ETHANOL)
+    exact = np.kron(Springs.stiffness * (number * np.eye(number) - 1), np.eye(3)).reshape(27, number, 3)
+    np.testing.assert_allclose(labels.hessian_rows, along(exact, probes), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("atoms", [COPPER, Atoms("H", [[1.0, 2, 3]])], ids=["crystal", "lone atom"])

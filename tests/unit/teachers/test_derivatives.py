@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from jointkd.teachers.base import hessian_rows
+from tests.teachers import along
 
 SIZES = [3, 1, 5]
 FIRST = torch.tensor([0, 3, 4, 9])
@@ -61,3 +62,10 @@ def test_one_backward_pass_gives_one_row_of_every_structure(counts):
     passes: list[int] = []
     rows_of_batch([np.arange(count) % 3 for count in counts], passes)
     assert len(passes) == max(counts)
+
+
+def test_products_with_probes_are_those_of_the_full_hessian_also_beside_rows():
+    rng = np.random.default_rng(1)
+    directions = [rng.normal(size=(2, 3, 3)), np.array([2]), rng.normal(size=(4, 5, 3)).astype(np.float32)]
+    for products, full, each in zip(rows_of_batch(directions), full_hessians(), directions, strict=True):
+        np.testing.assert_allclose(products, along(full, each), rtol=1e-12, atol=1e-12)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from jointkd.errors import DataError, TeacherError
+from jointkd.labels.directions import draw_probes
 from jointkd.runtime import default_dtype
 from jointkd.students.derivatives import predict
 from jointkd.students.painn import PaiNN
@@ -13,6 +14,7 @@ from jointkd.teachers.spec import TeacherSpec
 from jointkd.teachers.student import from_run
 from tests.labelled import frame_of
 from tests.structures import ETHANOL, SALT, WATER, batch_of
+from tests.teachers import along
 
 FREE = {1: -13.6, 6: -1030.5, 8: -2043.9, 11: -4420.0, 17: -12520.0}
 CARD = {"licence": "MIT", "level_of_theory": "PBE", "citation": "somebody"}
@@ -47,6 +49,19 @@ def test_labels_are_the_students_predictions_on_its_energy_zero_with_different_n
         assert label.energy == pytest.approx(total, abs=1e-9)
     assert labels[2].hessian_rows.shape == (0, len(SALT), 3)
     assert {name: getattr(teacher.identity, name) for name in CARD} == CARD
+
+
+def test_products_with_probes_are_those_of_the_full_hessian_also_beside_rows(tmp_path):
+    saved(tmp_path / "student.safetensors")
+    teacher = built(tmp_path)
+    some, rows = [frame_of(ETHANOL), frame_of(WATER)], np.array([5, 0, 1])
+    probes = draw_probes(some[0].key, len(some[0]), 2, seed=0)
+    (every,) = teacher.label(some[:1], [np.arange(27)])
+    (alone,) = teacher.label(some[1:], [rows])
+    mixed, of_rows = teacher.label(some, [probes, rows])
+    np.testing.assert_allclose(mixed.hessian_rows, along(every.hessian_rows, probes), atol=1e-12)
+    np.testing.assert_allclose(of_rows.hessian_rows, alone.hessian_rows, atol=1e-12)
+    assert mixed.directions is probes
 
 
 def test_labels_made_by_another_student_are_not_taken_for_this_ones(tmp_path):

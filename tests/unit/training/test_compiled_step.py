@@ -16,7 +16,7 @@ from jointkd.students.painn import PaiNN
 from jointkd.training.compiled_step import CompiledStep
 from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian, Stress, needs, weighted_sum
 from jointkd.training.traced_step import inductor, tensors_of
-from tests.structures import CUTOFF
+from tests.structures import CUTOFF, with_probes
 from tests.unit.structures.test_padding import PAINN, STUDENTS, batch_of_three, size_with_room
 
 METHODS = {
@@ -47,7 +47,7 @@ class Eager:
     def __call__(self, batch):
         self.calls += 1
         rows, stress = needs(self.terms.values())
-        prediction = predict(self.student, batch, batch.row_ids if rows else None, stress)
+        prediction = predict(self.student, batch, batch.directions if rows else None, stress)
         return weighted_sum(self.terms, {name: term(prediction, batch) for name, term in self.terms.items()}, batch)
 
 
@@ -96,6 +96,15 @@ def test_a_traced_step_has_the_loss_means_and_gradients_of_the_student(name, met
     (made,) = step.steps.values()
     targets = {str(node.target) for node in made.graph.graph.nodes}
     assert not any(name in target for target in targets for name in ("nonzero", "local_scalar", "unique"))
+
+
+def test_a_traced_step_learns_products_with_probes_as_the_student_does():
+    student, batch, eager, step = setting()
+    probed = with_probes(batch)
+    assert_same(outcome(student, step, probed), outcome(student, eager, probed))
+    step(batch)
+    assert not step.failed
+    assert len(step.steps) == 2  # probes and rows go in differently
 
 
 def test_weights_and_labels_may_change_without_another_trace():
