@@ -15,8 +15,9 @@ from jointkd.acceptance.radial import KELVIN, radial_distribution
 from jointkd.acceptance.vibrations import frequencies
 from jointkd.deploy.ase import JointKD
 from jointkd.errors import UserError, first_line
+from jointkd.labels.directions import NO_ROWS
 from jointkd.teachers.base import Teacher
-from jointkd.teachers.calculator import NO_ROWS, TeacherCalculator, frame_of
+from jointkd.teachers.calculator import TeacherCalculator, frame_of
 
 log = logging.getLogger(__name__)
 

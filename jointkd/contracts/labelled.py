@@ -11,6 +11,7 @@ from ase.data import covalent_radii
 from jointkd.contracts.properties import slope
 from jointkd.contracts.structures import frame
 from jointkd.errors import TeacherError
+from jointkd.labels.directions import NO_ROWS
 from jointkd.structures.frame import Frame
 from jointkd.teachers.base import Teacher
 from jointkd.teachers.spec import TeacherSpec
@@ -46,7 +47,7 @@ class Subject:
         if not set(each.numbers.tolist()) <= set(self.teacher.identity.elements):
             return False
         try:
-            (labels,) = self.teacher.label([each], [np.zeros(0, dtype=np.int64)])
+            (labels,) = self.teacher.label([each], [NO_ROWS])
         except TeacherError:
             return False
         return labels.finite()
@@ -60,7 +61,7 @@ class Subject:
 
             def at(by: float) -> np.ndarray:
                 moved = replace(each, positions=each.positions + by * move)
-                (labels,) = self.teacher.label([moved], [np.zeros(0, dtype=np.int64)])
+                (labels,) = self.teacher.label([moved], [NO_ROWS])
                 return np.array([labels.energy, *labels.forces.astype(np.float64).flat])
 
             self._changes[each.key] = move, slope(at, LARGEST_STEP)

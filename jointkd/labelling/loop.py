@@ -2,12 +2,8 @@
 
 import hashlib
 import logging
-import signal
-import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 
@@ -16,6 +12,7 @@ from jointkd.labelling.batching import Batching
 from jointkd.labelling.checker import LabelChecker
 from jointkd.labelling.formats import format_rate
 from jointkd.labelling.plan import Directions
+from jointkd.labelling.sigterm import leave_on_sigterm
 from jointkd.labels.checks import describe_failures
 from jointkd.labels.records import TeacherLabels
 from jointkd.labels.store import LabelStore
@@ -53,10 +50,11 @@ def label(
         keep_freed_memory()
     chunks = [frames[start : start + shard_size] for start in range(0, len(frames), shard_size)]
     batching, checker = Batching(teacher), LabelChecker(teacher)
-    with leave_on_sigterm(silent), LabelProgress(frames, directions, store, silent) as progress:
+    with leave_on_sigterm(silent) as leave_if_asked, LabelProgress(frames, directions, store, silent) as progress:
         while waiting := [chunk for chunk in chunks if not all(store.is_done(frame.key) for frame in chunk)]:
             claimed = 0
             for chunk in waiting:
+                leave_if_asked()
                 name = chunk_name(chunk)
                 perhaps_done = store.was_claimed(name)
                 with store.claim(name) as mine:
@@ -73,25 +71,6 @@ def label(
                 time.sleep(PAUSE)  # while other processes label all remaining chunks
                 progress.count(store.refresh())
     store.save_index()
-
-
-@contextmanager
-def leave_on_sigterm(silent: bool = False) -> Iterator[None]:
-    """Within the block, SIGTERM (from a batch system) makes the process exit with status 143 instead of killing it."""
-
-    def leave(number: int, _: Any) -> None:
-        if not silent:
-            log.warning("stopped by SIGTERM; the same command continues from the committed labels")
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():  # Python handles signals only in the main thread
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class LabelProgress:

@@ -13,13 +13,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 from jointkd import __version__, errors
 from jointkd.cli.config_tree import PACKAGE
 from jointkd.errors import ConfigError, MissingExtra, TeacherError, UserError
-from jointkd.labelling.loop import leave_on_sigterm
+from jointkd.labelling.sigterm import leave_on_sigterm
 from jointkd.teachers.base import Teacher, log_identity
 from jointkd.teachers.spec import TeacherSpec
 
@@ -120,13 +121,16 @@ def read_error(folder: Path, python: Path, status: int) -> UserError:
 def read_job(folder: Path) -> Any:
     """Worker side: read the job, and interrupt this process when the parent exits (its end of our stdin closes).
 
-    Ctrl-C interrupts it too, even if a shell has started the parent in the background.
+    Ctrl-C interrupts it too, even if a shell has started the parent in the background. It is killed if it does not stop
+    in time, as Python swallows an interrupt that comes while it finalises an object; committed labels are safe.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def watch() -> None:
         os.read(sys.stdin.fileno(), 1)
         os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(PATIENCE)
+        os._exit(128 + signal.SIGINT)
 
     threading.Thread(target=watch, daemon=True).start()
     return pickle.loads((folder / JOB).read_bytes())

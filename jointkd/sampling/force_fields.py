@@ -10,11 +10,12 @@ from ase.calculators.calculator import Calculator
 
 from jointkd.deploy.ase import JointKD
 from jointkd.labelling.batching import Batching
+from jointkd.labels.directions import NO_ROWS
 from jointkd.labels.records import TeacherLabels
 from jointkd.sampling.options import SamplingOptions
 from jointkd.structures.frame import Frame
 from jointkd.teachers.base import Teacher
-from jointkd.teachers.calculator import NO_ROWS, TeacherCalculator
+from jointkd.teachers.calculator import TeacherCalculator
 
 
 class TimedTeacher:

@@ -7,11 +7,10 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
+from jointkd.labels.directions import NO_ROWS
 from jointkd.labels.records import TeacherLabels
 from jointkd.structures.frame import Frame
 from jointkd.teachers.base import Teacher
-
-NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
 class TeacherCalculator(Calculator):

@@ -1,6 +1,7 @@
 """Labelling by the interpreter of another environment, which has the package that a teacher needs."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from jointkd.errors import ConfigError, MissingExtra, TeacherError
 from jointkd.labelling.jobs import estimate, make_labels
 from jointkd.labelling.plan import LabelPlan
+from jointkd.labelling.remote import JOB
 from jointkd.labels.store import LabelStore
 from tests.processes import alive, wait_until
 from tests.teachers import NumberTeacher, plan_of
@@ -139,3 +141,28 @@ def test_the_other_interpreter_ends_with_this_process_for_whatever_reason(tmp_pa
         wait_until(lambda child=child: not alive(child))
         assert 4 <= len(LabelStore.open(folders[number] / "labels")) < 600
         assert not list(shards.glob(".*"))
+
+
+def test_the_other_interpreter_ends_with_its_parent_even_if_it_misses_the_interrupt(tmp_path):
+    (tmp_path / JOB).write_bytes(pickle.dumps(None))
+    deaf = """if True:
+        import sys, time
+        from pathlib import Path
+        from jointkd.labelling import remote
+        remote.PATIENCE = 0.5
+        remote.read_job(Path(sys.argv[1]))
+        while True:
+            try:
+                print("reads", flush=True)
+                time.sleep(100)
+            except KeyboardInterrupt:
+                print("missed", flush=True)
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", deaf, str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert process.stdout.readline() == "reads\n"
+    process.stdin.close()
+    assert process.wait(60) == 128 + signal.SIGINT
+    assert process.stdout.read().startswith("missed\n")

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import signal
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -37,6 +38,35 @@ def test_every_structure_gets_its_labels_with_its_choice_of_rows(store):
         assert stored.energy == labels.energy
         np.testing.assert_array_equal(stored.hessian_rows, labels.hessian_rows)
         np.testing.assert_array_equal(stored.directions, rows_of(FRAMES)[frame.key])
+
+
+class Finalised:
+    """An object in whose finaliser SIGTERM arrives."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+class AskedToEnd(NumberTeacher):
+    """SIGTERM arrives while this teacher labels its second chunk, where Python swallows the exception."""
+
+    def label(self, frames, directions):
+        labels = super().label(frames, directions)
+        if any(frame.source == "frame 4" for frame in frames):
+            lost = Finalised()
+            del lost
+        return labels
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_sigterm_ends_labelling_also_where_python_swallows_the_exception(store, caplog):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        label(FRAMES, rows_of(FRAMES), AskedToEnd(), store, shard_size=4)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert store.keys() == {frame.key for frame in FRAMES[:8]}  # what was labelled is kept
+    assert caplog.text.count("stopped by SIGTERM") == 1
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize(("shard_size", "shards"), [(1, 20), (3, 7), (20, 1), (100, 1)])

@@ -1,0 +1,39 @@
+"""SIGTERM, by which a batch system ends a process, as an exception that cannot get lost."""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def leave_on_sigterm(silent: bool = False) -> Iterator[Callable[[], None]]:
+    """Within the block SIGTERM makes the process exit with status 143, as Ctrl-C does, instead of killing it.
+
+    Yields a function to be called now and then, which exits if SIGTERM has come: Python swallows an exception that is
+    raised while it finalises an object.
+    """
+    received: list[int] = []
+
+    def leave_if_asked() -> None:
+        if received:
+            raise SystemExit(128 + received[0])
+
+    def leave(number: int, _: Any) -> None:
+        if not silent and not received:
+            log.warning("stopped by SIGTERM; the same command continues from the committed labels")
+        received.append(number)
+        leave_if_asked()
+
+    if threading.current_thread() is not threading.main_thread():  # Python handles signals only in the main thread
+        yield leave_if_asked
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield leave_if_asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
