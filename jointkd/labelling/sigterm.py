@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import FrameType
 
 log = logging.getLogger(__name__)
 
@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 def leave_on_sigterm(silent: bool = False) -> Iterator[Callable[[], None]]:
     """Within the block SIGTERM makes the process exit with status 143, as Ctrl-C does, instead of killing it.
 
-    Yields a function to be called now and then, which exits if SIGTERM has come: Python swallows an exception that is
-    raised while it finalises an object.
+    Yields a function to be called now and then, which exits if SIGTERM has come: while Python finalises an object it
+    swallows exceptions, so none is raised there.
     """
     received: list[int] = []
 
@@ -23,11 +23,12 @@ def leave_on_sigterm(silent: bool = False) -> Iterator[Callable[[], None]]:
         if received:
             raise SystemExit(128 + received[0])
 
-    def leave(number: int, _: Any) -> None:
+    def leave(number: int, frame: FrameType | None) -> None:
         if not silent and not received:
             log.warning("stopped by SIGTERM; the same command continues from the committed labels")
         received.append(number)
-        leave_if_asked()
+        if not finalises(frame):
+            leave_if_asked()
 
     if threading.current_thread() is not threading.main_thread():  # Python handles signals only in the main thread
         yield leave_if_asked
@@ -37,3 +38,12 @@ def leave_on_sigterm(silent: bool = False) -> Iterator[Callable[[], None]]:
         yield leave_if_asked
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def finalises(frame: FrameType | None) -> bool:
+    """Whether a frame is within the finaliser of an object."""
+    while frame is not None:
+        if frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False

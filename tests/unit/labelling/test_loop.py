@@ -58,8 +58,8 @@ class AskedToEnd(NumberTeacher):
         return labels
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_sigterm_ends_labelling_also_where_python_swallows_the_exception(store, caplog):
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_sigterm_ends_labelling_also_where_python_would_swallow_the_exception(store, caplog):
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as ended:
         label(FRAMES, rows_of(FRAMES), AskedToEnd(), store, shard_size=4)
