@@ -59,11 +59,16 @@ class Committee(Calculator):
             name: np.mean([result[name] for result in found], axis=0) for name in self.averaged if name in found[0]
         }
         self.results["energy_uncertainty"] = float(np.std(energies))
-        self.results["force_uncertainty"] = np.sqrt(np.square(forces - self.results["forces"]).sum(2).mean(0))
+        self.results["force_uncertainty"] = force_uncertainty(np.stack(forces))
 
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
         """The mean of the members' Hessians, [3N, 3N] eV/Å²; see `JointKD.get_hessian`."""
         return np.mean([member.get_hessian(atoms) for member in self.members], axis=0)
+
+
+def force_uncertainty(forces: np.ndarray) -> np.ndarray:
+    """[N] eV/Å: the root of the mean squared distance of forces [members, N, 3] from their mean, for each atom."""
+    return np.sqrt(np.square(forces - forces.mean(0)).sum(2).mean(0))
 
 
 def check_zero(first: JointKD, other: JointKD, *paths: str | Path) -> None:

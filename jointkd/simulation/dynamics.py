@@ -14,6 +14,7 @@ from ase.md.verlet import VelocityVerlet
 from jointkd.deploy.ase import JointKD
 from jointkd.errors import DataError
 from jointkd.progress import Progress, format_time
+from jointkd.simulation.doubt import Doubt, doubt_of, load_committee
 from jointkd.simulation.options import SimulationOptions
 from jointkd.simulation.outputs import Line, SimulationFolder
 from jointkd.simulation.stability import NOT_FINITE, STOPS, Event, Stability
@@ -36,13 +37,14 @@ def simulate(options: SimulationOptions) -> dict[str, Any]:
     calculator = JointKD(run, options.device, options.dtype, options.trust)
     atoms.calc = calculator
     atoms.get_forces()  # refuses elements that the student does not know before anything is written
+    doubt = doubt_of(run, calculator.model, load_committee(options), options.uncertainty)
     rng = np.random.default_rng(options.seed)
     thermalize(atoms, options.temperature, rng)
     lengths = known_lengths(run, calculator.origin)
     stability = Stability(atoms, options.bond_tolerance, options.contact, lengths, options.shortest)
     bonds = {"bonds": len(stability.equilibrium), "bonds_from_training": stability.from_training}
     with SimulationFolder(options.directory) as folder:
-        simulation = Simulation(integrator(atoms, options, rng), atoms, stability, folder, options)
+        simulation = Simulation(integrator(atoms, options, rng), atoms, stability, folder, options, doubt)
         simulation.run()
         summary = {"options": asdict(options), "atoms": len(atoms), **bonds, **simulation.summary()}
         folder.write_summary(summary)
@@ -84,9 +86,10 @@ class Simulation:
         stability: Stability,
         folder: SimulationFolder,
         options: SimulationOptions,
+        doubt: Doubt | None = None,
     ) -> None:
         self.dynamics, self.atoms, self.stability = dynamics, atoms, stability
-        self.folder, self.options = folder, options
+        self.folder, self.options, self.doubt = folder, options, doubt
         self.lines: list[Line] = []
         self.events: dict[Event, float] = {}  # ps, when each was first seen
         self.seconds = 0.0
@@ -117,18 +120,26 @@ class Simulation:
         """Write a frame, a line of the log and new events; return whether one of these ends the simulation."""
         atoms, deviation = self.atoms, self.stability.deviation(self.atoms)
         finite = np.isfinite(deviation)
+        uncertain, largest = self._uncertain() if self.doubt and finite else ([], None)
         if finite:
             energies = atoms.get_potential_energy(), atoms.get_total_energy(), atoms.get_temperature()
             self.folder.write_frame(atoms)
         else:
             energies = np.nan, np.nan, np.nan
-        self.lines.append(Line(self.time, *energies, deviation))
+        self.lines.append(Line(self.time, *energies, deviation, largest))
         self.folder.write_line(self.lines[-1])
-        new = [event for event in self.stability.events(atoms) if event not in self.events]
+        new = [event for event in (*self.stability.events(atoms), *uncertain) if event not in self.events]
         ends = [event for event in new if event.kind in STOPS[self.options.stop_when]]
         for event in new:
             self._report(event, ends=event in ends)
         return bool(ends)
+
+    def _uncertain(self) -> tuple[list[Event], float]:
+        """What the committee says, and the largest uncertainty of an atom (eV/Å); those of all go into the frame."""
+        assert self.doubt is not None
+        (uncertainty,) = self.doubt.uncertainties([self.atoms])
+        self.atoms.set_array("force_uncertainty", uncertainty)
+        return self.doubt.events(self.atoms, uncertainty), float(uncertainty.max())
 
     def _report(self, event: Event, ends: bool) -> None:
         """Write an event, and log it if it ends the simulation or is the first of its kind."""

@@ -57,6 +57,7 @@ def described(watched: Watched) -> dict[str, Any]:
         "alive": watched.alive,
         "times": watched.times,
         "deviations": watched.deviations,
+        "uncertainties": watched.uncertainties,
         "events": [[event.kind, event.atoms, event.description, time] for event, time in watched.events.items()],
         "bonds": [bonds.atoms.tolist(), bonds.images.tolist()],
         "equilibrium": watched.stability.equilibrium.tolist(),
@@ -71,6 +72,7 @@ def restore(watched: Watched, values: Mapping[str, Any]) -> None:
     watched.replica.rng.bit_generator.state = values["random"]
     watched.alive = bool(values["alive"])
     watched.times, watched.deviations = list(values["times"]), list(values["deviations"])
+    watched.uncertainties = list(values.get("uncertainties", []))
     watched.events = {Event(kind, tuple(ends), text): time for kind, ends, text, time in values["events"]}
     ends, images = (np.array(each, dtype=np.int64) for each in values["bonds"])
     stability.bonds = Pairs(ends.reshape(-1, 2), images.reshape(-1, 3))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from jointkd.simulation.doubt import Doubt
 from jointkd.simulation.replicas import Replica, ReplicaDynamics
 from jointkd.simulation.stability import STOPS, Event, Stability
 
@@ -20,14 +21,18 @@ class Watched:
     events: dict[Event, float] = field(default_factory=dict)  # ps, when each was first seen
     times: list[float] = field(default_factory=list)  # ps, of the checks
     deviations: list[float] = field(default_factory=list)  # Å, the largest of a bond length at each check
+    uncertainties: list[float] = field(default_factory=list)  # eV/Å, the largest of an atom at each check
     alive: bool = True
 
-    def check(self, time: float, stop_when: str) -> list[Event]:
-        """Look at the structure at a time (ps), and return the events that are new; see `STOPS`."""
+    def check(self, time: float, stop_when: str, uncertain: Sequence[Event] = ()) -> list[Event]:
+        """Look at the structure at a time (ps), and return the events that are new; see `STOPS`.
+
+        uncertain: what a committee says of it.
+        """
         atoms = self.replica.atoms
         self.times.append(time)
         self.deviations.append(self.stability.deviation(atoms))
-        new = [event for event in self.stability.events(atoms) if event not in self.events]
+        new = [event for event in (*self.stability.events(atoms), *uncertain) if event not in self.events]
         self.events |= dict.fromkeys(new, time)
         self.alive = not any(event.kind in STOPS[stop_when] for event in new)
         return new
@@ -47,10 +52,16 @@ class Watch:
     """Runs replicas, checks them every `interval` steps, and goes on with those that `stop_when` does not end."""
 
     def __init__(
-        self, dynamics: ReplicaDynamics, watched: Sequence[Watched], interval: int, stop_when: str, step: int = 0
+        self,
+        dynamics: ReplicaDynamics,
+        watched: Sequence[Watched],
+        interval: int,
+        stop_when: str,
+        step: int = 0,
+        doubt: Doubt | None = None,
     ) -> None:
         """watched: those that move in the order of the dynamics, and others; step: how many have been made."""
-        self.dynamics, self.watched = dynamics, list(watched)
+        self.dynamics, self.watched, self.doubt = dynamics, list(watched), doubt
         self.interval, self.stop_when, self.step = interval, stop_when, step
 
     @property
@@ -76,9 +87,19 @@ class Watch:
 
     def _check(self) -> None:
         moving = self.moving
-        for each in moving:
-            each.check(self.time, self.stop_when)
+        for each, uncertain in zip(moving, self._uncertain(moving), strict=True):
+            each.check(self.time, self.stop_when, uncertain)
         self.dynamics.keep([each.alive for each in moving])
+
+    def _uncertain(self, moving: Sequence[Watched]) -> list[list[Event]]:
+        """What the committee says of each."""
+        if self.doubt is None or not moving:
+            return [[] for _ in moving]
+        structures = [each.replica.atoms for each in moving]
+        found = self.doubt.uncertainties(structures)
+        for each, uncertainty in zip(moving, found, strict=True):
+            each.uncertainties.append(float(uncertainty.max()))
+        return [self.doubt.events(*of_one) for of_one in zip(structures, found, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -94,6 +115,7 @@ class Row:
     stable_ps: float  # until the last check before it became unstable, or until the last one
     bonds_kept_ps: float  # the same by the paper's criterion, whatever stop_when is
     largest_deviation_A: float  # of the length of a bond
+    largest_uncertainty_eV_per_A: float | None  # of the forces on an atom, where a committee looked at them
     event: str  # that made it unstable, if any
     event_ps: float | None
     event_atoms: str
@@ -117,6 +139,7 @@ def rows_of(student: str, watched: Sequence[Watched], stop_when: str) -> list[Ro
                 each.whole_for(unstable),
                 each.whole_for(STOPS["bond"]),
                 max(each.deviations),
+                max(each.uncertainties, default=None),
                 event.kind if event else "",
                 time,
                 " ".join(map(str, event.atoms)) if event else "",

@@ -58,6 +58,7 @@ class Line(NamedTuple):
     total_energy_eV: float
     temperature_K: float
     bond_deviation_A: float
+    force_uncertainty_eV_per_A: float | None = None  # the largest of an atom, where there is a committee
 
 
 class SimulationFolder:
@@ -82,7 +83,7 @@ class SimulationFolder:
 
     def write_line(self, line: Line) -> None:
         """Add a line to the log."""
-        self.log[0].writerow(f"{value:.6f}" for value in line)
+        self.log[0].writerow("" if value is None else f"{value:.6f}" for value in line)
         self.log[1].flush()
 
     def write_event(self, time: float, event: Event) -> None:
@@ -100,7 +101,7 @@ class SimulationFolder:
 
     def write_plot(self, lines: list[Line], tolerance: float) -> None:
         """Plot the total energy, the temperature and the largest deviation of a bond length over time."""
-        values = np.array(lines)
+        values = np.array([line[:5] for line in lines])
         titles = ("Change of the total\nenergy, eV", "Temperature, K", "Largest deviation of\na bond length, Å")
         columns = (values[:, 2] - values[0, 2], values[:, 3], values[:, 4])
         figure, axes = pyplot.subplots(3, sharex=True, figsize=(7, 6), layout="constrained")

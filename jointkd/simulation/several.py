@@ -16,6 +16,7 @@ from jointkd.deploy.model import Model, load_model
 from jointkd.errors import ConfigError, DataError
 from jointkd.files.atomic import file_sha256
 from jointkd.progress import Progress, format_time
+from jointkd.simulation.doubt import Doubt, doubt_of, load_committee
 from jointkd.simulation.dynamics import known_lengths
 from jointkd.simulation.lifetime_files import LifetimeFolder
 from jointkd.simulation.lifetime_state import load_state, save_state
@@ -44,11 +45,20 @@ def simulate_several(options: SimulationOptions, structures: Sequence[Atoms] | N
     assert structures is not None
     starts = chosen(options, structures)
     models = [load_model(Path(run), options.device, options.dtype, options.trust) for run in options.runs]
+    committee = load_committee(options)
     names = names_of(options.runs, models)
     with LifetimeFolder(options.directory) as folder:
         watched: dict[str, list[Watched]] = {}
         for number, (name, run, model) in enumerate(zip(names, options.runs, models, strict=True)):
-            watched[name] = simulate_student(options, starts, name, run, model, folder.state(number))
+            watched[name] = simulate_student(
+                options,
+                starts,
+                name,
+                run,
+                model,
+                folder.state(number),
+                doubt_of(run, model, committee, options.uncertainty),
+            )
         rows = [row for name, each in watched.items() for row in rows_of(name, each, options.stop_when)]
         folder.finish({"options": asdict(options), "students": summaries(rows)}, rows, watched)
     for name, summary in summaries(rows).items():
@@ -59,7 +69,13 @@ def simulate_several(options: SimulationOptions, structures: Sequence[Atoms] | N
 
 
 def simulate_student(
-    options: SimulationOptions, starts: dict[int, Atoms], name: str, run: str, model: Model, state: Path
+    options: SimulationOptions,
+    starts: dict[int, Atoms],
+    name: str,
+    run: str,
+    model: Model,
+    state: Path,
+    doubt: Doubt | None,
 ) -> list[Watched]:
     """Simulate all starts with one student, from its saved state where there is one."""
     watched = [
@@ -71,7 +87,9 @@ def simulate_student(
     step = load_state(state, identity, watched)
     moving = [each.replica for each in watched if each.alive]
     integration = Integration(options.ensemble, options.timestep, options.friction)
-    watch = Watch(ReplicaDynamics(model, moving, integration), watched, options.interval, options.stop_when, step)
+    watch = Watch(
+        ReplicaDynamics(model, moving, integration), watched, options.interval, options.stop_when, step, doubt
+    )
     if step:
         log.info("%s goes on after %d of %d steps", name, step, options.steps)
     started, saved = time.monotonic(), step
@@ -142,7 +160,8 @@ def identity_of(options: SimulationOptions, run: str, watched: Sequence[Watched]
     kept = {name: value for name, value in asdict(options).items() if name not in (*MAY_CHANGE, "run")}
     starts = [each.replica.atoms.positions.tolist() for each in watched]
     digest = hashlib.sha256(json.dumps(starts).encode()).hexdigest()
-    return {**kept, "student": file_sha256(locate_student(Path(run))), "starts": digest}
+    committee = [file_sha256(locate_student(Path(other))) for other in options.committee]
+    return {**kept, "committee": committee, "student": file_sha256(locate_student(Path(run))), "starts": digest}
 
 
 def summaries(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:

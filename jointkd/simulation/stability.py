@@ -13,9 +13,10 @@ HELD = 1.5  # times the sum of the covalent radii: atoms that are farther apart 
 
 DEVIATION, REARRANGEMENT = "bond deviation", "rearrangement"
 FRAGMENTS, CONTACT, NOT_FINITE = "fragments", "close contact", "not finite"
+UNCERTAIN = "uncertain forces"  # see `doubt`
 STOPS = {  # the events that end a simulation, by the option stop_when
-    "broken": {FRAGMENTS, CONTACT, NOT_FINITE},
-    "bond": {DEVIATION, REARRANGEMENT, FRAGMENTS, CONTACT, NOT_FINITE},
+    "broken": {FRAGMENTS, CONTACT, NOT_FINITE, UNCERTAIN},
+    "bond": {DEVIATION, REARRANGEMENT, FRAGMENTS, CONTACT, NOT_FINITE, UNCERTAIN},
     "never": {NOT_FINITE},
 }
 
@@ -24,7 +25,7 @@ STOPS = {  # the events that end a simulation, by the option stop_when
 class Event:
     """What happened to a structure. Two events are the same if they are of one kind and of the same atoms."""
 
-    kind: str  # DEVIATION, REARRANGEMENT, FRAGMENTS, CONTACT or NOT_FINITE
+    kind: str  # DEVIATION, REARRANGEMENT, FRAGMENTS, CONTACT, NOT_FINITE or UNCERTAIN
     atoms: tuple[int, ...]  # counted from 0
     description: str = field(compare=False)
 

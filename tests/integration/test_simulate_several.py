@@ -2,7 +2,10 @@
 
 import csv
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -57,22 +60,28 @@ def test_all_structures_and_seeds_of_two_students_make_a_table_a_plot_and_the_la
     assert again.err.startswith("ConfigError: directory=all holds another simulation (lifetimes.json)")
 
 
-def test_a_simulation_that_was_interrupted_goes_on_to_the_same_result_bit_by_bit(command, tmp_path, monkeypatch):
-    arguments = ("simulate", "run=joint.safetensors", *OPTIONS, "index=[0,2]", "stop_when=never", "dtype=float64")
-    assert command(*arguments, "directory=whole").status == 0
+@contextmanager
+def interrupted(after: int) -> Iterator[list[int]]:
+    """Within the block a simulation is interrupted after so many states have been saved, whose steps it yields."""
     save, saved = several.save_state, []
 
-    def interrupted(*state):
+    def then_interrupt(*state):
         save(*state)
         saved.append(state[2])
-        if len(saved) == 2:
+        if len(saved) == after:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(several, "save_state", interrupted)
-    assert command(*arguments, "directory=parts").status == 130
+    with mock.patch.object(several, "save_state", then_interrupt):
+        yield saved
+
+
+def test_a_simulation_that_was_interrupted_goes_on_to_the_same_result_bit_by_bit(command, tmp_path):
+    arguments = ("simulate", "run=joint.safetensors", *OPTIONS, "index=[0,2]", "stop_when=never", "dtype=float64")
+    assert command(*arguments, "directory=whole").status == 0
+    with interrupted(after=2) as saved:
+        assert command(*arguments, "directory=parts").status == 130
     assert saved == [10, 20]
     assert [file.name for file in (tmp_path / "parts").iterdir()] == ["state-0.json"]
-    monkeypatch.setattr(several, "save_state", save)
     changed = command(*arguments, "directory=parts", "temperature=350")
     assert changed.status == 1
     assert changed.err == (
@@ -88,16 +97,10 @@ def test_a_simulation_that_was_interrupted_goes_on_to_the_same_result_bit_by_bit
 
 
 @pytest.mark.slow
-def test_a_state_of_another_student_or_a_damaged_one_is_refused(command, tmp_path, monkeypatch):
+def test_a_state_of_another_student_or_a_damaged_one_is_refused(command, tmp_path):
     arguments = ("simulate", *OPTIONS, "index=all", "directory=parts")
-    save = several.save_state
-
-    def interrupted(*state):
-        save(*state)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(several, "save_state", interrupted)
-    assert command(*arguments, "run=joint.safetensors").status == 130
+    with interrupted(after=1):
+        assert command(*arguments, "run=joint.safetensors").status == 130
     other = command(*arguments, "run=none.safetensors")
     assert other.err.startswith("ConfigError: parts holds an unfinished simulation with another student; give another")
     state = tmp_path / "parts" / "state-0.json"
@@ -160,3 +163,23 @@ def test_a_wrong_option_gives_a_one_line_error_and_leaves_no_folder(command, tmp
     assert result.err.startswith(message)
     assert result.err.count("\n") == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_a_committee_ends_replicas_on_which_it_disagrees_also_after_an_interruption(command, tmp_path):
+    committee = ("run=joint.safetensors", *OPTIONS, "index=all", "committee=[none.safetensors,joint.safetensors]")
+    free = command("simulate", *committee, "directory=free")
+    assert free.status == 0, free.err
+    largest = sorted(float(row["largest_uncertainty_eV_per_A"]) for row in rows(tmp_path / "free"))
+    limit = (largest[0] + largest[-1]) / 2
+    whole = command("simulate", *committee, f"uncertainty={limit}", "directory=whole")
+    assert whole.status == 0, whole.err
+    ended = [row for row in rows(tmp_path / "whole") if row["event"] == "uncertain forces"]
+    assert 0 < len(ended) < 3
+    assert all("the students' forces on " in row["description"] for row in ended)
+    with interrupted(after=2):
+        assert command("simulate", *committee, f"uncertainty={limit}", "directory=parts").status == 130
+    refused = command("simulate", *committee, f"uncertainty={2 * limit}", "directory=parts")
+    assert "holds an unfinished simulation with another uncertainty" in refused.err
+    assert command("simulate", *committee, f"uncertainty={limit}", "directory=parts").status == 0
+    for name in ("lifetimes.csv", "last.xyz"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -1,0 +1,64 @@
+"""Where several students disagree on the forces: atoms in surroundings that they were not trained on."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from jointkd.deploy.committee import force_uncertainty
+from jointkd.deploy.model import Model, load_model
+from jointkd.deploy.replicas import ReplicaEvaluator
+from jointkd.errors import ConfigError
+from jointkd.simulation.options import SimulationOptions
+from jointkd.simulation.stability import UNCERTAIN, Event, label
+
+
+class Doubt:
+    """A committee that looks at structures now and then, while one of its members moves them.
+
+    members: two or more students; limit: eV/Å, above which the forces on an atom are uncertain; None: they never are.
+    """
+
+    def __init__(self, members: Sequence[Model], limit: float | None = None) -> None:
+        self.members, self.limit = list(members), limit
+        self._structures: list[Atoms] = []  # that the evaluators are for
+        self._evaluators: list[ReplicaEvaluator] = []
+
+    def uncertainties(self, structures: Sequence[Atoms]) -> list[np.ndarray]:
+        """[N] eV/Å for each structure: `force_uncertainty` of every atom; NaN for one that is lost.
+
+        It depends on the positions alone, not on those before. Raises DataError for elements that a member does not
+        know.
+        """
+        if list(map(id, structures)) != list(map(id, self._structures)):
+            self._structures = list(structures)
+            self._evaluators = [ReplicaEvaluator(member, structures) for member in self.members]
+        positions = np.concatenate([atoms.positions for atoms in structures])
+        forces = []
+        for evaluator in self._evaluators:
+            evaluator.forget_neighbors()
+            forces.append(evaluator(positions).forces)
+        uncertainty = force_uncertainty(np.stack(forces))
+        return [uncertainty[self._evaluators[0].atoms_of(number)] for number in range(len(structures))]
+
+    def events(self, atoms: Atoms, uncertainty: np.ndarray) -> list[Event]:
+        """The atom whose forces are most uncertain, if they are more so than the limit. uncertainty: [N] eV/Å."""
+        worst = int(uncertainty.argmax())
+        if self.limit is None or not uncertainty[worst] > self.limit:
+            return []
+        said = f"the students' forces on {label(atoms, worst)} differ by {uncertainty[worst]:.2f} eV/Å"
+        return [Event(UNCERTAIN, (worst,), said)]
+
+
+def load_committee(options: SimulationOptions) -> dict[str, Model]:
+    """The students of `committee` by their paths. Raises what `load_model` raises."""
+    return {path: load_model(Path(path), options.device, options.dtype, options.trust) for path in options.committee}
+
+
+def doubt_of(run: str, model: Model, committee: Mapping[str, Model], limit: float | None) -> Doubt | None:
+    """The committee of a student, which may be one of its others; None without a committee. Raises ConfigError."""
+    others = [other for path, other in committee.items() if Path(path).resolve() != Path(run).resolve()]
+    if committee and not others:
+        raise ConfigError(f"committee={list(committee)} has no student beside run={run}", "give another one")
+    return Doubt([model, *others], limit) if others else None

@@ -1,0 +1,111 @@
+"""A committee that looks at structures: how far its forces are apart, and what that ends."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.io import read
+
+from jointkd.errors import ConfigError, DataError
+from jointkd.simulation.doubt import Doubt, doubt_of
+from jointkd.simulation.dynamics import Simulation, integrator
+from jointkd.simulation.lifetimes import Watch, rows_of
+from jointkd.simulation.outputs import SimulationFolder
+from jointkd.simulation.replicas import Integration, ReplicaDynamics
+from jointkd.simulation.stability import UNCERTAIN, Stability
+from tests.unit.acceptance.toys import model_of, morse
+from tests.unit.simulation.test_dynamics import Push, options_of
+from tests.unit.simulation.test_lifetimes import watched
+
+
+def wider(distance):
+    """Another student: the same near the bond, and more so the longer it is."""
+    return morse(distance) + 0.05 * (distance - 2.67).clamp(min=0) ** 2
+
+
+def apart(length: float) -> float:
+    """eV/Å: from their mean, the distance of the forces of both students on an atom of a bond of this length (Å)."""
+    return 0.05 * (length - 2.67)
+
+
+def iodine(length: float) -> Atoms:
+    return Atoms("I2", [[0, 0, 0], [0, 0, length]])
+
+
+def test_the_uncertainty_of_an_atom_is_how_far_the_forces_are_from_their_mean():
+    doubt = Doubt([model_of(morse), model_of(wider)])
+    lengths = (2.67, 3.0, 3.4)
+    for length, uncertainty in zip(lengths, doubt.uncertainties([iodine(each) for each in lengths]), strict=True):
+        np.testing.assert_allclose(uncertainty, apart(length), atol=1e-7)
+
+
+def test_it_depends_on_the_positions_alone():
+    doubt, moving = Doubt([model_of(morse), model_of(wider)]), iodine(5.9)
+    doubt.uncertainties([moving])
+    moving.positions[1, 2] = 3.0
+    (after,) = doubt.uncertainties([moving])
+    (alone,) = Doubt([model_of(morse), model_of(wider)]).uncertainties([iodine(3.0)])
+    assert after.tobytes() == alone.tobytes()
+
+
+def test_what_is_lost_has_no_uncertainty_and_does_not_disturb_the_others():
+    doubt, lost = Doubt([model_of(morse), model_of(wider)], 0.001), iodine(3.0)
+    structures = [lost, iodine(3.0)]
+    doubt.uncertainties(structures)
+    lost.positions[1, 2] = np.nan
+    first, second = doubt.uncertainties(structures)
+    assert np.isnan(first).all()
+    assert doubt.events(lost, first) == []
+    np.testing.assert_allclose(second, apart(3.0), atol=1e-7)
+
+
+def test_elements_that_a_member_does_not_know_are_refused():
+    with pytest.raises(DataError, match="was not trained on Br"):
+        Doubt([model_of(morse), model_of(wider)]).uncertainties([Atoms("Br2", [[0, 0, 0], [0, 0, 2.3]])])
+
+
+def test_a_simulation_ends_where_the_students_differ_by_more_than_they_may(tmp_path):
+    atoms = iodine(2.67)
+    atoms.calc = Push(np.outer([-1, 1], [0, 0, 0.5]))
+    options = options_of(ensemble="nve", steps=400, interval=1)
+    doubt = Doubt([model_of(morse), model_of(wider)], apart(3.0))
+    with SimulationFolder(str(tmp_path / "results")) as folder:
+        dynamics, stability = integrator(atoms, options, np.random.default_rng(0)), Stability(atoms, 0.5, 0.6, {})
+        simulation = Simulation(dynamics, atoms, stability, folder, options, doubt)
+        simulation.run()
+    (event,) = simulation.summary()["events"]
+    assert event["kind"] == UNCERTAIN
+    assert event["description"] == f"the students' forces on I0 differ by {apart(3.0):.2f} eV/Å"
+    frames = read(tmp_path / "results" / "trajectory.xyz", index=":")
+    assert frames[-2].get_distance(0, 1) <= 3.0 < frames[-1].get_distance(0, 1)
+    log = np.genfromtxt(tmp_path / "results" / "log.csv", delimiter=",", names=True)
+    for line, each in zip(log, frames, strict=True):
+        np.testing.assert_allclose(each.arrays["force_uncertainty"], apart(each.get_distance(0, 1)), atol=1e-6)
+        assert line["force_uncertainty_eV_per_A"] == pytest.approx(each.arrays["force_uncertainty"].max(), abs=1e-6)
+
+
+@pytest.mark.parametrize(("limit", "ended"), [(apart(2.75), True), (None, False)])
+def test_a_replica_ends_where_the_students_differ_and_without_a_limit_they_only_say_by_how_much(limit, ended):
+    still, moving = watched(0.0, 0.05)
+    doubt = Doubt([model_of(morse), model_of(wider)], limit)
+    dynamics = ReplicaDynamics(model_of(morse), [still.replica, moving.replica], Integration("nve", 2.0))
+    Watch(dynamics, [still, moving], 5, "broken", doubt=doubt).run(100)
+    assert still.alive
+    assert moving.alive is not ended
+    for each, row in zip((still, moving), rows_of("joint", [still, moving], "broken"), strict=True):
+        assert len(each.uncertainties) == len(each.times)
+        assert row.largest_uncertainty_eV_per_A == max(each.uncertainties)
+        assert (row.event == UNCERTAIN) == (not each.alive)
+    assert max(moving.uncertainties) > apart(2.75) > max(still.uncertainties)
+
+
+def test_a_student_is_not_its_own_committee(tmp_path):
+    model: Any = SimpleNamespace()
+    others = {str(tmp_path / "a"): SimpleNamespace(), str(tmp_path / "b"): SimpleNamespace()}
+    doubt = doubt_of(str(tmp_path / "x" / ".." / "a"), model, others, 0.1)
+    assert doubt.members == [model, others[str(tmp_path / "b")]]
+    assert doubt_of("a", model, {}, None) is None
+    with pytest.raises(ConfigError, match="has no student beside run=a"):
+        doubt_of("a", model, {"a": model}, None)
