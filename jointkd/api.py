@@ -18,6 +18,7 @@ from jointkd.deploy.loaded import LoadedStudent, load
 from jointkd.errors import ConfigError
 from jointkd.evaluation.file_errors import FileErrors
 from jointkd.evaluation.metrics import without_stage
+from jointkd.evaluation.side_by_side import SideBySide
 from jointkd.labels.store import LabelStore
 from jointkd.students.student_file import NAME
 from jointkd.teachers.spec import TARGET, TeacherSpec
@@ -90,26 +91,39 @@ def evaluate(
 ) -> FileErrors: ...
 
 
+@overload
 def evaluate(
-    run: str | Path,
+    run: list[str] | list[Path],
+    checkpoint: str = "best",
+    options: Mapping[str, Any] | None = None,
+    *,
+    structures: str | Path,
+) -> SideBySide: ...
+
+
+def evaluate(
+    run: str | Path | list[str] | list[Path],
     checkpoint: str = "best",
     options: Mapping[str, Any] | None = None,
     *,
     structures: str | Path | None = None,
-) -> dict[str, float] | FileErrors:
+) -> dict[str, float] | FileErrors | SideBySide:
     """The metrics of a finished run on its test split, by name, or its student's errors on a file. Raises UserError.
+
+    Several runs are compared side by side on a file.
 
     checkpoint: best or last, of the test split; structures: a file, a folder or a pattern with *, with or without
     labels, for which `run` may be a student's file; options: those of `python -m jointkd.evaluate` by their dotted
     names, as `{"data.path": "mine.xyz", "trust": "my_module.MyStudent"}` or, for structures, `{"output": "pred.xyz"}`.
     """
     show_log()
-    values = {"run": str(run), "checkpoint": checkpoint, **(options or {})}
+    runs = [str(each) for each in run] if isinstance(run, list) else str(run)
+    values = {"run": runs, "checkpoint": checkpoint, **(options or {})}
     if structures is not None:
         values["structures"] = str(structures)
     with composed("evaluate", ["run=''"], {}, values) as config:
         result = evaluate_command.run(config)
-    return result if isinstance(result, FileErrors) else without_stage(result)
+    return without_stage(result) if isinstance(result, dict) else result
 
 
 def _configured(

@@ -47,7 +47,9 @@ FILES = READ | {
 }
 OF_STUDENTS = {"finetune", "run", "student_weights", "teacher.run"}  # may be an address on the Hugging Face hub
 LISTS = {"output", "run", "teacher.checkpoints"}  # may name several
-SEVERAL = {"run": ("sample", "slices", "along")}  # options of the commands that take several: simulate, scan, spectrum
+SEVERAL = {  # an option of each command that takes several: simulate, scan, spectrum, evaluate
+    "run": ("sample", "slices", "along", "checkpoint")
+}
 KEYWORDS = {"last", "teacher"}  # of ckpt_path, and of with
 HOME = re.compile(r"""(^|[,\[]\s*)(["']?)(~[^/,'"\]]*)""")  # at the beginning, also of an entry of a list or a sweep
 

@@ -12,7 +12,8 @@ import lightning
 import torch
 from omegaconf import DictConfig
 
-from jointkd.commands.build import load_averaged, plain
+from jointkd.commands.build import load_averaged, plain, teacher_spec
+from jointkd.commands.force_fields import distinct_names, find_students, read_origin
 from jointkd.commands.run_record import RunRecord, damaged
 from jointkd.commands.run_sources import data_of, labels_of, prepared_set
 from jointkd.errors import ConfigError, DataError, first_line
@@ -20,9 +21,14 @@ from jointkd.evaluation.evaluated_split import EvaluatedSplit, references_of
 from jointkd.evaluation.file_errors import FileErrors
 from jointkd.evaluation.file_evaluation import FileEvaluation, evaluate_file
 from jointkd.evaluation.metrics import check_finite, metrics_table, without_stage
+from jointkd.evaluation.predictions import Predictor
+from jointkd.evaluation.side_by_side import Predict, SideBySide, compare_on_file
+from jointkd.evaluation.teacher_predictions import TeacherPredictor
+from jointkd.reports.curve_plots import TEACHER
 from jointkd.runtime import somebody_watches
 from jointkd.students.base import Student
 from jointkd.students.student_file import build
+from jointkd.teachers.base import log_identity
 from jointkd.training.module import DistillationModule
 
 log = logging.getLogger(__name__)
@@ -54,13 +60,39 @@ class Evaluation:
     trust: str | list[str] | None = None  # import paths of classes of your own that the run may name
 
 
-def run(config: DictConfig) -> dict[str, float] | FileErrors:
-    """The metrics of a run's test split, or the errors on a file of `structures`. Raises DataError, ConfigError."""
+def run(config: DictConfig) -> dict[str, float] | FileErrors | SideBySide:
+    """The metrics of a run's test split, or the errors on a file of `structures`, for several side by side.
+
+    Raises DataError, ConfigError.
+    """
     options = plain(config)
-    options |= {name: str(options[name]) for name in PATHS if options.get(name) is not None}  # a name may be a number
+    several = isinstance(options["run"], list) or "*" in str(options["run"]) or "teacher" in options
+    given = [name for name in PATHS if options.get(name) is not None and not isinstance(options[name], list)]
+    options |= {name: str(options[name]) for name in given}  # a name may be a number
     if options.get("structures") is None:
+        if several:
+            raise ConfigError("several are compared on the structures of a file", "give structures=FILE")
         return evaluate_split(Evaluation(**{name: options[name] for name in OF_SPLIT if name in options}))
-    return evaluate_file(file_evaluation(options))
+    return side_by_side(config, options) if several else evaluate_file(file_evaluation(options))
+
+
+def side_by_side(config: DictConfig, options: dict[str, Any]) -> SideBySide:
+    """Several students on a file, the one without a teacher first, and the teacher that `teacher=` names."""
+    for name in ("output", "plot"):
+        if options.get(name) is not None:
+            raise ConfigError(f"{name}={options[name]} is of one student", f"give one run, or leave out {name}")
+    paths = find_students({**options, "runs": None})
+    names = distinct_names(paths, [read_origin(path) for path in paths])
+    predictors: dict[str, Predict] = {
+        name: Predictor(str(path), options["trust"]) for name, path in zip(names, paths, strict=True)
+    }
+    teacher = teacher_spec(config) if "teacher" in config else None
+    if teacher is not None:
+        built = teacher.build()
+        log_identity(built.identity)
+        predictors[TEACHER] = TeacherPredictor(built)
+    of_file = file_evaluation({**options, "run": str(paths[0])})
+    return compare_on_file(of_file, predictors, other_zero=[TEACHER] if teacher else [])
 
 
 def file_evaluation(options: dict[str, Any]) -> FileEvaluation:

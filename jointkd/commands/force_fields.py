@@ -72,11 +72,12 @@ def students_of(config: Mapping[str, Any], paths: Sequence[Path]) -> dict[str, J
 
 
 def distinct_names(paths: Sequence[Path], origins: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A name for each student: its method; where several have it, with student, seed, or at last the path."""
+    """A name for each student: its method; where several have it, with student, seed, folder, or at last the path."""
     forms = (
         lambda path, origin: str(origin["method"]) if "method" in origin else path.stem,
         lambda path, origin: f"{origin.get('method', path.stem)} seed {origin.get('seed', '')}".strip(),
         lambda path, origin: f"{origin.get('method', path.stem)} {origin.get('student', '')} {origin.get('seed', '')}",
+        lambda path, origin: f"{origin.get('method', path.stem)} ({path.name})",
         lambda path, origin: str(path),
     )
     names: list[str] = []

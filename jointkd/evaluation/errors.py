@@ -83,18 +83,22 @@ class Errors:
 
         The means over compositions are not computed anew.
         """
-        numerators, denominators = self._sums()
-        rng = np.random.default_rng(seed)
-        count = len(self)
-        replicates = []
-        for _ in range(REPLICATES if count > 1 else 0):  # weights: how often each structure is drawn
-            weights = np.bincount(rng.integers(count, size=count), minlength=count).astype(float)
-            replicates.append(averages(weights @ numerators, weights @ denominators))
+        replicates, (_, denominators) = self.replicates(seed), self._sums()
         return {
             name: tuple(np.percentile([each[name] for each in replicates if name in each], LEVELS).tolist())
             for name, structures in zip(HEADLINE, (denominators > 0).sum(0), strict=True)
             if structures > 1
         }
+
+    def replicates(self, seed: int) -> list[Metrics]:
+        """The metrics of bootstrap samples: the same ones for all with as many structures; none of a single one."""
+        numerators, denominators = self._sums()
+        rng, count = np.random.default_rng(seed), len(self)
+        replicates = []
+        for _ in range(REPLICATES if count > 1 else 0):  # weights: how often each structure is drawn
+            weights = np.bincount(rng.integers(count, size=count), minlength=count).astype(float)
+            replicates.append(averages(weights @ numerators, weights @ denominators))
+        return replicates
 
     def counts(self) -> dict[str, int]:
         """The numbers of structures, atoms and labels."""

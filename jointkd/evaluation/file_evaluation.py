@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jointkd.data.readers import extxyz
 from jointkd.data.readers.stress import StressForm
@@ -17,12 +17,14 @@ from jointkd.evaluation.errors import Errors
 from jointkd.evaluation.file_errors import FileErrors, described
 from jointkd.evaluation.parity import Parity
 from jointkd.evaluation.prediction_files import WRITERS, check_new, check_output
-from jointkd.evaluation.predictions import Predicted, Predictor
+from jointkd.evaluation.predictions import Predictor
 from jointkd.progress import Progress
 from jointkd.ranges import check_seed
 from jointkd.structures.frame import Frame
 
 log = logging.getLogger(__name__)
+
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def evaluate_file(options: FileEvaluation) -> FileErrors:
     return result
 
 
-def watched(outcomes: Iterable[Predicted | Rejected], structures: str) -> Iterator[Predicted | Rejected]:
+def watched(outcomes: Iterable[Outcome], structures: str) -> Iterator[Outcome]:
     """The outcomes, with the progress of how many there are; the total is unknown as the file is read once."""
     with Progress(f"predicting {structures}", 0, None, unit=" structures") as progress:
         for count, outcome in enumerate(outcomes, start=1):

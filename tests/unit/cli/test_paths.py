@@ -52,10 +52,10 @@ def test_files_that_exist_patterns_and_keywords_are_accepted(tmp_path):
 def test_several_runs_are_for_the_commands_that_compare_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a").mkdir()
-    for command in ("evaluate", "export"):
+    for command in ("accept", "export"):
         with pytest.raises(ConfigError, match=r"run=\['a', 'a'\] must be one path"):
             check_overrides(command, ["run=[a,a]"])
-    for command, needed in (("scan", []), ("spectrum", ["structures=a"]), ("simulate", [])):
+    for command, needed in (("scan", []), ("spectrum", ["structures=a"]), ("simulate", []), ("evaluate", [])):
         check_overrides(command, ["run=[a,a]", *needed])
         check_overrides(command, ["run=[a,'b/*']", *needed])
         with pytest.raises(DataError, match="run=b does not exist"):

@@ -1,0 +1,82 @@
+"""Several students, and a teacher, on a file from the command line and from Python."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from jointkd import evaluate
+from jointkd.students.student_file import SavedStudent, build, save_student
+from tests.files import FREE, molecules, saved
+
+CONFIG = {"_target_": "jointkd.students.painn.PaiNN", "width": 8, "layers": 1, "radial": 4, "cutoff": 3.0}
+KEYS = {"data.energy_key": "REF_energy", "data.forces_key": "REF_forces"}
+OPTIONS = ["structures=some.xyz", *(f"{name}={value}" for name, value in KEYS.items())]
+
+
+@pytest.fixture(autouse=True)
+def files(tmp_path: Path) -> None:
+    saved(tmp_path / "some.xyz", molecules(12))
+    for seed, method in enumerate(("joint", "none")):
+        torch.manual_seed(seed)
+        weights = build(CONFIG, torch.float32).state_dict()
+        save_student(tmp_path / f"{method}.safetensors", SavedStudent(CONFIG, weights, FREE, {"method": method}))
+
+
+def test_students_are_compared_with_the_first_as_in_the_tables_of_the_paper(command):
+    result = command("evaluate", "run=[joint.safetensors,none.safetensors]", *OPTIONS)
+    assert result.status == 0, result.err
+    assert "12 structures" in result.out
+    assert re.search(r"\n +none +joint\n", result.out)  # the student without a teacher is the first
+    assert re.search(r"\n  minus none +joint\n", result.out)
+    assert re.search(r"\n  force_mae_meV_per_A +[-+]\d+\.\d\d \[[-+]\d+\.\d\d, [-+]\d+\.\d\d\]\n", result.out)
+    pattern = command("evaluate", "run='*.safetensors'", *OPTIONS)
+    assert pattern.out.split("that all can predict")[1] == result.out.split("that all can predict")[1]
+
+
+def test_a_teacher_stands_beside_a_student(command):
+    teacher = ("teacher=ase", "teacher.calculator=ase.calculators.emt.EMT")
+    result = command("evaluate", "run=joint.safetensors", *OPTIONS, *teacher)
+    assert result.status == 0, result.err
+    assert re.search(r"\n +joint +teacher\n", result.out)
+    assert re.search(r"\n  energy_mae_meV_per_atom +\d+\.\d{3} +–\n", result.out)
+    assert re.search(r"\n  force_mae_meV_per_A +\d+\.\d{3} +\d+\.\d{3}\n", result.out)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            ["run=[joint.safetensors,none.safetensors]"],
+            "several are compared on the structures of a file; give structure",
+        ),
+        (
+            ["run=joint.safetensors", "teacher=none"],
+            "several are compared on the structures of a file; give structures=",
+        ),
+        (
+            ["run='*.safetensors'", *OPTIONS, "output=a.xyz"],
+            "output=a.xyz is of one student; give one run, or leave out",
+        ),
+        (["run=[joint.safetensors,more]", *OPTIONS], "run=more does not exist; check the path"),
+    ],
+)
+def test_bad_input_gets_one_line(command, tmp_path, options, line):
+    before = sorted(tmp_path.iterdir())
+    result = command("evaluate", *options)
+    assert result.status == 1
+    assert line in result.err
+    assert result.err.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_same_from_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = evaluate(["none.safetensors", "joint.safetensors"], structures="some.xyz", options=KEYS)
+    assert list(result.metrics) == ["none", "joint"]
+    difference, low, high = result.differences["joint"]["force_mae_meV_per_A"]
+    assert low <= difference <= high
+    assert difference == pytest.approx(
+        result.metrics["joint"]["force_mae_meV_per_A"] - result.metrics["none"]["force_mae_meV_per_A"]
+    )
