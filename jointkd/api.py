@@ -19,8 +19,8 @@ from jointkd.errors import ConfigError
 from jointkd.evaluation.file_errors import FileErrors
 from jointkd.evaluation.metrics import without_stage
 from jointkd.evaluation.side_by_side import SideBySide
+from jointkd.files.run_files import STUDENT
 from jointkd.labels.store import LabelStore
-from jointkd.students.student_file import NAME
 from jointkd.teachers.spec import TARGET, TeacherSpec
 
 __all__ = ["FileErrors", "Run", "evaluate", "label", "load", "train"]
@@ -37,7 +37,7 @@ class Run:
     @property
     def student(self) -> LoadedStudent:
         """The student that was trained."""
-        return load(self.folder / NAME, self.trust)
+        return load(self.folder / STUDENT, self.trust)
 
 
 def train(

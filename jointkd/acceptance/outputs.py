@@ -12,8 +12,9 @@ from jointkd.acceptance.plots import plot
 from jointkd.errors import ConfigError
 from jointkd.files.atomic import write_whole
 from jointkd.files.folders import as_folder
+from jointkd.files.run_files import ACCEPTANCE
 
-RESULT, PAGE, PICTURE, DATA = "acceptance.json", "acceptance.md", "acceptance.png", "acceptance_data.json"
+RESULT, PAGE, PICTURE, DATA = ACCEPTANCE, "acceptance.md", "acceptance.png", "acceptance_data.json"
 
 
 def check_free(folder: Path, overwrite: bool) -> None:

@@ -22,10 +22,11 @@ from jointkd.commands.bench_dynamics import STUDENT, dynamics
 from jointkd.commands.build import build, join_labels, teacher_spec
 from jointkd.data.datamodule import DistillationData
 from jointkd.files.atomic import write_whole
+from jointkd.files.run_files import SPEED, SUMMARY
 from jointkd.labelling.batching import Batching
 from jointkd.labels.directions import choose_rows
 from jointkd.ranges import check_integer
-from jointkd.reports.speed_plots import SPEED, overhead
+from jointkd.reports.speed_plots import overhead
 from jointkd.runtime import device_of, hardware, keep_freed_memory
 from jointkd.structures.batch import Structure
 from jointkd.students.base import Student
@@ -68,7 +69,7 @@ def dynamics_of_runs(config: DictConfig, machine: dict[str, Any]) -> list[dict[s
     The teacher is timed beside the first student.
     """
     root, spec = Path(str(config.bench.run)).expanduser(), teacher_spec(config)
-    runs = [file.parent for file in sorted(root.rglob("summary.json"))] if root.is_dir() else []
+    runs = [file.parent for file in sorted(root.rglob(SUMMARY))] if root.is_dir() else []
     teacher = spec.build() if spec else None
     rows: list[dict[str, Any]] = []
     of_teacher: list[dict[str, Any]] = []

@@ -24,6 +24,7 @@ from jointkd.evaluation.metrics import check_finite, metrics_table, without_stag
 from jointkd.evaluation.predictions import Predictor
 from jointkd.evaluation.side_by_side import Predict, SideBySide, compare_on_file
 from jointkd.evaluation.teacher_predictions import TeacherPredictor
+from jointkd.files.run_files import CHECKPOINTS, CONFIGURATION
 from jointkd.reports.curve_plots import TEACHER
 from jointkd.runtime import somebody_watches
 from jointkd.students.base import Student
@@ -121,7 +122,7 @@ def evaluate_split(options: Evaluation) -> dict[str, float]:
 
 def load_module(record: RunRecord, options: Evaluation) -> DistillationModule:
     """The run's student with the weights of a checkpoint. Raises ConfigError, DataError."""
-    path = record.folder / "checkpoints" / f"{options.checkpoint}.ckpt"
+    path = record.folder / CHECKPOINTS / f"{options.checkpoint}.ckpt"
     if not path.exists():
         raise ConfigError(f"checkpoint={options.checkpoint} is not in {record.folder}", "choose best or last")
     place = f"{record.folder / 'config.yaml'}: student"
@@ -144,7 +145,7 @@ def evaluated_split(record: RunRecord, options: Evaluation, module: Distillation
     store = labels_of(record, data, options.label.get("path"))
     rows = record.part("label").get("eval_rows")
     if not (isinstance(rows, int) or rows == "all"):
-        raise damaged(record.folder / "config.yaml", f"label.eval_rows={rows}")
+        raise damaged(record.folder / CONFIGURATION, f"label.eval_rows={rows}")
     with TemporaryDirectory(prefix="jointkd-") as temporary:
         source = prepared_set(record, data, options.data, Path(temporary))
         made = source.path.is_relative_to(temporary)

@@ -19,10 +19,11 @@ from jointkd.deploy.package import is_package, read_description
 from jointkd.errors import ConfigError, UserError, first_line
 from jointkd.files.atomic import file_sha256, storage_errors, write_whole
 from jointkd.files.hub import HubAddress, check_repository, push
+from jointkd.files.run_files import STUDENT
 from jointkd.simulation.drift import STEPS, TIMESTEP, energy_drift
 from jointkd.structures.frame import Frame
 from jointkd.students.base import Student
-from jointkd.students.student_file import NAME, load_student, locate_student
+from jointkd.students.student_file import load_student, locate_student
 from jointkd.trust import Consent
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def publish(source: Path, facts: CardFacts, written: Sequence[Path], hub: str, p
             "the student learned from %s, whose licence is: %s; see that it permits what you do", teacher, licence
         )
     log.info("pushing to %s, which is made %s if it is new", hub, "private" if private else "public")
-    files: dict[str, bytes | Path] = {NAME: source, "README.md": (front_matter(facts) + card_text(facts)).encode()}
+    files: dict[str, bytes | Path] = {STUDENT: source, "README.md": (front_matter(facts) + card_text(facts)).encode()}
     page = push(hub, {**files, **{file.name: file for file in written}}, private, f"{facts.name} by jointkd")
     log.info("pushed %s; load it with jointkd.load('hf://%s')", page, hub)
 

@@ -14,8 +14,9 @@ from jointkd.commands.recorded_teacher import recorded_teacher
 from jointkd.deploy.ase import JointKD
 from jointkd.deploy.package import is_package, read_description
 from jointkd.errors import ConfigError, DataError
+from jointkd.files.run_files import STUDENT
 from jointkd.reports.runs import ORDER
-from jointkd.students.student_file import NAME, read_student
+from jointkd.students.student_file import read_student
 from jointkd.teachers.base import log_identity
 from jointkd.teachers.calculator import TeacherCalculator
 
@@ -31,7 +32,7 @@ def find_students(config: Mapping[str, Any]) -> list[Path]:
     entries = [given] if isinstance(given, str | int) else list(given or ())
     found = [path for entry in entries for path in matches(str(entry))]
     if config["runs"] is not None:
-        below = sorted(file.parent for file in Path(str(config["runs"])).expanduser().rglob(NAME))
+        below = sorted(file.parent for file in Path(str(config["runs"])).expanduser().rglob(STUDENT))
         if not below:
             raise DataError(f"runs={config['runs']} holds no finished runs", "give a folder that training wrote")
         found += below
@@ -55,7 +56,7 @@ def read_origin(path: Path) -> dict[str, Any]:
 def matches(entry: str) -> list[Path]:
     """The folders and files that one entry of `run` names. Raises DataError where there is none."""
     paths = [Path(each) for each in sorted(glob(str(Path(entry).expanduser())))]
-    students = [path for path in paths if path.is_file() or (path / NAME).exists()]
+    students = [path for path in paths if path.is_file() or (path / STUDENT).exists()]
     if not students:
         raise DataError(
             f"run={entry} is {'not there' if not paths else 'no folder of a finished run'}",

@@ -7,6 +7,7 @@ from typing import Any
 
 from jointkd.commands.run_record import RunRecord
 from jointkd.errors import TeacherError, UserError, first_line
+from jointkd.files.run_files import CONFIGURATION
 from jointkd.teachers.base import Teacher
 from jointkd.teachers.spec import TARGET, TeacherSpec
 from jointkd.trust import Consent, trusted_names
@@ -26,7 +27,7 @@ def recorded_teacher(folders: Sequence[Path], trust: Consent) -> Teacher | None:
 
     trust: import paths of calculators of your own that the runs may name.
     """
-    records = [RunRecord.read(folder) for folder in folders if (folder / "config.yaml").exists()]
+    records = [RunRecord.read(folder) for folder in folders if (folder / CONFIGURATION).exists()]
     with_teacher = [record for record in records if record.teacher is not None]
     if not with_teacher:
         log.info("no teacher: none of the students has the folder of a run that records one; %s", REMEDY)

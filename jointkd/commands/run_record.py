@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from jointkd.data.splits import FILE as SPLIT
 from jointkd.data.splits import SPLITS
 from jointkd.errors import DataError, first_line
+from jointkd.files.run_files import CONFIGURATION, PROVENANCE, SPLIT
 from jointkd.labels.records import TeacherIdentity
 
 LARGEST_CONFIG = 1 << 20  # bytes; a hundred times the configuration of a run
@@ -30,16 +30,16 @@ class RunRecord:
 
     @classmethod
     def read(cls, folder: Path) -> "RunRecord":
-        file = folder / "config.yaml"
+        file = folder / CONFIGURATION
         if not file.exists():
             raise DataError(f"run={folder} holds no finished run", "give the folder of a run, as training printed it")
-        return cls(folder, read_config(file), read_split(folder / SPLIT), read_teacher(folder / "provenance.json"))
+        return cls(folder, read_config(file), read_split(folder / SPLIT), read_teacher(folder / PROVENANCE))
 
     def part(self, name: str) -> dict[str, Any]:
         """A group of the configuration. Raises DataError where it is missing."""
         part = self.config.get(name)
         if not isinstance(part, dict):
-            raise damaged(self.folder / "config.yaml", f"it has no group {name}")
+            raise damaged(self.folder / CONFIGURATION, f"it has no group {name}")
         return dict(part)
 
     def find(self, path: str) -> Path | None:

@@ -14,6 +14,7 @@ from jointkd.data.splits import Split
 from jointkd.data.subsets import Subset
 from jointkd.errors import DataError, LabelMismatch, UserError, first_line
 from jointkd.files.arrays import MANIFEST
+from jointkd.files.run_files import CONFIGURATION
 from jointkd.labelling.plan import LABELS, has_labels
 from jointkd.labels.store import LabelStore
 from jointkd.students.student_file import target_of
@@ -50,7 +51,7 @@ def data_of(record: RunRecord, given: Places, trust: str | list[str] | None) -> 
 def downloaded(record: RunRecord, recorded: Mapping[str, Any]) -> str:
     """The folder of a published set's downloads where it is now, or as it was recorded."""
     if not isinstance(recorded["downloads"], str):
-        raise damaged(record.folder / "config.yaml", f"data.downloads={recorded['downloads']}")
+        raise damaged(record.folder / CONFIGURATION, f"data.downloads={recorded['downloads']}")
     return str(found(record, recorded["downloads"]))
 
 
@@ -141,7 +142,7 @@ def label_places(record: RunRecord, name: str, given: str | None) -> list[Path]:
     assert record.teacher is not None
     recorded = given or record.part("label").get("path")
     if recorded is not None and not isinstance(recorded, str):
-        raise damaged(record.folder / "config.yaml", f"label.path={recorded}")
+        raise damaged(record.folder / CONFIGURATION, f"label.path={recorded}")
     if recorded:
         places = [record.find(recorded) or Path(recorded)]
     else:

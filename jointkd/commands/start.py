@@ -13,10 +13,11 @@ from omegaconf import DictConfig
 
 from jointkd.errors import ConfigError
 from jointkd.files.atomic import remove_leftovers
+from jointkd.files.run_files import CHECKPOINTS, SUMMARY
 from jointkd.training.checkpoint_files import exists
 from jointkd.training.module import DistillationModule
 from jointkd.training.resume import Origin, RunRecord
-from jointkd.training.run_folder import SUMMARY, check_unused, clear, keep_earlier
+from jointkd.training.run_folder import check_unused, clear, keep_earlier
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Start:
 
     def make_room(self) -> None:
         """Rename the results that a run had so far if it goes on here, else remove those of a run that is replaced."""
-        remove_leftovers(self.directory / "checkpoints")
+        remove_leftovers(self.directory / CHECKPOINTS)
         if self.in_place:
             keep_earlier(self.directory)
         elif self.replaces:
@@ -88,9 +89,7 @@ def find_checkpoint(config: DictConfig, directory: Path) -> Path | None:
     """
     if config.ckpt_path is None:
         return None
-    path = (
-        directory / "checkpoints" / "last.ckpt" if config.ckpt_path == "last" else Path(config.ckpt_path).expanduser()
-    )
+    path = directory / CHECKPOINTS / "last.ckpt" if config.ckpt_path == "last" else Path(config.ckpt_path).expanduser()
     if exists(path):
         return path
     if config.ckpt_path == "last" and HydraConfig.get().mode == RunMode.MULTIRUN:

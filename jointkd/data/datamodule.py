@@ -20,11 +20,12 @@ from jointkd.data.prepared import QUARANTINE, PreparedSet, prepare
 from jointkd.data.provenance import origin_of
 from jointkd.data.references import References, choose_references, least_squares
 from jointkd.data.row_sampling import check_sampling
-from jointkd.data.splits import FILE, SPLITS, save, shared_groups
+from jointkd.data.splits import SPLITS, save, shared_groups
 from jointkd.data.stored_neighbors import NeighborsOf, neighbors_of, pairs_of
 from jointkd.data.subsets import compare_size
 from jointkd.data.unlabelled import check_labels, completed, divide, with_plausible_forces
 from jointkd.errors import ConfigError, LabelMismatch
+from jointkd.files.run_files import SPLIT
 from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
 from jointkd.structures.batch import Precomputed, Structure, collate
@@ -137,7 +138,7 @@ class DistillationData(lightning.LightningDataModule):
     def save_split(self, directory: Path) -> None:
         """Write the split, as it was before labels were joined, to a file that `data.split.path` reads."""
         divided = set().union(*self.division.values())
-        save(self.split, self.division, directory / FILE, [key for key in self.source.keys if key not in divided])
+        save(self.split, self.division, directory / SPLIT, [key for key in self.source.keys if key not in divided])
 
     @cached_property
     def elements(self) -> list[int]:

@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from jointkd.errors import ConfigError, DataError
+from jointkd.files.run_files import SPLIT
 from jointkd.structures.columns import groups_of, keys_of
 from jointkd.structures.frame import Frame
 
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
-FILE = "split.json"
 LEFT_OUT = "left out"
 
 
@@ -138,10 +138,10 @@ class Split:
             splits = {key: split for split in (*SPLITS, LEFT_OUT) for key in stored[split]}
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(
-                f"data.split.path={path} must be a saved split ({error})", f"give the {FILE} of a run"
+                f"data.split.path={path} must be a saved split ({error})", f"give the {SPLIT} of a run"
             ) from error
         if sum(map(len, stored.values())) != len(splits):
-            raise DataError(f"data.split.path={path} names a structure twice", f"give the {FILE} of a run")
+            raise DataError(f"data.split.path={path} names a structure twice", f"give the {SPLIT} of a run")
         return splits
 
     def _by_saved_split(self, frames: Sequence[Frame]) -> list[str]:

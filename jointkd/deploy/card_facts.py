@@ -7,12 +7,10 @@ from typing import Any
 from jointkd.deploy.model_card import CardFacts, Gate, TeacherFacts
 from jointkd.files.atomic import file_sha256
 from jointkd.files.json_objects import read_json
+from jointkd.files.run_files import ACCEPTANCE, SPLIT, SUMMARY
 from jointkd.students.base import Student
 from jointkd.students.student_file import SavedStudent
 
-SUMMARY = "summary.json"  # only in the folder of a finished run; `report` reads it
-ACCEPTANCE = "acceptance.json"
-SPLIT = "split.json"
 OF_RUN = ("data", "seed", "steps", "test")  # in which a summary must agree with the student's file
 REFERENCE = {"data": "those of the data set; its level of theory is not recorded", "teacher": "the teacher's"}
 

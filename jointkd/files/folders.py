@@ -8,9 +8,9 @@ from datetime import datetime
 from pathlib import Path
 
 from jointkd.errors import ConfigError
+from jointkd.files.run_files import OF_A_RUN
 
 LOG = "jointkd.log"
-OF_A_RUN = ("student.safetensors", "config.yaml", "summary.json", "checkpoints")
 TASK = ".task-"  # and the number of a task of a SLURM step that has had the folder
 
 

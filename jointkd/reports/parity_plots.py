@@ -10,13 +10,14 @@ import numpy as np
 from jointkd.errors import first_line
 from jointkd.evaluation.density import coarsened, load_densities
 from jointkd.evaluation.density_plot import draw
+from jointkd.files.run_files import PARITY, TESTED_STRUCTURES
 from jointkd.reports.figures import Figure
 from jointkd.reports.structures import TestedStructures
 from jointkd.reports.style import PAGE, figure_of, save
 
 log = logging.getLogger(__name__)
 
-RECORD, FILE = "parity.npz", "parity.png"
+FILE = "parity.png"
 MOST = 4  # settings that are drawn
 BINS = 50  # of energies, along an axis
 QUANTITIES = (("energy", "eV/atom", "structures"), ("force component", "eV/Å", "components"))  # and what is counted
@@ -49,7 +50,7 @@ def parity(root: Path, runs: Mapping[str, list[dict[str, Any]]]) -> Figure | Non
     save(figure, root / FILE)
     more = f" The first {MOST} of {len(known)} settings." if len(known) > MOST else ""
     text = f"Test structures; energies are relative to the reference energies of the elements. The first seed.{more}"
-    return Figure(FILE, "Parity", text, f"test.csv and {RECORD} in the folder of each run")
+    return Figure(FILE, "Parity", text, f"{TESTED_STRUCTURES} and {PARITY} in the folder of each run")
 
 
 def binned(energies: Sequence[np.ndarray]) -> list[Histogram]:
@@ -62,7 +63,7 @@ def binned(energies: Sequence[np.ndarray]) -> list[Histogram]:
 
 def read(folder: Path) -> tuple[np.ndarray, Histogram] | None:
     """Energies [2, M] eV/atom and the density of forces of a run; None, with a line if it is damaged, without."""
-    file, tested = folder / RECORD, TestedStructures.read(folder)
+    file, tested = folder / PARITY, TestedStructures.read(folder)
     if tested is None or not file.exists():
         return None
     try:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jointkd.files.json_objects import read_json
+from jointkd.files.run_files import ACCEPTANCE, CONFIGURATION, PROVENANCE, SUMMARY
 from jointkd.reports.markup import Html, element
 from jointkd.reports.markup import table as shown
 from jointkd.reports.runs import SYMBOLS, Runs, split_sizes
@@ -14,12 +15,11 @@ from jointkd.reports.tables import Table
 Named = Mapping[str, list[dict[str, Any]]]  # runs by the short names of their settings
 
 DIGITS = 12  # of a checksum
-GATES = "acceptance.json"
 
 
 def provenance(run: Mapping[str, Any]) -> dict[str, Any]:
     """What a run recorded of its origin."""
-    return read_json(run["folder"] / "provenance.json") or {}
+    return read_json(run["folder"] / PROVENANCE) or {}
 
 
 def warnings(runs: Runs) -> Iterator[str]:
@@ -112,7 +112,7 @@ def acceptance(runs: Named) -> Iterator[Html]:
     """The gates that students had to pass before use, where `acceptance.json` lies in a run's folder."""
     for name, group in runs.items():
         for run in group:
-            found = read_json(run["folder"] / GATES)
+            found = read_json(run["folder"] / ACCEPTANCE)
             if not found:
                 continue
             word = "passed" if found.get("passed") is True else "failed"
@@ -152,10 +152,10 @@ def failures(root: Path, runs: Named) -> Iterator[Html]:
 
 def unfinished_runs(root: Path) -> Iterator[tuple[Path, str]]:
     """The folders of runs that have no summary, with the last line of the log."""
-    folders = {file.parent for name in ("config.yaml", "jointkd.log") for file in root.rglob(name)}
+    folders = {file.parent for name in (CONFIGURATION, "jointkd.log") for file in root.rglob(name)}
     for folder in sorted(folders):
         within_a_run = not folders.isdisjoint(folder.parents)  # as the files of Weights & Biases
-        if not (within_a_run or (folder / "summary.json").exists()):
+        if not (within_a_run or (folder / SUMMARY).exists()):
             log = folder / "jointkd.log"
             lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
             yield folder, next((line for line in reversed(lines) if line.strip()), "it has no log")

@@ -11,6 +11,7 @@ import yaml
 
 from jointkd.cli.config_tree import flatten, is_private
 from jointkd.errors import DataError, first_line
+from jointkd.files.run_files import CONFIGURATION, SPLIT, SUMMARY
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ IGNORED = {  # seeds, folders, and the weights, because a `Setting` has those of
 def read_runs(root: Path) -> Runs:
     """The summaries of the finished runs below `root`, grouped by their settings. Raises DataError if none is found."""
     groups: Runs = defaultdict(list)
-    for file in sorted(root.rglob("summary.json")):
+    for file in sorted(root.rglob(SUMMARY)):
         try:
             run = read_run(file)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
@@ -134,7 +135,7 @@ def read_run(summary: Path) -> dict[str, Any] | None:
 
 def split_sizes(run: Path) -> dict[str, int]:
     """The number of structures of each split; empty where the run has no such file."""
-    file = run / "split.json"
+    file = run / SPLIT
     if not file.exists():
         return {}
     return {split: len(keys) for split, keys in json.loads(file.read_text(encoding="utf-8"))["keys"].items()}
@@ -142,7 +143,7 @@ def split_sizes(run: Path) -> dict[str, int]:
 
 def options_of(run: Path) -> dict[str, str]:
     """The effective options of a run except IGNORED ones; paths are reduced to their last part."""
-    config: Any = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    config: Any = yaml.safe_load((run / CONFIGURATION).read_text(encoding="utf-8"))
     derived = OF_STEPS if follow_from_steps(config) else set()
     return {
         name: "null" if value is None else str(value).rpartition("/")[2]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jointkd.files.run_files import SPEED
 from jointkd.reports.figures import Figure
 from jointkd.reports.plots import MAIN, TITLES, lowered
 from jointkd.reports.runs import Runs
@@ -16,7 +17,6 @@ from jointkd.reports.tables import Table, names
 
 log = logging.getLogger(__name__)
 
-SPEED = "speed.json"  # of python -m jointkd.bench bench.run=FOLDER, in the folder of a run
 FILE = "throughput.png"
 BENCH, OVERHEAD = "bench.json", "overhead.png"
 AREA = 25  # points², of the dot of a student with a million parameters

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from jointkd.errors import first_line
+from jointkd.files.run_files import TESTED_STRUCTURES
 
 log = logging.getLogger(__name__)
 
-FILE = "test.csv"
 REPLICATES = 1000  # of the bootstrap
 LEVELS = (2.5, 97.5)  # %
 
@@ -32,7 +32,7 @@ class TestedStructures:
     @classmethod
     def read(cls, folder: Path) -> "TestedStructures | None":
         """What the folder of a run has; None, with a line if it is damaged, without."""
-        file = folder / FILE
+        file = folder / TESTED_STRUCTURES
         if not file.exists():
             return None
         try:

@@ -14,7 +14,8 @@ from ase.io import write
 
 from jointkd.errors import ConfigError
 from jointkd.files.atomic import write_whole
-from jointkd.files.folders import OF_A_RUN, as_folder
+from jointkd.files.folders import as_folder
+from jointkd.files.run_files import OF_A_RUN
 from jointkd.simulation.stability import Event
 
 matplotlib.use("Agg")

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from jointkd.errors import ConfigError, DataError
 from jointkd.files.atomic import write_whole
 from jointkd.files.hub import HubAddress, fetch
+from jointkd.files.run_files import STUDENT
 from jointkd.runtime import default_dtype
 from jointkd.students.base import Student
 from jointkd.trust import Consent, Trust, build_named, trusted_names
 
 log = logging.getLogger(__name__)
 
-NAME = "student.safetensors"  # in the folder of a finished run
 GROUP = "jointkd.students"  # the entry points by which installed packages register their students
 FORMAT = 2  # 1: files of jointkd 0.1, without `undetermined` and without a number
 METADATA = ("student", "reference_energies", "origin")
@@ -68,8 +68,8 @@ def locate_student(path: Path) -> Path:
     hub's cache if it is an address on the hub (`files.hub`). Raises DataError, ConfigError.
     """
     if address := HubAddress.of(path):
-        return fetch(address, NAME)
-    return path / NAME if path.is_dir() else path
+        return fetch(address, STUDENT)
+    return path / STUDENT if path.is_dir() else path
 
 
 def read_student(path: Path) -> SavedStudent:

@@ -12,6 +12,7 @@ import yaml
 
 from jointkd.cli.config_tree import flatten
 from jointkd.errors import ConfigError, DataError
+from jointkd.files.run_files import CONFIGURATION, PROVENANCE
 from jointkd.moved import current_name
 from jointkd.training.checkpoint_files import read_checkpoint
 
@@ -58,8 +59,8 @@ class Origin:
             return cls(path, checkpoint["epoch"], RunRecord(**checkpoint["run"]))
         folder = path.absolute().parent.parent
         try:
-            configuration = (folder / "config.yaml").read_text(encoding="utf-8")
-            provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+            configuration = (folder / CONFIGURATION).read_text(encoding="utf-8")
+            provenance = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
             return cls(path, checkpoint["epoch"], RunRecord(configuration, provenance["data"], "0.1"))
         except (OSError, ValueError, KeyError):
             return cls(path, checkpoint["epoch"], None)

@@ -17,19 +17,19 @@ from ase.data import chemical_symbols
 
 from jointkd.data.datamodule import DistillationData
 from jointkd.data.splits import hashes
-from jointkd.deploy.card_facts import SUMMARY, facts_of
+from jointkd.deploy.card_facts import facts_of
 from jointkd.deploy.model_card import card_text
 from jointkd.errors import ConfigError
 from jointkd.evaluation.metrics import metrics_table
 from jointkd.evaluation.teacher_errors import teacher_errors
 from jointkd.files.atomic import write_whole
+from jointkd.files.run_files import CHECKPOINTS, CONFIGURATION, PARITY, PROVENANCE, STUDENT, SUMMARY, TESTED_STRUCTURES
 from jointkd.labels.checks import count_failures
 from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
 from jointkd.runtime import hardware
 from jointkd.structures.bonds import equilibrium_lengths
-from jointkd.students.student_file import NAME, SavedStudent, save_student
-from jointkd.training.callbacks.prediction_record import PARITY, STRUCTURES
+from jointkd.students.student_file import SavedStudent, save_student
 from jointkd.training.checkpoint_files import exists
 from jointkd.training.element_energies import element_energies
 from jointkd.training.module import DistillationModule
@@ -38,7 +38,15 @@ from jointkd.training.trained_on import trained_on
 log = logging.getLogger(__name__)
 
 CARD = "student.md"
-REPLACED = (SUMMARY, "config.yaml", NAME, CARD, "metrics/metrics.csv", STRUCTURES, PARITY)  # by a run that goes on
+REPLACED = (
+    SUMMARY,
+    CONFIGURATION,
+    STUDENT,
+    CARD,
+    "metrics/metrics.csv",
+    TESTED_STRUCTURES,
+    PARITY,
+)  # by a run that goes on
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,7 @@ def write_results(
         },
         undetermined=data.references.undetermined if data.references else (),
     )
-    save_student(directory / NAME, saved)
+    save_student(directory / STUDENT, saved)
     facts = facts_of(saved, module.student, summary)
     write_whole(directory / CARD, card_text(facts).encode())
     log.info("%s", metrics_table(metrics))
@@ -135,7 +143,7 @@ def write_provenance(
     device: that of the training.
     """
     data.save_split(directory)
-    write_whole(directory / "config.yaml", run.configuration.encode())
+    write_whole(directory / CONFIGURATION, run.configuration.encode())
     provenance: dict[str, Any] = {
         "git": git_revision(),
         "versions": {package: version(package) for package in ("jointkd", "torch", "lightning")},
@@ -143,7 +151,7 @@ def write_provenance(
         "data": hashes(data.division),
         "teacher": store.teacher.to_json() if store else None,
     }
-    write_whole(directory / "provenance.json", (json.dumps(provenance, indent=2) + "\n").encode())
+    write_whole(directory / PROVENANCE, (json.dumps(provenance, indent=2) + "\n").encode())
 
 
 def card(teacher: TeacherIdentity) -> dict[str, Any]:
@@ -171,7 +179,7 @@ def check_unused(directory: Path, remedy: str) -> None:
     """Raise ConfigError for a folder that holds a run, finished or not. remedy: how to choose another folder."""
     if (directory / SUMMARY).exists():
         raise ConfigError(f"{directory} holds a finished run", f"{remedy}, or replace the run with overwrite=true")
-    if exists(directory / "checkpoints" / "last.ckpt"):
+    if exists(directory / CHECKPOINTS / "last.ckpt"):
         raise ConfigError(
             f"{directory} holds a run that was stopped",
             f"resume it with ckpt_path=last, or {remedy}, or replace the run with overwrite=true",

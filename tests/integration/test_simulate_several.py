@@ -131,7 +131,7 @@ def test_atoms_nearer_than_the_shortest_distance_end_a_simulation(command, tmp_p
     assert "close contact" in (tmp_path / "new" / file).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["evaluate", "export", "accept"])
+@pytest.mark.parametrize("name", ["export", "accept"])
 def test_other_commands_take_one_student(command, name):
     result = command(name, "run=[none.safetensors,joint.safetensors]")
     assert result.status == 1

@@ -14,10 +14,9 @@ from torch import Tensor
 from jointkd.evaluation.density import Density, save_densities
 from jointkd.evaluation.metrics import force_error
 from jointkd.files.atomic import write_whole
+from jointkd.files.run_files import PARITY, TESTED_STRUCTURES
 from jointkd.structures.batch import Structure
 from jointkd.training.loss import distributed
-
-STRUCTURES, PARITY = "test.csv", "parity.npz"
 
 
 class PredictedStructure(NamedTuple):
@@ -81,7 +80,7 @@ class PredictionRecord(lightning.Callback):
         table.writerow(PredictedStructure._fields)
         for structure in self.structures:
             table.writerow(f"{value:.12g}" if isinstance(value, float) else value for value in structure)
-        write_whole(folder / STRUCTURES, text.getvalue().encode())
+        write_whole(folder / TESTED_STRUCTURES, text.getvalue().encode())
         write_whole(folder / PARITY, save_densities(forces=self.forces))
 
 
