@@ -16,8 +16,9 @@ QUICK = {  # additional options
 
 def test_the_commands_of_the_tutorial_lead_from_a_file_to_dynamics(command, tmp_path, shared_data, monkeypatch):
     pytest.importorskip("mace")
-    frames = read(shared_data / "3bpa" / "train_300K.xyz", index=":20")
-    write(tmp_path / "my.xyz", frames, format="extxyz")
+    frames = read(shared_data / "3bpa" / "train_300K.xyz", index=":25")
+    write(tmp_path / "my.xyz", frames[:20], format="extxyz")
+    write(tmp_path / "others.xyz", frames[20:], format="extxyz")
     lines = re.findall(r"^    python -m jointkd\.(\w+) (.*)$", DOC.read_text(), re.MULTILINE)
     assert [name for name, _ in lines] == [
         "prepare",
@@ -25,6 +26,7 @@ def test_the_commands_of_the_tutorial_lead_from_a_file_to_dynamics(command, tmp_
         "label",
         "train",
         "report",
+        "evaluate",
         "evaluate",
         "evaluate",
         "simulate",
