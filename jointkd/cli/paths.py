@@ -25,6 +25,7 @@ READ = {  # must exist before a command begins
     "slices",
     "structure",
     "structures",
+    "training",
     "student_weights",
     "teacher.run",
     "with",

@@ -6,7 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 OF_RUN = ("checkpoint", "data.path", "data.source", "data.prepared", "label")  # of the split that a run was tested on
 OF_FILE = (  # of a file on which a student is evaluated
-    *("output", "plot", "seed"),
+    *("output", "plot", "seed", "training"),
     *("data.energy_key", "data.forces_key", "data.units", "data.stress_key", "data.stress"),
     *("data.group_key", "data.format"),
 )

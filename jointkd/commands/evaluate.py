@@ -34,9 +34,9 @@ from jointkd.training.module import DistillationModule
 
 log = logging.getLogger(__name__)
 
-PATHS = ("run", "structures", "plot")
+PATHS = ("run", "structures", "plot", "training")
 OF_SPLIT = ("run", "checkpoint", "data", "label", "trust")
-OF_FILE = ("run", "structures", "plot", "seed", "trust")
+OF_FILE = ("run", "structures", "training", "plot", "seed", "trust")
 LABELS_OF_FILE = (
     "energy_key",
     "forces_key",
@@ -79,7 +79,7 @@ def run(config: DictConfig) -> dict[str, float] | FileErrors | SideBySide:
 
 def side_by_side(config: DictConfig, options: dict[str, Any]) -> SideBySide:
     """Several students on a file, the one without a teacher first, and the teacher that `teacher=` names."""
-    for name in ("output", "plot"):
+    for name in ("output", "plot", "training"):
         if options.get(name) is not None:
             raise ConfigError(f"{name}={options[name]} is of one student", f"give one run, or leave out {name}")
     paths = find_students({**options, "runs": None})

@@ -31,6 +31,7 @@ HEADLINE = (
     "force_cosine",
 )
 ELEMENTS = len(chemical_symbols)
+QUARTERS = 4
 UNNAMED = "(none)"  # structures without a name, where others have one
 
 Metrics = dict[str, float]
@@ -56,6 +57,7 @@ class Errors:
         self._names: dict[str, list[str]] = {"composition": [], "config_type": [], "group": []}
         self._ids: dict[str, dict[str, int]] = {kind: {} for kind in self._names}
         self._of: dict[str, array[int]] = {kind: array("q") for kind in self._names}
+        self._distances = array("d")  # from the training, where these are asked for
 
     def __len__(self) -> int:
         return len(self._of["composition"])
@@ -70,6 +72,8 @@ class Errors:
             np.add.at(self._by_element, frame.numbers, by_atom)
             sums = by_atom.sum(0)
         self._rows.extend([len(frame), error, *stress_errors(predicted), *sums])
+        if predicted.training_distance is not None:
+            self._distances.append(predicted.training_distance)
         names = composition(frame), str(frame.info.get("config_type", "")), frame.group
         for kind, name in zip(self._of, names, strict=True):
             self._of[kind].append(self._ids[kind].setdefault(name, len(self._ids[kind])))
@@ -129,12 +133,24 @@ class Errors:
         names = list(self._ids[kind])
         if not any(names):
             return {}
-        of, (numerators, denominators) = np.asarray(self._of[kind]), self._sums()
+        of = np.asarray(self._of[kind])
         first = np.searchsorted(np.sort(of), range(1, len(names)))
         members_of = np.split(np.argsort(of, kind="stable"), first)
+        return self._of_parts([name or UNNAMED for name in names], members_of)
+
+    def by_training_distance(self) -> dict[str, Metrics]:
+        """The metrics of each quarter of the structures by their distance from the training; empty without distances."""
+        distances = np.asarray(self._distances)
+        parts = [part for part in np.array_split(np.argsort(distances, kind="stable"), QUARTERS) if len(part)]
+        names = [f"{distances[part[0]]:.2f} to {distances[part[-1]]:.2f}" for part in parts]
+        return self._of_parts(names, parts)
+
+    def _of_parts(self, names: list[str], parts: list[np.ndarray]) -> dict[str, Metrics]:
+        """The metrics of some structures each, with their number; of parts with one name those of the last."""
+        numerators, denominators = self._sums()
         return {
-            name or UNNAMED: {"structures": len(members), **averages(numerators[members], denominators[members])}
-            for name, members in zip(names, members_of, strict=True)
+            name: {"structures": len(part), **averages(numerators[part], denominators[part])}
+            for name, part in zip(names, parts, strict=True)
         }
 
     def _table(self) -> np.ndarray:

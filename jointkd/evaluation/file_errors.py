@@ -31,6 +31,7 @@ class FileErrors:
     by_element: dict[str, Metrics]  # of the forces
     by_config_type: dict[str, Metrics]
     by_group: dict[str, Metrics]
+    by_training_distance: dict[str, Metrics]  # of quarters of the structures; see `TrainingDistance`
 
 
 def described(result: FileErrors, structures: str) -> str:
@@ -45,9 +46,12 @@ def described(result: FileErrors, structures: str) -> str:
     for name, value in result.metrics.items():
         interval = result.intervals.get(name)
         lines.append(f"  {name:<34}{value:10.3f}" + ("   [{:.3f}, {:.3f}]".format(*interval) if interval else ""))
-    for title in ("element", "config_type", "group"):
-        lines += table(title, getattr(result, f"by_{title}"))
-    if result.by_element or result.by_config_type or result.by_group:
+    tables = {
+        title: getattr(result, f"by_{title}") for title in ("element", "config_type", "group", "training_distance")
+    }
+    for title, rows in tables.items():
+        lines += table(title.replace("_", " "), rows)
+    if any(tables.values()):
         lines += ["", "  E: energy, meV/atom; relative: without the mean error of each composition; F: forces, meV/Å"]
     return "\n".join(lines)
 

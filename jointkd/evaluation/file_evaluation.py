@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,8 @@ from jointkd.evaluation.errors import Errors
 from jointkd.evaluation.file_errors import FileErrors, described
 from jointkd.evaluation.parity import Parity
 from jointkd.evaluation.prediction_files import WRITERS, check_new, check_output
-from jointkd.evaluation.predictions import Predictor
+from jointkd.evaluation.predictions import Predicted, Predictor
+from jointkd.evaluation.training_distance import TrainingDistance
 from jointkd.progress import Progress
 from jointkd.ranges import check_seed
 from jointkd.structures.frame import Frame
@@ -39,6 +40,7 @@ class FileEvaluation:
     stress_key: str | None = None
     stress: Mapping[str, Any] | None = None  # what stress_key names; see `StressForm`
     group_key: str | None = None  # the entry with the molecule or material
+    training: str | None = None  # a file with the structures of the training, from which distances are taken
     format: str | None = None  # ASE's name of the format
     output: tuple[str, ...] = ()  # files of predictions: .xyz, .csv
     plot: str | None = None  # PNG; None: beside the first output
@@ -80,6 +82,10 @@ class FileEvaluation:
             form = StressForm.of(self.stress_key, self.stress or {}, (self.units or {}).get("energy", "eV"))
         return extxyz.read(self.structures, *keys, option="structures", labels_required=False, stress=form)[0]
 
+    def training_frames(self) -> Iterator[Frame]:
+        """The structures of the training, without their labels. Raises DataError."""
+        return extxyz.read(self.training, None, None, format=self.format, option="training", labels_required=False)[0]
+
 
 def evaluate_file(options: FileEvaluation) -> FileErrors:
     """Predict every structure of a file, write what is asked for, and return and log the errors.
@@ -91,10 +97,13 @@ def evaluate_file(options: FileEvaluation) -> FileErrors:
         log.warning("%s has no reference energies: total energies lack a constant per element", options.run)
     errors, parity = Errors(), Parity()
     set_aside: Counter[str] = Counter()
+    distance = None if options.training is None else TrainingDistance(options.training_frames())
     estimates = 0
     with ExitStack() as files:
         writers = [files.enter_context(WRITERS[path.suffix](path)) for path in options.outputs]
         for outcome in watched(predictor(options.frames()), options.structures):
+            if distance is not None and isinstance(outcome, Predicted):
+                outcome = replace(outcome, training_distance=distance(outcome.frame))
             for write in writers:
                 write(outcome)
             if isinstance(outcome, Rejected):
@@ -113,6 +122,7 @@ def evaluate_file(options: FileEvaluation) -> FileErrors:
         by_element=errors.by_element(),
         by_config_type=errors.by("config_type"),
         by_group=errors.by("group"),
+        by_training_distance=errors.by_training_distance(),
     )
     report_missing(result.counts, options)
     log.info("%s", described(result, options.structures))

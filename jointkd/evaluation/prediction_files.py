@@ -29,6 +29,7 @@ COLUMNS = (
     "energy_error_meV_per_atom",
     "force_mae_meV_per_A",
     "force_rmse_meV_per_A",
+    "training_distance",
     "set_aside",
 )
 
@@ -49,6 +50,8 @@ def extxyz_file(path: Path) -> Iterator[Add]:
             atoms.info.update(frame.info, jointkd_energy=outcome.energy)
             atoms.set_array("jointkd_energies", outcome.energies)
             atoms.set_array("jointkd_forces", outcome.forces)
+            if outcome.training_distance is not None:
+                atoms.info["jointkd_training_distance"] = outcome.training_distance
             if frame.energy is not None:
                 atoms.info["reference_energy"] = frame.energy
             if outcome.stress is not None:
@@ -114,6 +117,8 @@ def described(frame: Frame) -> dict[str, object]:
 def errors_of(predicted: Predicted) -> dict[str, float]:
     """The columns of a prediction, and of its errors where there are labels."""
     frame, columns = predicted.frame, {"predicted_energy_eV": predicted.energy}
+    if predicted.training_distance is not None:
+        columns["training_distance"] = predicted.training_distance
     if frame.energy is not None:
         energies = (np.array([energy]) for energy in (predicted.energy, frame.energy, len(frame)))
         columns["energy_error_meV_per_atom"] = float(energy_error(*energies)[0])

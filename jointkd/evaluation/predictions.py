@@ -35,6 +35,7 @@ class Predicted:
     energies: np.ndarray  # [N] eV, of the atoms, with their reference energies; they sum to the energy
     forces: np.ndarray  # [N, 3] eV/Å
     stress: np.ndarray | None = None  # [3, 3] eV/Å³, where the frame has one and the student is conservative
+    training_distance: float | None = None  # see `TrainingDistance`; None: not asked for
 
 
 class Predictor:

@@ -1,6 +1,8 @@
 """A student on any file: what is read, said, written and refused."""
 
+import csv
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -90,6 +92,25 @@ def test_structures_that_are_set_aside_are_counted_with_the_reason(student, tmp_
     assert (tmp_path / "pred.png").exists()
 
 
+def test_errors_by_the_distance_from_the_training(student, file, tmp_path, caplog):
+    near, far = molecules(9), molecules(9)
+    for atoms in far:
+        atoms.positions *= 1.3
+    saved(tmp_path / "both.xyz", [*far, *near])
+    output = (str(tmp_path / "pred.csv"), str(tmp_path / "pred.xyz"))
+    with caplog.at_level(logging.INFO):
+        result = evaluated(student, tmp_path / "both.xyz", training=str(file), output=output)
+    assert [rows["structures"] for rows in result.by_training_distance.values()] == [5, 5, 4, 4]
+    assert next(iter(result.by_training_distance)) == "0.00 to 0.00"  # structures of the training themselves
+    assert re.search(r"training distance +structures.*\n +0\.00 to 0\.00 +5 ", caplog.text)
+    with (tmp_path / "pred.csv").open() as opened:
+        distances = [float(row["training_distance"]) for row in csv.DictReader(opened)]
+    assert min(distances[:9]) > 1 > max(distances[9:]) == 0
+    for atoms, distance in zip(read(tmp_path / "pred.xyz", index=":"), distances, strict=True):
+        assert atoms.info["jointkd_training_distance"] == pytest.approx(distance, rel=1e-6)
+    assert evaluated(student, file).by_training_distance == {}
+
+
 def test_nothing_that_exists_is_replaced(student, file, tmp_path):
     before = (tmp_path / "pred.png").write_text("mine")
     for options in ({"output": (str(tmp_path / "pred.csv"),)}, {"plot": str(tmp_path / "pred.png")}):
@@ -109,6 +130,8 @@ def test_nothing_that_exists_is_replaced(student, file, tmp_path):
         ({"plot": "parity.pdf"}, r"plot=parity\.pdf must end with \.png"),
         ({"output": ("a.csv", "a.csv")}, "names a file twice"),
         ({"seed": -1}, "seed=-1 must be an integer"),
+        ({"training": "nowhere.xyz"}, r"training=nowhere\.xyz does not exist"),
+        ({"training": "silicon.xyz"}, "training has 2 structures of which half have no different neighbour"),
         ({"structures": "none.xyz"}, r"structures=none\.xyz does not exist"),
         ({"structures": "empty.xyz"}, r"structures=empty\.xyz contains no structures"),
         ({"structures": "."}, r"structures=\. must not contain the working directory"),

@@ -7,7 +7,8 @@ import pytest
 from ase.build import bulk
 from scipy.spatial.transform import Rotation
 
-from jointkd.sampling.selection import displaced_by, farthest, fingerprint
+from jointkd.sampling.selection import displaced_by, farthest
+from jointkd.structures.fingerprints import fingerprint
 from jointkd.structures.frame import Frame
 from tests.files import frames
 from tests.labelled import frame_of
