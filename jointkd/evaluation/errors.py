@@ -139,7 +139,7 @@ class Errors:
         return self._of_parts([name or UNNAMED for name in names], members_of)
 
     def by_training_distance(self) -> dict[str, Metrics]:
-        """The metrics of each quarter of the structures by their distance from the training; empty without distances."""
+        """The metrics of each quarter of the structures by their distance from the training; {} without distances."""
         distances = np.asarray(self._distances)
         parts = [part for part in np.array_split(np.argsort(distances, kind="stable"), QUARTERS) if len(part)]
         names = [f"{distances[part[0]]:.2f} to {distances[part[-1]]:.2f}" for part in parts]
