@@ -93,7 +93,7 @@ def evaluate(
 
 @overload
 def evaluate(
-    run: list[str] | list[Path],
+    run: list[str] | list[Path] | tuple[str | Path, ...],
     checkpoint: str = "best",
     options: Mapping[str, Any] | None = None,
     *,
@@ -102,7 +102,7 @@ def evaluate(
 
 
 def evaluate(
-    run: str | Path | list[str] | list[Path],
+    run: str | Path | list[str] | list[Path] | tuple[str | Path, ...],
     checkpoint: str = "best",
     options: Mapping[str, Any] | None = None,
     *,
@@ -117,11 +117,13 @@ def evaluate(
     names, as `{"data.path": "mine.xyz", "trust": "my_module.MyStudent"}` or, for structures, `{"output": "pred.xyz"}`.
     """
     show_log()
-    runs = [str(each) for each in run] if isinstance(run, list) else str(run)
-    values = {"run": runs, "checkpoint": checkpoint, **(options or {})}
+    runs = [str(each) for each in run] if isinstance(run, list | tuple) else str(run)
+    groups = [f"{name}={value}" for name, value in (options or {}).items() if is_group(name)]
+    others = {name: value for name, value in (options or {}).items() if not is_group(name)}
+    values = {"run": runs, "checkpoint": checkpoint, **others}
     if structures is not None:
         values["structures"] = str(structures)
-    with composed("evaluate", ["run=''"], {}, values) as config:
+    with composed("evaluate", ["run=''", *groups], {}, values) as config:
         result = evaluate_command.run(config)
     return without_stage(result) if isinstance(result, dict) else result
 

@@ -17,6 +17,7 @@ READ = {  # must exist before a command begins
     "data.test",
     "data.train",
     "data.val",
+    "committee",
     "finetune",
     "label.merge",
     "reference",
@@ -46,10 +47,17 @@ FILES = READ | {
     "teacher.checkpoints",
     "teacher.python",
 }
-OF_STUDENTS = {"finetune", "run", "student_weights", "teacher.run"}  # may be an address on the Hugging Face hub
-LISTS = {"output", "run", "teacher.checkpoints"}  # may name several
+OF_STUDENTS = {
+    "committee",
+    "finetune",
+    "run",
+    "student_weights",
+    "teacher.run",
+}  # may be an address on the Hugging Face hub
+LISTS = {"committee", "output", "run", "teacher.checkpoints"}  # may name several
 SEVERAL = {  # an option of each command that takes several: simulate, scan, spectrum, evaluate
-    "run": ("sample", "slices", "along", "checkpoint")
+    "committee": ("uncertainty",),
+    "run": ("sample", "slices", "along", "checkpoint"),
 }
 KEYWORDS = {"last", "teacher"}  # of ckpt_path, and of with
 HOME = re.compile(r"""(^|[,\[]\s*)(["']?)(~[^/,'"\]]*)""")  # at the beginning, also of an entry of a list or a sweep

@@ -24,6 +24,7 @@ from jointkd.reports.dataset import write_report
 from jointkd.structures.batch import Precomputed, Structure
 from jointkd.structures.columns import with_both_labels
 from jointkd.students.base import check_cutoff
+from jointkd.teachers.base import Teacher, log_identity
 from jointkd.teachers.spec import TARGET, TeacherSpec
 from jointkd.training.checkpoint_files import read_checkpoint
 from jointkd.training.module import DistillationModule
@@ -60,6 +61,21 @@ def teacher_spec(config: DictConfig) -> TeacherSpec | None:
     for private in ("_convert_", "_recursive_"):  # how Hydra would build it
         options.pop(private, None)
     return TeacherSpec(target, options, python)
+
+
+def teacher_here(config: DictConfig) -> Teacher | None:
+    """The teacher of a configuration, built in this process, None for `teacher=none`. Raises ConfigError."""
+    spec = teacher_spec(config)
+    if spec is None:
+        return None
+    if spec.python is not None:
+        raise ConfigError(
+            f"teacher.python={spec.python}: this command calls the teacher in its own process",
+            "run it with that interpreter, without teacher.python",
+        )
+    teacher = spec.build()
+    log_identity(teacher.identity)
+    return teacher
 
 
 def label_place(config: DictConfig) -> LabelPlace:

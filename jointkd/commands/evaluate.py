@@ -12,7 +12,7 @@ import lightning
 import torch
 from omegaconf import DictConfig
 
-from jointkd.commands.build import load_averaged, plain, teacher_spec
+from jointkd.commands.build import load_averaged, plain, teacher_here, teacher_spec
 from jointkd.commands.force_fields import distinct_names, find_students, read_origin
 from jointkd.commands.run_record import RunRecord, damaged
 from jointkd.commands.run_sources import data_of, labels_of, prepared_set
@@ -22,14 +22,13 @@ from jointkd.evaluation.file_errors import FileErrors
 from jointkd.evaluation.file_evaluation import FileEvaluation, evaluate_file
 from jointkd.evaluation.metrics import check_finite, metrics_table, without_stage
 from jointkd.evaluation.predictions import Predictor
-from jointkd.evaluation.side_by_side import Predict, SideBySide, compare_on_file
-from jointkd.evaluation.teacher_predictions import TeacherPredictor
+from jointkd.evaluation.side_by_side import ForceField, SideBySide, compare_on_file
 from jointkd.files.run_files import CHECKPOINTS, CONFIGURATION
+from jointkd.labelling.predictor import TeacherPredictor
 from jointkd.reports.curve_plots import TEACHER
 from jointkd.runtime import somebody_watches
 from jointkd.students.base import Student
 from jointkd.students.student_file import build
-from jointkd.teachers.base import log_identity
 from jointkd.training.module import DistillationModule
 
 log = logging.getLogger(__name__)
@@ -37,6 +36,7 @@ log = logging.getLogger(__name__)
 PATHS = ("run", "structures", "plot", "training")
 OF_SPLIT = ("run", "checkpoint", "data", "label", "trust")
 OF_FILE = ("run", "structures", "training", "plot", "seed", "trust")
+OF_ONE = ("output", "plot", "training")
 LABELS_OF_FILE = (
     "energy_key",
     "forces_key",
@@ -67,7 +67,10 @@ def run(config: DictConfig) -> dict[str, float] | FileErrors | SideBySide:
     Raises DataError, ConfigError.
     """
     options = plain(config)
-    several = isinstance(options["run"], list) or "*" in str(options["run"]) or "teacher" in options
+    if isinstance(options["run"], list) and len(options["run"]) == 1:
+        (options["run"],) = options["run"]
+    beside_teacher = "teacher" in config and teacher_spec(config) is not None
+    several = isinstance(options["run"], list) or "*" in str(options["run"]) or beside_teacher
     given = [name for name in PATHS if options.get(name) is not None and not isinstance(options[name], list)]
     options |= {name: str(options[name]) for name in given}  # a name may be a number
     if options.get("structures") is None:
@@ -79,21 +82,19 @@ def run(config: DictConfig) -> dict[str, float] | FileErrors | SideBySide:
 
 def side_by_side(config: DictConfig, options: dict[str, Any]) -> SideBySide:
     """Several students on a file, the one without a teacher first, and the teacher that `teacher=` names."""
-    for name in ("output", "plot", "training"):
+    for name in OF_ONE:
         if options.get(name) is not None:
             raise ConfigError(f"{name}={options[name]} is of one student", f"give one run, or leave out {name}")
     paths = find_students({**options, "runs": None})
     names = distinct_names(paths, [read_origin(path) for path in paths])
-    predictors: dict[str, Predict] = {
-        name: Predictor(str(path), options["trust"]) for name, path in zip(names, paths, strict=True)
+    force_fields: dict[str, ForceField] = {
+        f"{name} (student)" if name == TEACHER else name: Predictor(str(path), options["trust"])
+        for name, path in zip(names, paths, strict=True)
     }
-    teacher = teacher_spec(config) if "teacher" in config else None
+    teacher = teacher_here(config) if "teacher" in config else None
     if teacher is not None:
-        built = teacher.build()
-        log_identity(built.identity)
-        predictors[TEACHER] = TeacherPredictor(built)
-    of_file = file_evaluation({**options, "run": str(paths[0])})
-    return compare_on_file(of_file, predictors, other_zero=[TEACHER] if teacher else [])
+        force_fields[TEACHER] = TeacherPredictor(teacher)
+    return compare_on_file(file_evaluation({**options, "run": str(paths[0])}), force_fields)
 
 
 def file_evaluation(options: dict[str, Any]) -> FileEvaluation:
@@ -125,7 +126,7 @@ def load_module(record: RunRecord, options: Evaluation) -> DistillationModule:
     path = record.folder / CHECKPOINTS / f"{options.checkpoint}.ckpt"
     if not path.exists():
         raise ConfigError(f"checkpoint={options.checkpoint} is not in {record.folder}", "choose best or last")
-    place = f"{record.folder / 'config.yaml'}: student"
+    place = f"{record.folder / CONFIGURATION}: student"
     student = build(record.part("student"), torch.float32, options.trust or (), place)
     module = DistillationModule(cast(Student, student), terms={}, optimizer=torch.optim.SGD)
     try:

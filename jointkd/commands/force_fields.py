@@ -9,14 +9,15 @@ from typing import Any
 
 from ase.data import chemical_symbols
 
-from jointkd.commands.build import plain, teacher_spec
+from jointkd.commands.build import plain, teacher_here
 from jointkd.commands.recorded_teacher import recorded_teacher
 from jointkd.deploy.ase import JointKD
 from jointkd.deploy.package import is_package, read_description
 from jointkd.errors import ConfigError, DataError
+from jointkd.files.hub import HubAddress
 from jointkd.files.run_files import STUDENT
 from jointkd.reports.runs import ORDER
-from jointkd.students.student_file import read_student
+from jointkd.students.student_file import locate_student, read_student
 from jointkd.teachers.base import log_identity
 from jointkd.teachers.calculator import TeacherCalculator
 
@@ -38,7 +39,7 @@ def find_students(config: Mapping[str, Any]) -> list[Path]:
         found += below
     if not found:
         raise ConfigError("run is not set", "give run=FOLDER, a student's file or a pattern, or runs=FOLDER of several")
-    distinct = list({path.resolve(): path for path in found}.values())
+    distinct = list({locate_student(path).resolve(): path for path in found}.values())
     return sorted(distinct, key=lambda path: position(read_origin(path)))
 
 
@@ -55,6 +56,8 @@ def read_origin(path: Path) -> dict[str, Any]:
 
 def matches(entry: str) -> list[Path]:
     """The folders and files that one entry of `run` names. Raises DataError where there is none."""
+    if HubAddress.of(Path(entry)):
+        return [Path(entry)]
     paths = [Path(each) for each in sorted(glob(str(Path(entry).expanduser())))]
     students = [path for path in paths if path.is_file() or (path / STUDENT).exists()]
     if not students:
@@ -92,14 +95,12 @@ def distinct_names(paths: Sequence[Path], origins: Sequence[Mapping[str, Any]]) 
 def teacher_of(config: Any, students: Sequence[Path]) -> TeacherCalculator | None:
     """The teacher that `teacher=` names; else the one that the students' runs record, if it can be built here."""
     if "teacher" in config:
-        spec = teacher_spec(config)
-        built = spec.build() if spec else None
+        built = teacher_here(config)
     else:
         built = recorded_teacher([path if path.is_dir() else path.parent for path in students], plain(config["trust"]))
-    if built is None:
-        return None
-    log_identity(built.identity)
-    return TeacherCalculator(built)
+        if built is not None:
+            log_identity(built.identity)
+    return None if built is None else TeacherCalculator(built)
 
 
 def check_elements(

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from jointkd.commands.build import data_options, prepare_data
 from jointkd.data.datamodule import DistillationData
-from jointkd.data.splits import SPLIT as SPLIT
+from jointkd.files.run_files import SPLIT
 
 log = logging.getLogger(__name__)
 

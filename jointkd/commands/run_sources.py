@@ -44,7 +44,7 @@ def data_of(record: RunRecord, given: Places, trust: str | list[str] | None) -> 
             recorded["source"] = downloaded(record, recorded)  # a run's folder may not ask for downloads
         recorded["downloads"] = DOWNLOADS
     recorded |= {"prepared": None, "workers": 0, "report": False}
-    place = f"{record.folder / 'config.yaml'}: data"
+    place = f"{record.folder / CONFIGURATION}: data"
     return build_named(recorded, DataOptions, Trust(DATA.__contains__, trusted_names(trust)), place)  # type: ignore[type-abstract]
 
 
@@ -126,10 +126,15 @@ def labels_of(record: RunRecord, data: DataOptions, given: str | None) -> LabelS
         if store.teacher.fingerprint() != record.teacher.fingerprint():
             continue
         undone = sum(not store.is_done(key) for key in keys)
-        if not undone:
+        if any(key in store and store.probe_count(key) for key in keys):
+            missing = (
+                f"{path} is of another division of the data, with probes in place of Hessian rows of test structures"
+            )
+        elif not undone:
             store.verify()
             return store
-        missing = f"{undone} of {len(keys)} test structures have no labels in {path}"
+        else:
+            missing = f"{undone} of {len(keys)} test structures have no labels in {path}"
     remedy = "make them with python -m jointkd.label and the run's options, or give label.path=FOLDER"
     if data.reference == "teacher" or given:
         raise LabelMismatch(missing, remedy)

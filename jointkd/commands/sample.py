@@ -4,14 +4,13 @@ from dataclasses import fields
 
 from omegaconf import DictConfig
 
-from jointkd.commands.build import data_options, plain, teacher_spec
+from jointkd.commands.build import data_options, plain, teacher_here
 from jointkd.data.datamodule import DistillationData
 from jointkd.data.options import DataOptions
 from jointkd.errors import ConfigError
 from jointkd.runtime import keep_freed_memory
 from jointkd.sampling.options import SamplingOptions
 from jointkd.sampling.sample import sample
-from jointkd.teachers.base import log_identity
 
 
 def run(config: DictConfig) -> None:
@@ -19,18 +18,11 @@ def run(config: DictConfig) -> None:
     given = {field.name: plain(config.get(field.name)) for field in fields(SamplingOptions)}
     temperatures = given["temperatures"] if isinstance(given["temperatures"], list) else [given["temperatures"]]
     options = SamplingOptions(**{**given, "mover": str(config["with"]), "temperatures": temperatures})
-    spec = teacher_spec(config)
-    if spec is None:
+    teacher = teacher_here(config)
+    if teacher is None:
         raise ConfigError("teacher=none judges no structures", "choose a teacher with teacher=…")
-    if spec.python is not None:
-        raise ConfigError(
-            f"teacher.python={spec.python}: sampling calls the teacher in its own process",
-            "run this command with that interpreter, without teacher.python",
-        )
     keep_freed_memory()
     data = DistillationData(data_options(config))
-    teacher = spec.build()
-    log_identity(teacher.identity)
     sample(options, data.frames["train"], teacher, entries_of(data.options), data.options.max_force)
 
 

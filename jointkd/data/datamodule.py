@@ -173,6 +173,10 @@ class DistillationData(lightning.LightningDataModule):
                 f"training needs {train_rows} Hessian rows or probes per structure, but {store.path} has fewer",
                 "set label.rows or label.probes to at least hessian.rows",
             )
+        if eval_rows and any(map(store.probe_count, keys_of(test))):
+            raise LabelMismatch(
+                f"test structures have probes in place of Hessian rows in {store.path}", "give another label.path"
+            )
         log.info("%s", shift or f"{store.teacher.name} has no atomic energies, so no energies are aligned")
         if alignment and (absent := alignment.without(test)):
             log.warning(

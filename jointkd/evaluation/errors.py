@@ -82,12 +82,12 @@ class Errors:
         """The metrics over all structures, those of `HEADLINE` for which there are labels."""
         return averages(*self._sums())
 
-    def intervals(self, seed: int) -> dict[str, tuple[float, float]]:
+    def intervals(self, replicates: Sequence[Metrics]) -> dict[str, tuple[float, float]]:
         """The 95 % intervals of the metrics by a bootstrap over structures, where two or more have the labels.
 
-        The means over compositions are not computed anew.
+        The means over compositions are not computed anew. replicates: see `replicates`.
         """
-        replicates, (_, denominators) = self.replicates(seed), self._sums()
+        _, denominators = self._sums()
         return {
             name: tuple(np.percentile([each[name] for each in replicates if name in each], LEVELS).tolist())
             for name, structures in zip(HEADLINE, (denominators > 0).sum(0), strict=True)

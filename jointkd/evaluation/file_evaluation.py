@@ -118,7 +118,7 @@ def evaluate_file(options: FileEvaluation) -> FileErrors:
         counts=counts,
         set_aside=dict(set_aside),
         metrics=errors.metrics(),
-        intervals=errors.intervals(options.seed),
+        intervals=errors.intervals(errors.replicates(options.seed)),
         by_element=errors.by_element(),
         by_config_type=errors.by("config_type"),
         by_group=errors.by("group"),

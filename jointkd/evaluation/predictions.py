@@ -52,6 +52,11 @@ class Predictor:
         self.references = saved.reference_energies  # empty in some imported files
         self._zero = EnergyZero(saved.undetermined)
 
+    @property
+    def has_zero(self) -> bool:
+        """Whether total energies have the zero of the data on which the student was trained."""
+        return bool(self.references)
+
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Predicted | Rejected]:
         """The predictions in the order of the frames; a frame that cannot be predicted is rejected with the reason."""
         waiting: list[tuple[Frame, Structure | str]] = []

@@ -1,24 +1,40 @@
 """Several students, and their teacher, on the same file: errors side by side, and whether they differ."""
 
+import itertools
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from jointkd.data.screening import Rejected
 from jointkd.errors import DataError
-from jointkd.evaluation.errors import LEVELS, Errors, Metrics
+from jointkd.evaluation.errors import HEADLINE, LEVELS, Errors, Metrics
 from jointkd.evaluation.file_evaluation import FileEvaluation, report_missing, watched
 from jointkd.evaluation.predictions import Predicted
 from jointkd.structures.frame import Frame
 
 log = logging.getLogger(__name__)
 
-Predict = Callable[[Iterable[Frame]], Iterator[Predicted | Rejected]]
+Value = TypeVar("Value")
 Difference = tuple[float, float, float]  # and the ends of its 95 % interval
 OF_THE_ZERO = ("energy_mae", "energy_rmse")  # beginnings of metrics that depend on the zero of energy
+
+
+class ForceField(Protocol):
+    """What predicts structures as they are read: `Predictor`, or `TeacherPredictor`."""
+
+    @property
+    def has_zero(self) -> bool:
+        """Whether total energies can be compared with those of the file, not only relative ones."""
+
+    def __call__(self, frames: Iterable[Frame]) -> Iterator[Predicted | Rejected]:
+        """An outcome for every frame, in their order."""
+
+    def estimates(self, frame: Frame) -> bool:
+        """Whether the total energy of a composition is only an estimate."""
 
 
 @dataclass(frozen=True)
@@ -26,53 +42,62 @@ class SideBySide:
     """Errors of several force fields on the structures that all of them can predict; units are in the names."""
 
     counts: dict[str, int]  # of structures, atoms, labels
-    set_aside: dict[str, int]  # structures that one of them cannot predict, by who and the reason
+    set_aside: dict[str, int]  # structures that not all can predict, by who cannot, and why
+    estimates: dict[str, int]  # by force field: structures whose total energy may be off by eV per atom
     metrics: dict[str, Metrics]  # by force field
     intervals: dict[str, dict[str, tuple[float, float]]]  # of the metrics: 95 %, by a bootstrap over structures
     differences: dict[str, dict[str, Difference]]  # of the metrics from those of the first one, by a paired bootstrap
 
 
-def compare_on_file(
-    options: FileEvaluation, predictors: Mapping[str, Predict], other_zero: Iterable[str] = ()
-) -> SideBySide:
-    """Predict every structure of a file by each, and return and log the errors.
+def compare_on_file(options: FileEvaluation, force_fields: Mapping[str, ForceField]) -> SideBySide:
+    """Predict every structure of a file by each force field, and return and log the errors.
 
-    predictors: by name; other_zero: those whose total energies have a zero of their own, of which only relative
-    energies are compared. Raises DataError where no structure can be predicted by all.
+    Of force fields without the zero of the file's energies only relative energies are compared. Raises DataError where
+    no structure can be predicted by all.
     """
-    errors = {name: Errors() for name in predictors}
+    errors = {name: Errors() for name in force_fields}
     set_aside: Counter[str] = Counter()
-    streams = [predict(options.frames()) for predict in predictors.values()]
+    estimates: Counter[str] = Counter()
+    read = itertools.tee(options.frames(), len(force_fields))
+    streams = [predict(frames) for predict, frames in zip(force_fields.values(), read, strict=True)]
     for outcomes in watched(zip(*streams, strict=True), options.structures):
-        refused = [(name, each) for name, each in zip(predictors, outcomes, strict=True) if isinstance(each, Rejected)]
+        by_name = dict(zip(force_fields, outcomes, strict=True))
+        refused = {name: each.reason for name, each in by_name.items() if isinstance(each, Rejected)}
         if refused:
-            set_aside[f"{refused[0][1].reason} ({refused[0][0]})"] += 1
+            set_aside["; ".join(f"{name}: {reason}" for name, reason in refused.items())] += 1
             continue
-        for known, outcome in zip(errors.values(), outcomes, strict=True):
-            known.add(outcome)
-    first = next(iter(errors))
+        for name, each in by_name.items():
+            assert isinstance(each, Predicted)
+            errors[name].add(each)
+            estimates[name] += force_fields[name].estimates(each.frame)
+    first, *others = errors
     if not len(errors[first]):
         ((reason, count),) = set_aside.most_common(1)
         raise DataError(
-            f"no structure of structures={options.structures} can be predicted by all, {count} because {reason}",
+            f"no structure of structures={options.structures} can be predicted by all, {count} because of {reason}",
             "give structures of elements that all of them know",
         )
     drawn = {name: known.replicates(options.seed) for name, known in errors.items()}
-    metrics = {name: known.metrics() for name, known in errors.items()}
-    for name in other_zero:
-        metrics[name] = {metric: value for metric, value in metrics[name].items() if not metric.startswith(OF_THE_ZERO)}
+    metrics = {name: compared(known.metrics(), force_fields[name]) for name, known in errors.items()}
+    intervals = {name: compared(known.intervals(drawn[name]), force_fields[name]) for name, known in errors.items()}
+    certain = {name: {metric: metrics[name][metric] for metric in intervals[name]} for name in errors}
+    counts = [known.counts() for known in errors.values()]
     result = SideBySide(
-        counts=errors[first].counts(),
+        counts={name: max(each[name] for each in counts) for name in counts[0]},
         set_aside=dict(set_aside),
+        estimates={name: count for name, count in estimates.items() if count},
         metrics=metrics,
-        intervals={name: known.intervals(options.seed) for name, known in errors.items()},
-        differences={
-            name: differences(metrics[first], metrics[name], drawn[first], drawn[name]) for name in list(errors)[1:]
-        },
+        intervals=intervals,
+        differences={name: differences(certain[first], certain[name], drawn[first], drawn[name]) for name in others},
     )
     report_missing(result.counts, options)
     log.info("%s", described(result, options.structures))
     return result
+
+
+def compared(found: dict[str, Value], force_field: ForceField) -> dict[str, Value]:
+    """What can be compared of a force field's metrics."""
+    return {name: each for name, each in found.items() if force_field.has_zero or not name.startswith(OF_THE_ZERO)}
 
 
 def differences(
@@ -80,14 +105,15 @@ def differences(
 ) -> dict[str, Difference]:
     """How far the metrics of the other are from those of the first, with their 95 % intervals.
 
-    drawn: the metrics of the same samples of structures.
+    drawn: the metrics of the same samples of structures; some may lack a metric.
     """
     found = {}
-    for name in first:
-        apart = [two[name] - one[name] for one, two in zip(drawn, drawn_other, strict=True) if name in one]
-        if name in other and apart:
-            low, high = np.percentile(apart, LEVELS).tolist()
-            found[name] = (other[name] - first[name], low, high)
+    for name in [each for each in first if each in other]:
+        apart = [
+            two[name] - one[name] for one, two in zip(drawn, drawn_other, strict=True) if name in one and name in two
+        ]
+        low, high = np.percentile(apart, LEVELS).tolist()
+        found[name] = (other[name] - first[name], low, high)
     return found
 
 
@@ -95,14 +121,18 @@ def described(result: SideBySide, structures: str) -> str:
     """The counts, and two tables: the metrics, and how far they are from those of the first."""
     counts = ", ".join(f"{result.counts[name]} {name}" for name in ("structures", "atoms"))
     lines = [f"{structures}: {counts} that all can predict"]
-    lines += [f"  set aside: {count}, because {reason}" for reason, count in result.set_aside.items()]
+    lines += [f"  set aside: {count}, because of {reason}" for reason, count in result.set_aside.items()]
+    lines += [
+        f"  {name}: total energies of {count} structures may be off by eV per atom, relative energies not: "
+        "the training did not determine those of their compositions"
+        for name, count in result.estimates.items()
+    ]
     first, *others = result.metrics
-    rows = {metric: [number(each.get(metric)) for each in result.metrics.values()] for metric in result.metrics[first]}
-    lines += table("", list(result.metrics), rows)
+    shown = [name for name in HEADLINE if any(name in each for each in result.metrics.values())]
+    values = {name: [number(each.get(name)) for each in result.metrics.values()] for name in shown}
+    lines += table("", list(result.metrics), values)
     if any(result.differences.values()):
-        apart = {
-            metric: [difference(result.differences[name].get(metric), metric) for name in others] for metric in rows
-        }
+        apart = {n: [difference(result.differences[name].get(n), n) for name in others] for n in shown}
         lines += table(f"minus {first}", others, apart)
         lines += ["", "  in brackets the 95 % interval of a difference; where it contains zero, chance may explain it"]
     return "\n".join(lines)

@@ -38,8 +38,7 @@ class LabelOptions:
                     f"label.{name}={rows} must be a number of Hessian rows or all",
                     "give 0 or more, or all",
                 )
-        if not (isinstance(self.probes, int) and self.probes >= 0):
-            raise ConfigError(f"label.probes={self.probes} must be a number of probes", "give 0 or more")
+        check_integer("label.probes", self.probes, least=0)
         check_seed("label.seed", self.seed)
         check_integer("label.shard_size", self.shard_size)
 
@@ -50,7 +49,7 @@ class LabelOptions:
         return {**chosen, "eval_rows": self.eval_rows, "row_seed": self.seed}
 
     @property
-    def of_training(self) -> str:
+    def folder_part(self) -> str:
         """What a training structure gets, in the name of a folder."""
         return f"{self.probes}probes" if self.probes else str(self.rows)
 
@@ -74,7 +73,7 @@ class LabelPlace:
         if options.path is not None:
             yield Path(options.path)
             return
-        name = f"{self.data}-{self.teacher.dtype}-{options.of_training}-{options.eval_rows}"
+        name = f"{self.data}-{self.teacher.dtype}-{options.folder_part}-{options.eval_rows}"
         for suffix in chain([""], (f"-{number}" for number in count(2))):
             yield LABELS / self.teacher.name / f"{name}{suffix}"
 
@@ -85,7 +84,7 @@ class LabelPlace:
     def directory_of(self, directions: Directions) -> Path:
         """The directory for labels of structures along these directions; `label.path` if it is given.
 
-        It is the first candidate that has labels of some of the structures, none of them along fewer, or that has
+        It is the first candidate that has labels of some of the structures, none along fewer directions, or that has
         no labels yet. So labels of different data sets of the same name, as from files in two folders, are stored
         separately, and so are those of two divisions of a data set, where structures of one's training split belong to
         the other's test split.
@@ -170,7 +169,7 @@ def labelled_along(store: LabelStore, key: str, directions: np.ndarray) -> int:
 
 
 def check_directions(store: LabelStore, directions: Directions) -> None:
-    """Raise LabelMismatch if structures were labelled along fewer, as may happen when they change the split."""
+    """Raise LabelMismatch if structures have fewer directions, as may happen when they change the split."""
     if short := along_fewer(store, directions):
         raise LabelMismatch(
             f"{short} structures have fewer Hessian rows or probes in {store.path} than the options require now",

@@ -12,10 +12,10 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def leave_on_sigterm(silent: bool = False) -> Iterator[Callable[[], None]]:
-    """Within the block SIGTERM makes the process exit with status 143, as Ctrl-C does, instead of killing it.
+    """Within the block SIGTERM ends the process in order, as Ctrl-C does, with status 143 instead of killing it.
 
     Yields a function to be called now and then, which exits if SIGTERM has come: while Python finalises an object it
-    swallows exceptions, so none is raised there.
+    swallows exceptions, so none is raised there. It is called at the end of the block as well.
     """
     received: list[int] = []
 
@@ -36,6 +36,7 @@ def leave_on_sigterm(silent: bool = False) -> Iterator[Callable[[], None]]:
     before = signal.signal(signal.SIGTERM, leave)
     try:
         yield leave_if_asked
+        leave_if_asked()
     finally:
         signal.signal(signal.SIGTERM, before)
 

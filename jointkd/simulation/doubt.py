@@ -10,8 +10,10 @@ from jointkd.deploy.committee import force_uncertainty
 from jointkd.deploy.model import Model, load_model
 from jointkd.deploy.replicas import ReplicaEvaluator
 from jointkd.errors import ConfigError
+from jointkd.files.atomic import file_sha256
 from jointkd.simulation.options import SimulationOptions
 from jointkd.simulation.stability import UNCERTAIN, Event, label
+from jointkd.students.student_file import locate_student
 
 
 class Doubt:
@@ -28,37 +30,47 @@ class Doubt:
     def uncertainties(self, structures: Sequence[Atoms]) -> list[np.ndarray]:
         """[N] eV/Å for each structure: `force_uncertainty` of every atom; NaN for one that is lost.
 
-        It depends on the positions alone, not on those before. Raises DataError for elements that a member does not
-        know.
+        Raises DataError for elements that a member does not know.
         """
         if list(map(id, structures)) != list(map(id, self._structures)):
             self._structures = list(structures)
             self._evaluators = [ReplicaEvaluator(member, structures) for member in self.members]
         positions = np.concatenate([atoms.positions for atoms in structures])
-        forces = []
-        for evaluator in self._evaluators:
-            evaluator.forget_neighbors()
-            forces.append(evaluator(positions).forces)
-        uncertainty = force_uncertainty(np.stack(forces))
-        return [uncertainty[self._evaluators[0].atoms_of(number)] for number in range(len(structures))]
+        uncertainty = force_uncertainty(np.stack([evaluator(positions).forces for evaluator in self._evaluators]))
+        found = [uncertainty[self._evaluators[0].atoms_of(number)] for number in range(len(structures))]
+        for atoms, of_one in zip(structures, found, strict=True):
+            if np.isfinite(atoms.positions).all():
+                of_one[np.isnan(of_one)] = np.inf  # a student that gives no number is no reason for trust
+        return found
 
     def events(self, atoms: Atoms, uncertainty: np.ndarray) -> list[Event]:
         """The atom whose forces are most uncertain, if they are more so than the limit. uncertainty: [N] eV/Å."""
         worst = int(uncertainty.argmax())
         if self.limit is None or not uncertainty[worst] > self.limit:
             return []
-        said = f"the students' forces on {label(atoms, worst)} differ by {uncertainty[worst]:.2f} eV/Å"
+        said = f"the students' forces on {label(atoms, worst)} are {uncertainty[worst]:.2f} eV/Å from their mean"
         return [Event(UNCERTAIN, (worst,), said)]
 
 
 def load_committee(options: SimulationOptions) -> dict[str, Model]:
-    """The students of `committee` by their paths. Raises what `load_model` raises."""
-    return {path: load_model(Path(path), options.device, options.dtype, options.trust) for path in options.committee}
+    """The students of `committee` by the checksums of their files. Raises what `load_model` raises."""
+    return {
+        checksum(path): load_model(Path(path), options.device, options.dtype, options.trust)
+        for path in options.committee
+    }
 
 
 def doubt_of(run: str, model: Model, committee: Mapping[str, Model], limit: float | None) -> Doubt | None:
     """The committee of a student, which may be one of its others; None without a committee. Raises ConfigError."""
-    others = [other for path, other in committee.items() if Path(path).resolve() != Path(run).resolve()]
-    if committee and not others:
-        raise ConfigError(f"committee={list(committee)} has no student beside run={run}", "give another one")
-    return Doubt([model, *others], limit) if others else None
+    if not committee:
+        return None
+    own = checksum(run)
+    others = [other for checked, other in committee.items() if checked != own]
+    if not others:
+        raise ConfigError(f"the committee has no student beside run={run}", "give another one with committee=[…]")
+    return Doubt([model, *others], limit)
+
+
+def checksum(student: str) -> str:
+    """The checksum of a student's file, given by its path or by the folder of its run."""
+    return file_sha256(locate_student(Path(student)))

@@ -17,7 +17,7 @@ from jointkd.progress import Progress, format_time
 from jointkd.simulation.doubt import Doubt, doubt_of, load_committee
 from jointkd.simulation.options import SimulationOptions
 from jointkd.simulation.outputs import Line, SimulationFolder
-from jointkd.simulation.stability import NOT_FINITE, STOPS, Event, Stability
+from jointkd.simulation.stability import NOT_FINITE, STOPS, UNCERTAIN, UNSTABLE, Event, Stability
 from jointkd.simulation.start import read_start, thermalize
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,8 @@ def simulate(options: SimulationOptions) -> dict[str, Any]:
     atoms.calc = calculator
     atoms.get_forces()  # refuses elements that the student does not know before anything is written
     doubt = doubt_of(run, calculator.model, load_committee(options), options.uncertainty)
+    if doubt is not None:
+        doubt.uncertainties([atoms])  # refuses elements as well
     rng = np.random.default_rng(options.seed)
     thermalize(atoms, options.temperature, rng)
     lengths = known_lengths(run, calculator.origin)
@@ -148,7 +150,8 @@ class Simulation:
         self.folder.write_event(self.time, event)
         if ends:
             go_on = "" if event.kind == NOT_FINITE else "; stop_when=never goes on"
-            log.warning("unstable after %.3f ps: %s: %s%s", self.time, event.kind, event.description, go_on)
+            what = "ended" if event.kind == UNCERTAIN else "unstable"
+            log.warning("%s after %.3f ps: %s: %s%s", what, self.time, event.kind, event.description, go_on)
         elif first:
             log.warning("%s after %.3f ps: %s", event.kind, self.time, event.description)
 
@@ -162,8 +165,7 @@ class Simulation:
     def summary(self) -> dict[str, Any]:
         """How long the structure was stable, what happened to it, the mean temperature and the speed."""
         stop_when, steps = self.options.stop_when, self.dynamics.nsteps
-        unstable = STOPS["broken" if stop_when == "never" else stop_when]
-        ends = [moment for event, moment in self.events.items() if event.kind in unstable]
+        ends = [moment for event, moment in self.events.items() if event.kind in UNSTABLE[stop_when]]
         off = [line.time_ps for line in self.lines if not line.bond_deviation_A <= self.options.bond_tolerance]
         return {
             "steps": steps,

@@ -7,7 +7,7 @@ import numpy as np
 
 from jointkd.simulation.doubt import Doubt
 from jointkd.simulation.replicas import Replica, ReplicaDynamics
-from jointkd.simulation.stability import STOPS, Event, Stability
+from jointkd.simulation.stability import OF_THE_PAPER, STOPS, UNSTABLE, Event, Stability
 
 
 @dataclass
@@ -116,18 +116,18 @@ class Row:
     bonds_kept_ps: float  # the same by the paper's criterion, whatever stop_when is
     largest_deviation_A: float  # of the length of a bond
     largest_uncertainty_eV_per_A: float | None  # of the forces on an atom, where a committee looked at them
-    event: str  # that made it unstable, if any
+    event: str  # that ended it or made it unstable, if any
     event_ps: float | None
     event_atoms: str
     description: str
 
 
 def rows_of(student: str, watched: Sequence[Watched], stop_when: str) -> list[Row]:
-    """The table of one student. With stop_when=never a structure is unstable where it is broken."""
-    unstable = STOPS["broken" if stop_when == "never" else stop_when]
+    """The table of one student. A structure that was ended because its forces were uncertain was stable until then."""
+    unstable = UNSTABLE[stop_when]
     rows = []
     for each in watched:
-        event, time = each.first(unstable) or (None, None)
+        event, time = each.first(unstable | STOPS[stop_when]) or (None, None)
         rows.append(
             Row(
                 student,
@@ -135,9 +135,9 @@ def rows_of(student: str, watched: Sequence[Watched], stop_when: str) -> list[Ro
                 each.seed,
                 len(each.replica.atoms),
                 each.replica.temperature,
-                event is None,
+                each.first(unstable) is None,
                 each.whole_for(unstable),
-                each.whole_for(STOPS["bond"]),
+                each.whole_for(OF_THE_PAPER),
                 max(each.deviations),
                 max(each.uncertainties, default=None),
                 event.kind if event else "",

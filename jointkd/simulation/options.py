@@ -34,7 +34,7 @@ class SimulationOptions:
     committee: list[str] = field(
         default_factory=list
     )  # other students, which look at the structure after each interval
-    uncertainty: float | None = None  # eV/Å, by which their forces on an atom may differ; None: by any
+    uncertainty: float | None = None  # eV/Å, how far their forces on an atom may be from the mean; None: any
     bond_tolerance: float = 0.5  # Å, by which the length of a bond may deviate from its equilibrium: the paper's Δ
     contact: float = 0.6  # two atoms nearer than this fraction of the sum of their covalent radii are in contact
     shortest: float = 0.7  # Å; atoms nearer than this are in contact too, except in a molecule of hydrogen

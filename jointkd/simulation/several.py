@@ -14,9 +14,8 @@ from ase import Atoms
 
 from jointkd.deploy.model import Model, load_model
 from jointkd.errors import ConfigError, DataError
-from jointkd.files.atomic import file_sha256
 from jointkd.progress import Progress, format_time
-from jointkd.simulation.doubt import Doubt, doubt_of, load_committee
+from jointkd.simulation.doubt import Doubt, checksum, doubt_of, load_committee
 from jointkd.simulation.dynamics import known_lengths
 from jointkd.simulation.lifetime_files import LifetimeFolder
 from jointkd.simulation.lifetime_state import load_state, save_state
@@ -25,7 +24,6 @@ from jointkd.simulation.options import SimulationOptions
 from jointkd.simulation.replicas import Integration, Replica, ReplicaDynamics
 from jointkd.simulation.stability import Stability
 from jointkd.simulation.start import prepared_start, read_structure, thermalize
-from jointkd.students.student_file import locate_student
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +44,9 @@ def simulate_several(options: SimulationOptions, structures: Sequence[Atoms] | N
     starts = chosen(options, structures)
     models = [load_model(Path(run), options.device, options.dtype, options.trust) for run in options.runs]
     committee = load_committee(options)
+    doubts = [
+        doubt_of(run, model, committee, options.uncertainty) for run, model in zip(options.runs, models, strict=True)
+    ]
     names = names_of(options.runs, models)
     with LifetimeFolder(options.directory) as folder:
         watched: dict[str, list[Watched]] = {}
@@ -57,7 +58,7 @@ def simulate_several(options: SimulationOptions, structures: Sequence[Atoms] | N
                 run,
                 model,
                 folder.state(number),
-                doubt_of(run, model, committee, options.uncertainty),
+                doubts[number],
             )
         rows = [row for name, each in watched.items() for row in rows_of(name, each, options.stop_when)]
         folder.finish({"options": asdict(options), "students": summaries(rows)}, rows, watched)
@@ -157,11 +158,11 @@ def names_of(runs: Sequence[str], models: Sequence[Model]) -> list[str]:
 
 def identity_of(options: SimulationOptions, run: str, watched: Sequence[Watched]) -> dict[str, Any]:
     """What a saved state must agree with."""
-    kept = {name: value for name, value in asdict(options).items() if name not in (*MAY_CHANGE, "run")}
+    kept = {name: value for name, value in asdict(options).items() if name not in (*MAY_CHANGE, "run", "committee")}
     starts = [each.replica.atoms.positions.tolist() for each in watched]
     digest = hashlib.sha256(json.dumps(starts).encode()).hexdigest()
-    committee = [file_sha256(locate_student(Path(other))) for other in options.committee]
-    return {**kept, "committee": committee, "student": file_sha256(locate_student(Path(run))), "starts": digest}
+    others = {"committee": list(map(checksum, options.committee))} if options.committee else {}
+    return {**kept, **others, "student": checksum(run), "starts": digest}
 
 
 def summaries(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:

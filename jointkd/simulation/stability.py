@@ -14,9 +14,15 @@ HELD = 1.5  # times the sum of the covalent radii: atoms that are farther apart 
 DEVIATION, REARRANGEMENT = "bond deviation", "rearrangement"
 FRAGMENTS, CONTACT, NOT_FINITE = "fragments", "close contact", "not finite"
 UNCERTAIN = "uncertain forces"  # see `doubt`
-STOPS = {  # the events that end a simulation, by the option stop_when
-    "broken": {FRAGMENTS, CONTACT, NOT_FINITE, UNCERTAIN},
-    "bond": {DEVIATION, REARRANGEMENT, FRAGMENTS, CONTACT, NOT_FINITE, UNCERTAIN},
+OF_THE_PAPER = {DEVIATION, REARRANGEMENT, FRAGMENTS, CONTACT, NOT_FINITE}  # by which a structure is unstable there
+UNSTABLE = {  # the events by which a structure is unstable, by the option stop_when
+    "broken": {FRAGMENTS, CONTACT, NOT_FINITE},
+    "bond": OF_THE_PAPER,
+    "never": {FRAGMENTS, CONTACT, NOT_FINITE},
+}
+STOPS = {  # the events that end a simulation
+    "broken": {*UNSTABLE["broken"], UNCERTAIN},
+    "bond": {*UNSTABLE["bond"], UNCERTAIN},
     "never": {NOT_FINITE},
 }
 

@@ -12,6 +12,7 @@ from tests.files import FREE, molecules, saved
 
 CONFIG = {"_target_": "jointkd.students.painn.PaiNN", "width": 8, "layers": 1, "radial": 4, "cutoff": 3.0}
 KEYS = {"data.energy_key": "REF_energy", "data.forces_key": "REF_forces"}
+EMT = "teacher.calculator=ase.calculators.emt.EMT"
 OPTIONS = ["structures=some.xyz", *(f"{name}={value}" for name, value in KEYS.items())]
 
 
@@ -36,7 +37,7 @@ def test_students_are_compared_with_the_first_as_in_the_tables_of_the_paper(comm
 
 
 def test_a_teacher_stands_beside_a_student(command):
-    teacher = ("teacher=ase", "teacher.calculator=ase.calculators.emt.EMT")
+    teacher = ("teacher=ase", EMT)
     result = command("evaluate", "run=joint.safetensors", *OPTIONS, *teacher)
     assert result.status == 0, result.err
     assert re.search(r"\n +joint +teacher\n", result.out)
@@ -52,7 +53,7 @@ def test_a_teacher_stands_beside_a_student(command):
             "several are compared on the structures of a file; give structure",
         ),
         (
-            ["run=joint.safetensors", "teacher=none"],
+            ["run=joint.safetensors", "teacher=ase", EMT],
             "several are compared on the structures of a file; give structures=",
         ),
         (
@@ -71,9 +72,29 @@ def test_bad_input_gets_one_line(command, tmp_path, options, line):
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_one_student_is_evaluated_as_one(command, tmp_path):
+    alone = command("evaluate", "run=joint.safetensors", *OPTIONS)
+    for options in (("run=[joint.safetensors]",), ("run=joint.safetensors", "teacher=none")):
+        assert command("evaluate", *options, *OPTIONS).out == alone.out
+
+
+def test_a_student_may_be_called_teacher(command, tmp_path):
+    torch.manual_seed(2)
+    save_student(
+        tmp_path / "teacher.safetensors", SavedStudent(CONFIG, build(CONFIG, torch.float32).state_dict(), FREE, {})
+    )
+    result = command("evaluate", "run=[teacher.safetensors,joint.safetensors]", *OPTIONS, "teacher=ase", EMT)
+    assert result.status == 0, result.err
+    assert re.search(r"\n +joint +teacher \(student\) +teacher\n", result.out)
+
+
 def test_the_same_from_python(tmp_path, monkeypatch):
+    pytest.importorskip("mace")
     monkeypatch.chdir(tmp_path)
-    result = evaluate(["none.safetensors", "joint.safetensors"], structures="some.xyz", options=KEYS)
+    runs = ("none.safetensors", Path("joint.safetensors"))
+    beside = evaluate(runs, structures="some.xyz", options={**KEYS, "teacher": "demo"})
+    assert list(beside.metrics) == ["none", "joint", "teacher"]
+    result = evaluate(runs, structures="some.xyz", options=KEYS)
     assert list(result.metrics) == ["none", "joint"]
     difference, low, high = result.differences["joint"]["force_mae_meV_per_A"]
     assert low <= difference <= high

@@ -46,7 +46,7 @@ def test_mistakes_are_one_line_and_write_nothing(command, tmp_path):
         "how=rattel": "ConfigError: how=rattel is not known; choose one of dynamics, rattle",
         "with=nowhere": "DataError: with=nowhere does not exist",
         "temperatures=null": "ConfigError: temperatures=None must be a positive number in K",
-        "teacher.python=python3": "ConfigError: teacher.python=python3: sampling calls the teacher in its own process",
+        "teacher.python=python3": "ConfigError: teacher.python=python3: this command calls the teacher in its",
     }.items():
         result = command("sample", *mine, wrong)
         assert result.status == 1

@@ -175,7 +175,7 @@ def test_a_committee_ends_replicas_on_which_it_disagrees_also_after_an_interrupt
     assert whole.status == 0, whole.err
     ended = [row for row in rows(tmp_path / "whole") if row["event"] == "uncertain forces"]
     assert 0 < len(ended) < 3
-    assert all("the students' forces on " in row["description"] for row in ended)
+    assert all("eV/Å from their mean" in row["description"] for row in ended)
     with interrupted(after=2):
         assert command("simulate", *committee, f"uncertainty={limit}", "directory=parts").status == 130
     refused = command("simulate", *committee, f"uncertainty={2 * limit}", "directory=parts")
@@ -183,3 +183,22 @@ def test_a_committee_ends_replicas_on_which_it_disagrees_also_after_an_interrupt
     assert command("simulate", *committee, f"uncertainty={limit}", "directory=parts").status == 0
     for name in ("lifetimes.csv", "last.xyz"):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_committee_is_refused_before_anything_is_simulated_or_written(command, tmp_path):
+    for options, line in (
+        (
+            ("run=[none.safetensors,joint.safetensors]", "committee=[joint.safetensors]", "index=all"),
+            "no student beside",
+        ),
+        (("run=joint.safetensors", "committee=[nowhere.safetensors]"), "committee=nowhere.safetensors does not exist"),
+        (("run=joint.safetensors", "committee=[metals.safetensors]"), "was not trained on"),
+    ):
+        save_student(
+            tmp_path / "metals.safetensors",
+            SavedStudent(CONFIG, build(CONFIG, torch.float32).state_dict(), {29: -1.0}, {}),
+        )
+        result = command("simulate", *OPTIONS, *options, "directory=new")
+        assert result.status == 1
+        assert line in result.err
+        assert not (tmp_path / "new").exists() or not list((tmp_path / "new").iterdir())

@@ -9,6 +9,7 @@ import torch
 from jointkd.data.datamodule import DistillationData
 from jointkd.data.options import ReaderData
 from jointkd.data.splits import Split
+from jointkd.errors import LabelMismatch
 from jointkd.labels.store import LabelStore
 from jointkd.structures.batch import Structure
 from jointkd.structures.frame import Frame
@@ -63,6 +64,12 @@ def test_a_step_learns_products_with_the_vectors_that_come_with_them(tmp_path, o
         epochs.append({part.positions.numpy().tobytes(): part.probes for part in some})
     same = [torch.equal(vectors, epochs[1][place]) for place, vectors in epochs[0].items()]
     assert all(same) if sampling == "fixed" else not any(same)
+
+
+def test_a_test_on_rows_refuses_probes(tmp_path):
+    data = joined(tmp_path, FRAMES, [], "fresh")
+    with pytest.raises(LabelMismatch, match="test structures have probes in place of Hessian rows"):
+        data.join(data.teacher["train"].store, train_rows=2, eval_rows=1)
 
 
 def test_mixtures_of_rows_are_new_in_each_epoch_and_the_same_again(tmp_path):

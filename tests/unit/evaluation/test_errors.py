@@ -114,23 +114,26 @@ def test_structures_without_a_label_count_for_the_other_one(label):
 def test_without_labels_or_structures_there_are_no_metrics():
     bare = [replace(each, frame=replace(each.frame, energy=None, forces=None)) for each in predicted(3)]
     for errors in (collected(bare), Errors()):
-        assert errors.metrics() == errors.intervals(0) == errors.by_element() == {}
+        assert errors.metrics() == errors.intervals(errors.replicates(0)) == errors.by_element() == {}
     assert Errors().counts()["structures"] == 0
 
 
 def test_intervals_follow_from_the_seed_and_hold_the_metrics():
     errors = collected(predicted())
-    intervals = errors.intervals(3)
-    assert intervals == errors.intervals(3) != errors.intervals(4)
+    intervals = errors.intervals(errors.replicates(3))
+    assert intervals == errors.intervals(errors.replicates(3)) != errors.intervals(errors.replicates(4))
     assert all(intervals[name][0] < value < intervals[name][1] for name, value in errors.metrics().items())
 
 
 def test_the_interval_of_a_mean_over_structures_is_about_two_standard_errors_wide():
     some = predicted(200)
-    low, high = collected(some).intervals(0)["energy_mae_meV"]
+    errors = collected(some)
+    low, high = errors.intervals(errors.replicates(0))["energy_mae_meV"]
     errors = np.abs([1e3 * (each.energy - each.frame.energy) for each in some])
     assert high - low == pytest.approx(2 * 1.96 * errors.std() / np.sqrt(200), rel=0.1)
 
 
 def test_one_structure_has_no_interval():
-    assert collected(predicted(1)).intervals(0) == {}
+    single = collected(predicted(1))
+    assert single.replicates(0) == []
+    assert single.intervals([]) == {}

@@ -1,7 +1,8 @@
 """Several force fields on the same file: what is compared, and whether a difference is more than chance."""
 
 import logging
-from dataclasses import replace
+import re
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,7 @@ from jointkd.errors import DataError
 from jointkd.evaluation.file_evaluation import FileEvaluation, evaluate_file
 from jointkd.evaluation.predictions import Predicted, Predictor
 from jointkd.evaluation.side_by_side import compare_on_file
-from jointkd.evaluation.teacher_predictions import TeacherPredictor
 from tests.files import isolated, molecules, saved
-from tests.teachers import NumberTeacher
 
 LABELS = {"energy_key": "REF_energy", "forces_key": "REF_forces"}
 
@@ -27,32 +26,42 @@ def options_of(file, run="a student") -> FileEvaluation:
     return FileEvaluation(run=str(run), structures=str(file), **LABELS)
 
 
-def off_by(force: float, noise: float = 0.0, refuses: str = ""):
+@dataclass
+class OffBy:
     """A force field whose force components are off by `force` (eV/Å) with either sign, and by noise of this size."""
-    rng = np.random.default_rng(int(1e6 * (force + noise)))
 
-    def predict(frames):
+    force: float
+    noise: float = 0.0
+    refuses: str = ""
+    has_zero: bool = True
+    stress: bool = False
+
+    def __call__(self, frames):
+        rng = np.random.default_rng(int(1e6 * (self.force + self.noise)))
         for frame in frames:
-            if refuses and refuses in frame.group:
+            if self.refuses and self.refuses in frame.group:
                 yield Rejected(frame, "no")
                 continue
-            shape = frame.forces.shape
-            error = force * rng.choice([-1, 1], shape) + noise * rng.normal(size=shape)
-            yield Predicted(frame, frame.energy + 0.001 * len(frame), np.zeros(len(frame)), frame.forces + error)
+            zeros = np.zeros((len(frame), 3)) if frame.forces is None else frame.forces
+            error = self.force * rng.choice([-1, 1], zeros.shape) + self.noise * rng.normal(size=zeros.shape)
+            energy = (frame.energy or 0.0) + 0.001 * len(frame)
+            stress = frame.stress + 0.002 if self.stress and frame.stress is not None else None
+            yield Predicted(frame, energy, np.zeros(len(frame)), zeros + error, stress)
 
-    return predict
+    def estimates(self, frame) -> bool:
+        return "CH4" in frame.group
 
 
 def test_a_student_has_the_errors_that_it_has_alone(student, file):
     alone = evaluate_file(options_of(file, student))
-    both = compare_on_file(options_of(file), {"one": Predictor(str(student)), "other": off_by(0.1)})
+    both = compare_on_file(options_of(file), {"one": Predictor(str(student)), "other": OffBy(0.1)})
     assert both.metrics["one"] == alone.metrics
     assert both.intervals["one"] == alone.intervals
     assert both.metrics["other"]["force_mae_meV_per_A"] == pytest.approx(100)
 
 
 def test_a_difference_has_the_interval_of_samples_of_the_same_structures(file):
-    fields = {"first": off_by(0.1, 0.05), "better": off_by(0.08, 0.05), "alike": off_by(0.1001, 0.05)}
+    fields = {"first": OffBy(0.1, 0.05), "better": OffBy(0.08, 0.05), "alike": OffBy(0.1001, 0.05)}
     result = compare_on_file(options_of(file), fields)
     name = "force_mae_meV_per_A"
     better, low, high = result.differences["better"][name]
@@ -74,52 +83,70 @@ def test_the_same_force_field_twice_differs_by_exactly_nothing(file, student):
 def test_only_structures_that_all_can_predict_are_compared(file, caplog):
     options = replace(options_of(file), group_key="molecule")
     with caplog.at_level(logging.INFO):
-        result = compare_on_file(options, {"all": off_by(0.1), "some": off_by(0.1, refuses="CH4")})
+        result = compare_on_file(options, {"all": OffBy(0.1), "some": OffBy(0.1, refuses="CH4")})
     assert result.counts["structures"] == 20
-    assert result.set_aside == {"no (some)": 10}
+    assert result.set_aside == {"some: no": 10}
     assert "20 structures" in caplog.text
-    assert "set aside: 10, because no (some)" in caplog.text
-    with pytest.raises(DataError, match=r"no structure of .* can be predicted by all, 30 because no \(none\)"):
-        compare_on_file(
-            options_of(file), {"all": off_by(0.1), "none": lambda frames: (Rejected(f, "no") for f in frames)}
-        )
+    assert "set aside: 10, because of some: no" in caplog.text
+    both = compare_on_file(options, {"one": OffBy(0.1, refuses="CH4"), "two": OffBy(0.2, refuses="CH4")})
+    assert both.set_aside == {"one: no; two: no": 10}
+    with pytest.raises(DataError, match=r"no structure of .* can be predicted by all, 30 because of none: no"):
+        compare_on_file(options, {"all": OffBy(0.1), "none": OffBy(0.1, refuses="H")})
 
 
-def test_of_a_teacher_with_a_zero_of_its_own_only_relative_energies_are_compared(file):
-    fields = {"student": off_by(0.1), "teacher": TeacherPredictor(NumberTeacher())}
-    result = compare_on_file(options_of(file), fields, other_zero=["teacher"])
+def test_of_one_without_the_zero_of_the_file_only_relative_energies_are_compared(file):
+    result = compare_on_file(options_of(file), {"student": OffBy(0.1), "teacher": OffBy(0.05, has_zero=False)})
     compared = {"student": True, "teacher": False}
     for name, absolute in compared.items():
-        assert ("energy_mae_meV" in result.metrics[name]) == absolute
-        assert "relative_energy_mae_meV" in result.metrics[name]
-        assert "force_mae_meV_per_A" in result.metrics[name]
+        for found in (result.metrics[name], result.intervals[name]):
+            assert ("energy_mae_meV" in found) == absolute
+            assert "relative_energy_mae_meV" in found
+            assert "force_mae_meV_per_A" in found
     assert "energy_mae_meV" not in result.differences["teacher"]
     assert "relative_energy_mae_meV" in result.differences["teacher"]
 
 
-def test_a_teacher_predicts_in_batches_what_it_labels_and_refuses_what_it_does_not_know(file):
-    teacher = NumberTeacher()
-    sizes = []
-    teacher.label = lambda frames, rows, label=teacher.label: sizes.append(sum(map(len, frames))) or label(frames, rows)
-    frames = list(options_of(file).frames())
-    strange = replace(frames[3], numbers=np.full(len(frames[3]), 9))
-    outcomes = list(TeacherPredictor(teacher)([*frames[:3], strange, *frames[4:]]))
-    assert [isinstance(each, Rejected) for each in outcomes] == [number == 3 for number in range(30)]
-    assert outcomes[3].reason == "the teacher does not know F"
-    assert [each.frame.source for each in outcomes] == [frame.source for frame in frames]
-    (labels,) = NumberTeacher().label([frames[7]], [np.zeros(0, int)])
-    assert outcomes[7].energy == labels.energy
-    np.testing.assert_array_equal(outcomes[7].forces, labels.forces)
-    assert len(sizes) > 5
-    assert max(sizes) <= NumberTeacher.batch_atoms
+@pytest.mark.parametrize("first", ["with", "without"])
+def test_stresses_are_shown_of_those_that_have_them(tmp_path, caplog, first):
+    boxed = molecules(9)
+    for atoms in boxed:
+        atoms.set_cell(np.eye(3) * 20)
+        atoms.pbc = True
+        atoms.info["REF_stress"] = np.eye(3) * 0.01
+    given = {"kind": "stress", "positive": "tension", "order": None, "unit": "eV/angstrom^3"}
+    options = replace(options_of(saved(tmp_path / "boxed.xyz", boxed)), stress_key="REF_stress", stress=given)
+    fields = {"with": OffBy(0.1, stress=True), "without": OffBy(0.1)}
+    with caplog.at_level(logging.INFO):
+        result = compare_on_file(options, fields if first == "with" else dict(reversed(fields.items())))
+    assert result.counts["structures_with_stress"] == 9
+    assert result.metrics["with"]["stress_mae_meV_per_A3"] == pytest.approx(2)
+    assert "stress_mae_meV_per_A3" not in result.metrics["without"]
+    assert re.search(r"stress_mae_meV_per_A3 .*2\.000", caplog.text)
+    assert "no structure of" not in caplog.text
 
 
-def test_labels_that_are_not_finite_are_set_aside(file):
-    frames = list(options_of(file).frames())[:4]
-    outcomes = list(TeacherPredictor(NumberTeacher(spoilt=frames[2].key))(frames))
-    assert [getattr(each, "reason", None) for each in outcomes] == [
-        None,
-        None,
-        "the teacher's labels are not finite",
-        None,
-    ]
+def test_a_metric_of_a_single_structure_has_no_difference(tmp_path):
+    some = molecules(9)
+    for atoms in some[1:]:
+        del atoms.info["REF_energy"]
+    result = compare_on_file(options_of(saved(tmp_path / "one.xyz", some)), {"one": OffBy(0.1), "two": OffBy(0.2)})
+    assert "energy_mae_meV" in result.metrics["two"]
+    assert "energy_mae_meV" not in result.differences["two"]
+    assert "force_mae_meV_per_A" in result.differences["two"]
+
+
+def test_energies_that_are_estimates_are_counted_for_each(file, caplog):
+    with caplog.at_level(logging.INFO):
+        result = compare_on_file(
+            replace(options_of(file), group_key="molecule"), {"one": OffBy(0.1), "two": OffBy(0.2)}
+        )
+    assert result.estimates == {"one": 10, "two": 10}
+    assert "one: total energies of 10 structures may be off by eV per atom" in caplog.text
+
+
+def test_the_file_is_read_once(file, monkeypatch):
+    reads = []
+    frames = FileEvaluation.frames
+    monkeypatch.setattr(FileEvaluation, "frames", lambda options: reads.append(1) or frames(options))
+    compare_on_file(options_of(file), {"one": OffBy(0.1), "two": OffBy(0.2), "three": OffBy(0.3)})
+    assert len(reads) == 1

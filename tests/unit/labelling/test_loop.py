@@ -48,23 +48,28 @@ class Finalised:
 
 
 class AskedToEnd(NumberTeacher):
-    """SIGTERM arrives while this teacher labels its second chunk, where Python swallows the exception."""
+    """SIGTERM arrives while this teacher labels a structure, where Python swallows the exception."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.source = source
 
     def label(self, frames, directions):
         labels = super().label(frames, directions)
-        if any(frame.source == "frame 4" for frame in frames):
+        if any(frame.source == self.source for frame in frames):
             lost = Finalised()
             del lost
         return labels
 
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
-def test_sigterm_ends_labelling_also_where_python_would_swallow_the_exception(store, caplog):
+@pytest.mark.parametrize(("source", "kept"), [("frame 0", 4), ("frame 4", 8), ("frame 19", 20)])
+def test_sigterm_ends_labelling_also_where_python_would_swallow_the_exception(store, caplog, source, kept):
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as ended:
-        label(FRAMES, rows_of(FRAMES), AskedToEnd(), store, shard_size=4)
+        label(FRAMES, rows_of(FRAMES), AskedToEnd(source), store, shard_size=4)
     assert ended.value.code == 128 + signal.SIGTERM
-    assert store.keys() == {frame.key for frame in FRAMES[:8]}  # what was labelled is kept
+    assert store.keys() == {frame.key for frame in FRAMES[:kept]}  # what was labelled is kept
     assert caplog.text.count("stopped by SIGTERM") == 1
     assert signal.getsignal(signal.SIGTERM) is before
 

@@ -16,8 +16,9 @@ from tests.teachers import IDENTITY, NumberTeacher, frames_of
         ({"shard_size": -1}, "label.shard_size=-1 must be a positive integer"),
         ({"shard_size": 0}, "label.shard_size=0 must be a positive integer"),
         ({"seed": -1}, "label.seed=-1 must be an integer from 0 to 4294967295"),
-        ({"probes": -1}, "label.probes=-1 must be a number of probes"),
-        ({"probes": "all"}, "label.probes=all must be a number of probes"),
+        ({"probes": -1}, "label.probes=-1 must be an integer of at least 0"),
+        ({"probes": "all"}, "label.probes=all must be an integer of at least 0"),
+        ({"probes": True}, "label.probes=True must be an integer of at least 0"),
         ({"rows": -1}, "label.rows=-1 must be a number of Hessian rows or all"),
         ({"eval_rows": 1.5}, "label.eval_rows=1.5 must be a number of Hessian rows or all"),
     ],
@@ -59,7 +60,7 @@ def test_probes_and_rows_have_different_folders_and_are_never_taken_for_each_oth
     assert folders == ["some-float64-3probes-4", "some-float64-3-4", "some-float64-all-4"]
     labelled(planned("labels", probes=3))
     assert planned("labels", probes=3).open_store() is not None
-    for others, message in (({"rows": 3}, "rows=0, not 3"), ({"probes": 4}, "probes=3, not 4")):
+    for others, message in (({"rows": 3}, "probes=3, not 0"), ({"probes": 4}, "probes=3, not 4")):
         with pytest.raises(LabelMismatch, match=message):
             planned("labels", **others).open_store()
 

@@ -73,6 +73,15 @@ def test_probes_are_read_as_they_were_written_and_counted_apart_from_rows(tmp_pa
     assert [again.direction_count(frame.key) for frame in FRAMES] == [3] * 3 + [2] * 3
 
 
+def test_a_store_of_probes_is_not_one_without_rows(tmp_path):
+    LabelStore.create(tmp_path / "probes", IDENTITY, {**SETTINGS, "rows": 0, "probes": 3})
+    with pytest.raises(LabelMismatch, match="made with probes=3, not 0"):
+        LabelStore.create(tmp_path / "probes", IDENTITY, {**SETTINGS, "rows": 0})
+    LabelStore.create(tmp_path / "none", IDENTITY, {**SETTINGS, "rows": 0})
+    with pytest.raises(LabelMismatch, match="made with probes=0, not 3"):
+        LabelStore.create(tmp_path / "none", IDENTITY, {**SETTINGS, "rows": 0, "probes": 3})
+
+
 def test_the_precision_of_labels_is_kept(tmp_path):
     store = LabelStore.create(tmp_path, replace(IDENTITY, dtype="float32"), SETTINGS)
     (key, label), *_ = labels_of(FRAMES).items()

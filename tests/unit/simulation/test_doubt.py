@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.io import read
 
 from jointkd.errors import ConfigError, DataError
-from jointkd.simulation.doubt import Doubt, doubt_of
+from jointkd.simulation.doubt import Doubt, checksum, doubt_of
 from jointkd.simulation.dynamics import Simulation, integrator
 from jointkd.simulation.lifetimes import Watch, rows_of
 from jointkd.simulation.outputs import SimulationFolder
@@ -41,13 +42,23 @@ def test_the_uncertainty_of_an_atom_is_how_far_the_forces_are_from_their_mean():
         np.testing.assert_allclose(uncertainty, apart(length), atol=1e-7)
 
 
-def test_it_depends_on_the_positions_alone():
-    doubt, moving = Doubt([model_of(morse), model_of(wider)]), iodine(5.9)
-    doubt.uncertainties([moving])
-    moving.positions[1, 2] = 3.0
-    (after,) = doubt.uncertainties([moving])
-    (alone,) = Doubt([model_of(morse), model_of(wider)]).uncertainties([iodine(3.0)])
-    assert after.tobytes() == alone.tobytes()
+def test_it_is_of_the_structures_that_are_left():
+    doubt = Doubt([model_of(morse), model_of(wider)])
+    structures = [Atoms("I3", [[0, 0, 0], [0, 0, 2.8], [0, 0, 5.6]]), iodine(3.0), iodine(3.4)]
+    doubt.uncertainties(structures)
+    left = doubt.uncertainties(structures[1:])
+    np.testing.assert_allclose(left, [[apart(3.0)] * 2, [apart(3.4)] * 2], atol=1e-7)
+
+
+def test_a_student_without_a_number_is_no_reason_for_trust():
+    def lost(distance):
+        return morse(distance) * torch.where(distance < 3.0, 1.0, torch.nan)
+
+    doubt = Doubt([model_of(morse), model_of(lost)], 0.5)
+    near, far = iodine(2.67), iodine(3.2)
+    found = doubt.uncertainties([near, far])
+    assert doubt.events(near, found[0]) == []
+    assert [event.kind for event in doubt.events(far, found[1])] == [UNCERTAIN]
 
 
 def test_what_is_lost_has_no_uncertainty_and_does_not_disturb_the_others():
@@ -75,9 +86,10 @@ def test_a_simulation_ends_where_the_students_differ_by_more_than_they_may(tmp_p
         dynamics, stability = integrator(atoms, options, np.random.default_rng(0)), Stability(atoms, 0.5, 0.6, {})
         simulation = Simulation(dynamics, atoms, stability, folder, options, doubt)
         simulation.run()
+    assert simulation.summary()["stable"] is True
     (event,) = simulation.summary()["events"]
     assert event["kind"] == UNCERTAIN
-    assert event["description"] == f"the students' forces on I0 differ by {apart(3.0):.2f} eV/Å"
+    assert event["description"] == f"the students' forces on I0 are {apart(3.0):.2f} eV/Å from their mean"
     frames = read(tmp_path / "results" / "trajectory.xyz", index=":")
     assert frames[-2].get_distance(0, 1) <= 3.0 < frames[-1].get_distance(0, 1)
     log = np.genfromtxt(tmp_path / "results" / "log.csv", delimiter=",", names=True)
@@ -87,25 +99,43 @@ def test_a_simulation_ends_where_the_students_differ_by_more_than_they_may(tmp_p
 
 
 @pytest.mark.parametrize(("limit", "ended"), [(apart(2.75), True), (None, False)])
-def test_a_replica_ends_where_the_students_differ_and_without_a_limit_they_only_say_by_how_much(limit, ended):
-    still, moving = watched(0.0, 0.05)
+def test_a_replica_ends_where_the_students_differ_and_was_stable_until_then(limit, ended):
+    moving, still = watched(0.05, 0.0)
     doubt = Doubt([model_of(morse), model_of(wider)], limit)
-    dynamics = ReplicaDynamics(model_of(morse), [still.replica, moving.replica], Integration("nve", 2.0))
-    Watch(dynamics, [still, moving], 5, "broken", doubt=doubt).run(100)
+    dynamics = ReplicaDynamics(model_of(morse), [moving.replica, still.replica], Integration("nve", 2.0))
+    Watch(dynamics, [moving, still], 5, "broken", doubt=doubt).run(100)
     assert still.alive
     assert moving.alive is not ended
-    for each, row in zip((still, moving), rows_of("joint", [still, moving], "broken"), strict=True):
+    for each, row in zip((moving, still), rows_of("joint", [moving, still], "broken"), strict=True):
         assert len(each.uncertainties) == len(each.times)
         assert row.largest_uncertainty_eV_per_A == max(each.uncertainties)
         assert (row.event == UNCERTAIN) == (not each.alive)
+        assert row.stable
+        assert row.stable_ps == row.bonds_kept_ps == each.times[-1]
     assert max(moving.uncertainties) > apart(2.75) > max(still.uncertainties)
 
 
+def test_where_nothing_is_to_end_it_uncertain_forces_do_not_make_it_unstable():
+    (moving,) = watched(0.05)
+    dynamics = ReplicaDynamics(model_of(morse), [moving.replica], Integration("nve", 2.0))
+    doubt = Doubt([model_of(morse), model_of(wider)], apart(2.75))
+    Watch(dynamics, [moving], 5, "never", doubt=doubt).run(100)
+    assert UNCERTAIN in {event.kind for event in moving.events}
+    (row,) = rows_of("joint", [moving], "never")
+    assert row.stable
+    assert row.stable_ps == row.bonds_kept_ps == pytest.approx(0.2)
+
+
 def test_a_student_is_not_its_own_committee(tmp_path):
-    model: Any = SimpleNamespace()
-    others = {str(tmp_path / "a"): SimpleNamespace(), str(tmp_path / "b"): SimpleNamespace()}
-    doubt = doubt_of(str(tmp_path / "x" / ".." / "a"), model, others, 0.1)
-    assert doubt.members == [model, others[str(tmp_path / "b")]]
-    assert doubt_of("a", model, {}, None) is None
-    with pytest.raises(ConfigError, match="has no student beside run=a"):
-        doubt_of("a", model, {"a": model}, None)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "student.safetensors").write_bytes(b"one")
+    (tmp_path / "copy.safetensors").write_bytes(b"one")
+    (tmp_path / "other.safetensors").write_bytes(b"other")
+    model, other = (SimpleNamespace() for _ in range(2))
+    committee: Any = {checksum(str(tmp_path / "copy.safetensors")): SimpleNamespace()}
+    with pytest.raises(ConfigError, match="the committee has no student beside run="):
+        doubt_of(str(run), model, committee, None)
+    committee[checksum(str(tmp_path / "other.safetensors"))] = other
+    assert doubt_of(str(run), model, committee, 0.1).members == [model, other]
+    assert doubt_of(str(run), model, {}, None) is None
