@@ -5,8 +5,10 @@ import os
 import pickle
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -17,6 +19,8 @@ from jointkd.commands.run_record import RunRecord
 from jointkd.commands.run_sources import data_of
 from jointkd.data.options import FileData
 from jointkd.errors import DataError, LabelMismatch
+from jointkd.labels.directions import draw_probes
+from jointkd.labels.store import LabelStore
 from jointkd.structures.frame import Frame
 from jointkd.students.painn import PaiNN
 
@@ -102,6 +106,22 @@ def test_labels_that_are_named_are_used_from_wherever_they_are(command, run, tmp
     assert of_then(printed(result.out)) == pytest.approx(ANSWERS, rel=1e-4, abs=1.1e-3)
     wrong = command("evaluate", "run=run", "data.path=elsewhere/molecules.xyz", "label.path=elsewhere")
     assert wrong.err.startswith("LabelMismatch: elsewhere has no labels of mace for the test split; make them with")
+
+
+def test_labels_of_another_division_with_probes_of_test_structures_are_passed_over(run, tmp_path):
+    shutil.copy(MADE / "molecules.xyz", tmp_path)
+    places = tmp_path / "outputs" / "labels" / LABELS.parent.name
+    shutil.copytree(LABELS, places / LABELS.name)
+    old = LabelStore.open(LABELS, read_only=True)
+    probed = LabelStore.create(places / "molecules-float64-2probes-2", old.teacher, {"rows": 0, "probes": 2})
+    labels = {key: old.read(key) for key in sorted(old.keys())}
+    for key, label in labels.items():
+        probes = draw_probes(key, len(label.forces), 2, seed=0)
+        labels[key] = replace(label, hessian_rows=np.zeros(probes.shape), directions=probes)
+    probed.append(labels)
+    first, _ = sorted(places.iterdir())
+    assert first == probed.path  # it would be taken first
+    assert of_then(evaluate(run)) == pytest.approx(ANSWERS, rel=1e-4, abs=1.1e-3)
 
 
 def test_a_run_whose_reference_is_the_teacher_needs_its_labels(run):
