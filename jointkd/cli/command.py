@@ -117,7 +117,7 @@ def readable_errors(leave: bool = True) -> Iterator[None]:
     except KeyboardInterrupt:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C, while this process ends
-        print("\nstopped; the same command continues from the saved files", file=sys.stderr)
+        print("\nstopped; what was saved is kept", file=sys.stderr)
         raise SystemExit(130) from None
     except Exception as error:
         mistake = as_mistake(error)

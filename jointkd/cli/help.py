@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from string import Template
+from textwrap import wrap
 from typing import Any
 
 import hydra
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from jointkd.cli.config_tree import CONF, is_group, read_yaml
 
 LINE = re.compile(r"^(?P<indent> *)(?P<name>[\w$]+):(?P<value>(?: [^#\s].*?)?)(?: # (?P<comment>.*))?$")
+CONTINUED = re.compile(r"^(?P<indent> *)# (?P<comment>.*)$")
 WIDTH = 120  # columns, within which a comment stands beside its option
 
 
@@ -42,9 +44,26 @@ def comments_of(file: Path, prefix: str) -> Iterator[tuple[str, str]]:
     for base in read_yaml(file).get("defaults") or []:
         if isinstance(base, str) and base != "_self_":
             yield from comments_of(file.with_name(f"{base}.yaml"), prefix)
-    for path, match in options_of(file.read_text(encoding="utf-8")):
+    text = file.read_text(encoding="utf-8")
+    more = continuations(text)
+    for number, (path, match) in enumerate(options_of(text)):
         if match["comment"]:
-            yield prefix + path, match["comment"]
+            yield prefix + path, " ".join([match["comment"], *more[number]])
+
+
+def continuations(text: str) -> list[list[str]]:
+    """For each line of a YAML text that sets an option the comments below it that are indented further than it is."""
+    found: list[list[str]] = []
+    indent = None  # of the option whose comment may go on
+    for line in text.splitlines():
+        if match := LINE.match(line):
+            indent = len(match["indent"]) if match["comment"] else None
+            found.append([])
+        elif indent is not None and (comment := CONTINUED.match(line)) and len(comment["indent"]) > indent:
+            found[-1].append(comment["comment"])
+        else:
+            indent = None
+    return found
 
 
 def options_of(text: str) -> Iterator[tuple[str, re.Match[str]]]:
@@ -70,7 +89,8 @@ def with_comments(config: DictConfig, comments: dict[str, str]) -> str:
             comment = comments.get(path, "")
             path, match = next(paths, ("", None))
         if comment and len(line) + len(comment) + 3 > WIDTH:
-            lines.append(f"{line[: len(line) - len(line.lstrip())]}# {comment}")
+            before = f"{line[: len(line) - len(line.lstrip())]}# "
+            lines += wrap(comment, WIDTH, initial_indent=before, subsequent_indent=before)
             comment = ""
         lines.append(line + (f" # {comment}" if comment else ""))
     return "\n".join(lines)

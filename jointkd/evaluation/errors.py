@@ -32,6 +32,7 @@ HEADLINE = (
 )
 ELEMENTS = len(chemical_symbols)
 QUARTERS = 4
+NEW_ELEMENT = "elements not in it"  # of the training
 UNNAMED = "(none)"  # structures without a name, where others have one
 
 Metrics = dict[str, float]
@@ -141,12 +142,18 @@ class Errors:
     def by_training_distance(self) -> dict[str, Metrics]:
         """The metrics of each quarter of the structures by their distance from the training; {} without distances."""
         distances = np.asarray(self._distances)
-        parts = [part for part in np.array_split(np.argsort(distances, kind="stable"), QUARTERS) if len(part)]
-        names = [f"{distances[part[0]]:.2f} to {distances[part[-1]]:.2f}" for part in parts]
-        return self._of_parts(names, parts)
+        order = np.argsort(distances, kind="stable")
+        near = order[np.isfinite(distances[order])]
+        parts: dict[str, np.ndarray] = {}
+        for part in (each for each in np.array_split(near, QUARTERS) if len(each)):
+            name = f"{distances[part[0]]:.2f} to {distances[part[-1]]:.2f}"
+            parts[name] = np.concatenate([parts.get(name, part[:0]), part])  # quarters of copies have one name
+        if len(near) < len(order):
+            parts[NEW_ELEMENT] = order[len(near) :]
+        return self._of_parts(list(parts), list(parts.values()))
 
     def _of_parts(self, names: list[str], parts: list[np.ndarray]) -> dict[str, Metrics]:
-        """The metrics of some structures each, with their number; of parts with one name those of the last."""
+        """The metrics of some structures each, with their number."""
         numerators, denominators = self._sums()
         return {
             name: {"structures": len(part), **averages(numerators[part], denominators[part])}

@@ -75,7 +75,13 @@ def compare_on_file(options: FileEvaluation, force_fields: Mapping[str, ForceFie
         ((reason, count),) = set_aside.most_common(1)
         raise DataError(
             f"no structure of structures={options.structures} can be predicted by all, {count} because of {reason}",
-            "give structures of elements that all of them know",
+            "give structures that all of them can predict",
+        )
+    if not any(known.metrics() for known in errors.values()):
+        raise DataError(
+            f"no structure of structures={options.structures} has energy or forces under data.energy_key="
+            f"{options.energy_key} and data.forces_key={options.forces_key}, so there is nothing to compare",
+            "name the keys, or give one run, which predicts them",
         )
     drawn = {name: known.replicates(options.seed) for name, known in errors.items()}
     metrics = {name: compared(known.metrics(), force_fields[name]) for name, known in errors.items()}
@@ -119,8 +125,8 @@ def differences(
 
 def described(result: SideBySide, structures: str) -> str:
     """The counts, and two tables: the metrics, and how far they are from those of the first."""
-    counts = ", ".join(f"{result.counts[name]} {name}" for name in ("structures", "atoms"))
-    lines = [f"{structures}: {counts} that all can predict"]
+    counts = [f"{count} {name}".replace("_", " ") for name, count in result.counts.items() if count]
+    lines = [f"{structures}, what all can predict: {', '.join(counts)}"]
     lines += [f"  set aside: {count}, because of {reason}" for reason, count in result.set_aside.items()]
     lines += [
         f"  {name}: total energies of {count} structures may be off by eV per atom, relative energies not: "
@@ -134,7 +140,11 @@ def described(result: SideBySide, structures: str) -> str:
     if any(result.differences.values()):
         apart = {n: [difference(result.differences[name].get(n), n) for name in others] for n in shown}
         lines += table(f"minus {first}", others, apart)
-        lines += ["", "  in brackets the 95 % interval of a difference; where it contains zero, chance may explain it"]
+        lines += [
+            "",
+            "  in brackets the 95 % interval of a difference with respect to the choice of structures: where it has",
+            "  zero in it, chance may explain it. Students of other seeds differ as well; it says nothing of them.",
+        ]
     return "\n".join(lines)
 
 

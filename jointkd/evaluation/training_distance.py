@@ -29,8 +29,8 @@ class TrainingDistance:
         self.unit = float(np.median(nearest)) if nearest else 0.0
         if not self.unit:
             raise DataError(
-                f"training has {len(frames)} structures of which half have no different neighbour",
-                "give the structures of the training, without copies",
+                f"training has {len(frames)} structures, of which too few differ for a distance between them",
+                "give all structures of the training",
             )
 
     def __call__(self, frame: Frame) -> float:

@@ -31,6 +31,12 @@ from jointkd.labels.records import SIGN, UNITS, Spread, TeacherIdentity, Teacher
 from jointkd.labels.shards import CHANGED, SUFFIX, Shards, damaged, is_intact, is_unchanged, shard_name
 
 WRITTEN = {"format": 1, "units": UNITS, "sign": SIGN}  # the only format that this version reads
+OPTIONS = {  # by the names of settings
+    "rows": "label.rows",
+    "probes": "label.probes",
+    "eval_rows": "label.eval_rows",
+    "row_seed": "label.seed",
+}
 FEW_SHARDS = 64  # whose headers are read faster than an index is written
 
 
@@ -100,12 +106,14 @@ class LabelStore:
         actual = {"probes": 0, **self.teacher.fingerprint(), **self.settings}
         if "rows" in expected:
             expected = {"probes": 0, **expected}
-        for name, value in expected.items():
-            if actual.get(name) != value:
-                raise LabelMismatch(
-                    f"the labels in {self.path} were made with {name}={actual.get(name)}, not {value}",
-                    "name another directory with label.path=…",
-                )
+        differ = {OPTIONS.get(name, name): name for name, value in expected.items() if actual.get(name) != value}
+        if differ:
+            made = ", ".join(f"{option}={actual.get(name)}" for option, name in differ.items())
+            wanted = ", ".join(f"{option}={expected[name]}" for option, name in differ.items())
+            raise LabelMismatch(
+                f"the labels in {self.path} were made with {made}, not {wanted}",
+                "name another directory with label.path=…",
+            )
 
     def refresh(self) -> list[str]:
         """Read the headers of shards that were committed since the store was opened or refreshed.

@@ -1,15 +1,15 @@
 """Where several students disagree on the forces: atoms in surroundings that they were not trained on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 
 from jointkd.deploy.committee import force_uncertainty
-from jointkd.deploy.model import Model, load_model
+from jointkd.deploy.model import Model, check_atoms, load_model
 from jointkd.deploy.replicas import ReplicaEvaluator
-from jointkd.errors import ConfigError
+from jointkd.errors import ConfigError, DataError
 from jointkd.files.atomic import file_sha256
 from jointkd.simulation.options import SimulationOptions
 from jointkd.simulation.stability import UNCERTAIN, Event, label
@@ -52,12 +52,26 @@ class Doubt:
         return [Event(UNCERTAIN, (worst,), said)]
 
 
-def load_committee(options: SimulationOptions) -> dict[str, Model]:
-    """The students of `committee` by the checksums of their files. Raises what `load_model` raises."""
-    return {
-        checksum(path): load_model(Path(path), options.device, options.dtype, options.trust)
-        for path in options.committee
-    }
+def load_committee(options: SimulationOptions, structures: Iterable[Atoms]) -> dict[str, Model]:
+    """The students of `committee` by the checksums of their files.
+
+    Raises what `load_model` raises, and DataError for a student that does not know the elements of the structures.
+    """
+    committee = {}
+    for path in map(str, options.committee):
+        model = load_model(Path(path), options.device, options.dtype, options.trust)
+        check_known(f"committee={path}", model, structures)
+        committee[checksum(path)] = model
+    return committee
+
+
+def check_known(name: str, model: Model, structures: Iterable[Atoms]) -> None:
+    """Raise DataError for structures with elements that a student does not know. name: of the student, in messages."""
+    for atoms in structures:
+        try:
+            check_atoms(atoms.numbers, atoms.positions, model.saved.reference_energies, model.elements)
+        except DataError as error:
+            raise DataError(f"{name}: {error.problem}", error.remedy) from error
 
 
 def doubt_of(run: str, model: Model, committee: Mapping[str, Model], limit: float | None) -> Doubt | None:

@@ -37,9 +37,7 @@ def simulate(options: SimulationOptions) -> dict[str, Any]:
     calculator = JointKD(run, options.device, options.dtype, options.trust)
     atoms.calc = calculator
     atoms.get_forces()  # refuses elements that the student does not know before anything is written
-    doubt = doubt_of(run, calculator.model, load_committee(options), options.uncertainty)
-    if doubt is not None:
-        doubt.uncertainties([atoms])  # refuses elements as well
+    doubt = doubt_of(run, calculator.model, load_committee(options, [atoms]), options.uncertainty)
     rng = np.random.default_rng(options.seed)
     thermalize(atoms, options.temperature, rng)
     lengths = known_lengths(run, calculator.origin)
@@ -149,7 +147,9 @@ class Simulation:
         self.events[event] = self.time
         self.folder.write_event(self.time, event)
         if ends:
-            go_on = "" if event.kind == NOT_FINITE else "; stop_when=never goes on"
+            go_on = {NOT_FINITE: "", UNCERTAIN: "; a larger uncertainty goes on"}.get(
+                event.kind, "; stop_when=never goes on"
+            )
             what = "ended" if event.kind == UNCERTAIN else "unstable"
             log.warning("%s after %.3f ps: %s: %s%s", what, self.time, event.kind, event.description, go_on)
         elif first:

@@ -37,7 +37,11 @@ def load_state(path: Path, identity: Mapping[str, Any], watched: Sequence[Watche
             name = changed[0]
             raise ConfigError(
                 f"{path.parent} holds an unfinished simulation with another {name}"
-                + ("" if name in ("student", "starts") else f" ({before.get(name)} instead of {identity[name]})"),
+                + (
+                    ""
+                    if name in ("student", "committee", "starts")
+                    else f" ({before.get(name)} instead of {identity[name]})"
+                ),
                 ANEW,
             )
         for each, values in zip(watched, replicas, strict=True):

@@ -15,14 +15,14 @@ from ase import Atoms
 from jointkd.deploy.model import Model, load_model
 from jointkd.errors import ConfigError, DataError
 from jointkd.progress import Progress, format_time
-from jointkd.simulation.doubt import Doubt, checksum, doubt_of, load_committee
+from jointkd.simulation.doubt import Doubt, check_known, checksum, doubt_of, load_committee
 from jointkd.simulation.dynamics import known_lengths
 from jointkd.simulation.lifetime_files import LifetimeFolder
 from jointkd.simulation.lifetime_state import load_state, save_state
 from jointkd.simulation.lifetimes import Row, Watch, Watched, rows_of
 from jointkd.simulation.options import SimulationOptions
 from jointkd.simulation.replicas import Integration, Replica, ReplicaDynamics
-from jointkd.simulation.stability import Stability
+from jointkd.simulation.stability import UNCERTAIN, Stability
 from jointkd.simulation.start import prepared_start, read_structure, thermalize
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,9 @@ def simulate_several(options: SimulationOptions, structures: Sequence[Atoms] | N
     assert structures is not None
     starts = chosen(options, structures)
     models = [load_model(Path(run), options.device, options.dtype, options.trust) for run in options.runs]
-    committee = load_committee(options)
+    for run, model in zip(options.runs, models, strict=True):
+        check_known(f"run={run}", model, starts.values())
+    committee = load_committee(options, starts.values())
     doubts = [
         doubt_of(run, model, committee, options.uncertainty) for run, model in zip(options.runs, models, strict=True)
     ]
@@ -65,6 +67,8 @@ def simulate_several(options: SimulationOptions, structures: Sequence[Atoms] | N
     for name, summary in summaries(rows).items():
         unstable, count = summary["unstable"], summary["replicas"]
         log.info("%s: %d of %d became unstable (stop_when=%s)", name, unstable, count, options.stop_when)
+        if ended := summary["events"].get(UNCERTAIN):
+            log.info("%s: %d of %d were ended because their forces were uncertain", name, ended, count)
     log.info("written to %s", folder.path)
     return rows
 

@@ -10,6 +10,7 @@ from ase.constraints import FixAtoms, FixCartesian, FixCom, FixScaled
 from ase.io import read
 
 from jointkd.errors import DataError
+from jointkd.structures.frame import CHARGES
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,9 @@ def report_what_is_kept(structure: Atoms, start: Atoms, place: str) -> None:
     frozen = {int(atom) for each in start.constraints if not isinstance(each, FixCom) for atom in each.get_indices()}
     if frozen:
         log.info("%s: %d atoms are frozen, or some of their coordinates, as in the file", place, len(frozen))
+    charge = next((structure.info[name] for name in CHARGES if structure.info.get(name)), 0)
+    if charge:
+        log.warning("%s has charge=%s, and is simulated without: students take no charge", place, charge)
     if structure.has("masses"):
         log.info("%s: the masses are those of the file", place)
     if structure.has("momenta") and structure.get_momenta().any():

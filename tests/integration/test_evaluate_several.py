@@ -28,12 +28,12 @@ def files(tmp_path: Path) -> None:
 def test_students_are_compared_with_the_first_as_in_the_tables_of_the_paper(command):
     result = command("evaluate", "run=[joint.safetensors,none.safetensors]", *OPTIONS)
     assert result.status == 0, result.err
-    assert "12 structures" in result.out
+    assert "what all can predict: 12 structures, 56 atoms, 12 structures with energy, 12 structures with" in result.out
     assert re.search(r"\n +none +joint\n", result.out)  # the student without a teacher is the first
     assert re.search(r"\n  minus none +joint\n", result.out)
     assert re.search(r"\n  force_mae_meV_per_A +[-+]\d+\.\d\d \[[-+]\d+\.\d\d, [-+]\d+\.\d\d\]\n", result.out)
     pattern = command("evaluate", "run='*.safetensors'", *OPTIONS)
-    assert pattern.out.split("that all can predict")[1] == result.out.split("that all can predict")[1]
+    assert pattern.out.split("what all can predict")[1] == result.out.split("what all can predict")[1]
 
 
 def test_a_teacher_stands_beside_a_student(command):
@@ -59,6 +59,15 @@ def test_a_teacher_stands_beside_a_student(command):
         (
             ["run='*.safetensors'", *OPTIONS, "output=a.xyz"],
             "output=a.xyz is of one student; give one run, or leave out",
+        ),
+        (
+            [
+                "run=[joint.safetensors,none.safetensors]",
+                "structures=some.xyz",
+                "data.energy_key=null",
+                "data.forces_key=null",
+            ],
+            "no structure of structures=some.xyz has energy or forces under data.energy_key=None",
         ),
         (["run=[joint.safetensors,more]", *OPTIONS], "run=more does not exist; check the path"),
     ],

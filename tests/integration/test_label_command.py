@@ -145,7 +145,7 @@ def test_labels_of_another_directory_are_merged(command, options, tmp_path):
     assert " 0 left" in command("label", *options, "label.status=true").out
     refused = command("label", *options, "label.path=third", "label.merge=other", "label.seed=1")
     assert refused.status == 1
-    assert "row_seed=0, not 1" in refused.err
+    assert "label.seed=0, not label.seed=1" in refused.err
 
 
 def test_labels_of_files_with_the_same_name_are_stored_side_by_side(command, options, tmp_path):

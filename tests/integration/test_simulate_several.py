@@ -178,6 +178,7 @@ def test_a_committee_ends_replicas_on_which_it_disagrees_also_after_an_interrupt
     assert all("eV/Å from their mean" in row["description"] for row in ended)
     with interrupted(after=2):
         assert command("simulate", *committee, f"uncertainty={limit}", "directory=parts").status == 130
+    assert "were ended because their forces were uncertain" in whole.out
     refused = command("simulate", *committee, f"uncertainty={2 * limit}", "directory=parts")
     assert "holds an unfinished simulation with another uncertainty" in refused.err
     assert command("simulate", *committee, f"uncertainty={limit}", "directory=parts").status == 0
@@ -192,7 +193,16 @@ def test_a_committee_is_refused_before_anything_is_simulated_or_written(command,
             "no student beside",
         ),
         (("run=joint.safetensors", "committee=[nowhere.safetensors]"), "committee=nowhere.safetensors does not exist"),
-        (("run=joint.safetensors", "committee=[metals.safetensors]"), "was not trained on"),
+        (
+            ("run=joint.safetensors", "committee=[metals.safetensors]"),
+            "committee=metals.safetensors: the student was not",
+        ),
+        (
+            ("run=[joint.safetensors,metals.safetensors]", "index=all"),
+            "run=metals.safetensors: the student was not trained",
+        ),
+        (("run=joint.safetensors", "committee=['n*']"), "the student file n* does not exist"),
+        (("run=joint.safetensors", "committee=[1]"), "the student file 1 does not exist"),
     ):
         save_student(
             tmp_path / "metals.safetensors",

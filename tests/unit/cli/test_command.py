@@ -21,7 +21,7 @@ def test_a_second_interrupt_while_a_command_ends_is_ignored(capsys):
         raise KeyboardInterrupt
     assert caught.value.code == 130
     assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-    assert "the same command continues from the saved files" in capsys.readouterr().err
+    assert "stopped; what was saved is kept" in capsys.readouterr().err
 
 
 def test_help_is_printed_whatever_else_is_given():

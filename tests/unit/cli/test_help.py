@@ -1,9 +1,11 @@
 """--help shows what a command is for, the choices of its groups, and every option with its comment."""
 
+import re
+
 import pytest
 
 from jointkd.cli.config_tree import CONF
-from jointkd.cli.help import comments_of, help_text
+from jointkd.cli.help import comments_of, continuations, help_text
 from jointkd.cli.resolvers import register
 
 register()
@@ -34,6 +36,14 @@ def test_a_long_comment_stands_above_its_option():
     lines = help_text("train", []).splitlines()
     above = next(index for index, line in enumerate(lines) if line.startswith("  # structures are labelled together"))
     assert lines[above + 1] == "  batch_atoms: null"
+
+
+def test_a_comment_may_go_on_below_its_option():
+    text = "rows: fresh # in each epoch;\n  # fixed: the same\nother: 1\nnode: # has parts\n  part: 2\n# of all\n"
+    assert continuations(text) == [["fixed: the same"], [], [], []]
+    shown = help_text("train", [])
+    assert re.search(r"# in the teacher; auto: .*constant:\n +# they keep it\n +trust: auto", shown)
+    assert all(len(line) <= 120 for line in shown.splitlines() if "#" in line)
 
 
 def test_the_help_follows_the_choices_and_values_that_are_given():

@@ -55,6 +55,19 @@ def by_numpy(some: list[Predicted], everything: list[Predicted]) -> dict[str, fl
     return dict(zip(OF_MOLECULES, values, strict=True))
 
 
+def test_quarters_of_structures_that_are_equally_far_are_one_and_new_elements_are_apart():
+    errors = Errors()
+    for distance, one in zip([0.0, 0.0, 0.0, 2.0, np.inf], predicted(5), strict=True):
+        errors.add(replace(one, training_distance=distance))
+    found = errors.by_training_distance()
+    assert {name: rows["structures"] for name, rows in found.items()} == {
+        "0.00 to 0.00": 3,
+        "2.00 to 2.00": 1,
+        "elements not in it": 1,
+    }
+    assert Errors().by_training_distance() == {}
+
+
 def test_metrics_over_all_structures_are_those_of_numpy():
     some = predicted()
     assert collected(some).metrics() == pytest.approx(by_numpy(some, some))

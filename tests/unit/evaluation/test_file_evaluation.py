@@ -131,7 +131,7 @@ def test_nothing_that_exists_is_replaced(student, file, tmp_path):
         ({"output": ("a.csv", "a.csv")}, "names a file twice"),
         ({"seed": -1}, "seed=-1 must be an integer"),
         ({"training": "nowhere.xyz"}, r"training=nowhere\.xyz does not exist"),
-        ({"training": "silicon.xyz"}, "training has 2 structures of which half have no different neighbour"),
+        ({"training": "silicon.xyz"}, "training has 2 structures, of which too few differ"),
         ({"structures": "none.xyz"}, r"structures=none\.xyz does not exist"),
         ({"structures": "empty.xyz"}, r"structures=empty\.xyz contains no structures"),
         ({"structures": "."}, r"structures=\. must not contain the working directory"),

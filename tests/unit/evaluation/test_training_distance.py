@@ -43,5 +43,5 @@ def test_many_structures_of_the_training_are_thinned_out_evenly(monkeypatch):
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_structures_without_a_different_neighbour_are_refused(count):
-    with pytest.raises(DataError, match=f"training has {count} structures of which half have no different neighbour"):
+    with pytest.raises(DataError, match=f"training has {count} structures, of which too few differ"):
         TrainingDistance([bond(0.96)] * count)

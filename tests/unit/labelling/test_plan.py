@@ -60,7 +60,10 @@ def test_probes_and_rows_have_different_folders_and_are_never_taken_for_each_oth
     assert folders == ["some-float64-3probes-4", "some-float64-3-4", "some-float64-all-4"]
     labelled(planned("labels", probes=3))
     assert planned("labels", probes=3).open_store() is not None
-    for others, message in (({"rows": 3}, "probes=3, not 0"), ({"probes": 4}, "probes=3, not 4")):
+    for others, message in (
+        ({"rows": 3}, "label.probes=3, label.rows=0, not label.probes=0, label.rows=3"),
+        ({"probes": 4}, "label.probes=3, not label.probes=4"),
+    ):
         with pytest.raises(LabelMismatch, match=message):
             planned("labels", **others).open_store()
 

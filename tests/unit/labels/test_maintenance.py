@@ -118,7 +118,7 @@ def test_merging_copies_failed_structures_too(tmp_path):
 def test_labels_of_another_teacher_cannot_be_merged(tmp_path):
     one = labelled(tmp_path / "one", FRAMES[:3])
     other = LabelStore.create(tmp_path / "two", replace(IDENTITY, dtype="float32"), SETTINGS)
-    with pytest.raises(LabelMismatch, match="dtype=float64, not float32"):
+    with pytest.raises(LabelMismatch, match="dtype=float64, not dtype=float32"):
         merge(one, other)
 
 

@@ -123,3 +123,13 @@ def test_a_name_may_have_an_at_sign(tmp_path):
 def test_an_index_may_count_from_the_end(tmp_path):
     write(tmp_path / "two.xyz", [molecule("H2O"), molecule("CH4")])
     assert len(read_start(str(tmp_path / "two.xyz"), -1)) == 5
+
+
+def test_a_charge_of_the_file_is_said_not_to_be_taken(tmp_path, caplog):
+    for charge in (0, 1):
+        atoms = molecule("H2O")
+        atoms.info["charge"] = charge
+        write(tmp_path / "start.xyz", atoms, format="extxyz")
+        caplog.clear()
+        read_start(str(tmp_path / "start.xyz"), 0)
+        assert ("has charge=1, and is simulated without: students take no charge" in caplog.text) == bool(charge)
