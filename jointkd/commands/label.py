@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from jointkd.commands.build import build, data_options, label_place, label_plan, say_how_good
 from jointkd.data.datamodule import DistillationData
-from jointkd.errors import CorruptShard
+from jointkd.errors import ConfigError, CorruptShard
 from jointkd.labelling.formats import format_rate
 from jointkd.labelling.jobs import estimate, make_labels
 from jointkd.labelling.plan import LabelPlace, LabelPlan
@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 def run(config: DictConfig) -> None:
     """Make the labels of a configuration; or verify, merge, count or estimate them, where the options ask for that."""
     options = config.label
+    asked = [f"label.{name}" for name in ("verify", "merge", "status", "dry_run") if options[name]]
+    if len(asked) > 1:
+        raise ConfigError(f"{' and '.join(asked)} exclude each other", "give one of them")
     if options.verify:
         for path in label_place(config).directories():
             verify(path)

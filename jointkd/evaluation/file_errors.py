@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from jointkd.evaluation.errors import Metrics
 
 SHOWN = 20  # rows of a table
+OF_TRAINING = "structures_of_the_training"  # a count
 WIDTH = 12  # of a column
+WARNING = "errors on structures of the training are smaller than those on new ones"
 COLUMNS = {  # of the tables: metric, title
     "structures": "structures",
     "atoms": "atoms",
@@ -43,6 +45,8 @@ def described(result: FileErrors, structures: str) -> str:
             f"  total energies of {estimates} structures may be off by eV per atom, relative energies not: "
             "the training did not determine those of their compositions"
         )
+    if result.counts[OF_TRAINING]:
+        lines.append(f"  {WARNING}")
     for name, value in result.metrics.items():
         interval = result.intervals.get(name)
         lines.append(f"  {name:<34}{value:10.3f}" + ("   [{:.3f}, {:.3f}]".format(*interval) if interval else ""))

@@ -14,7 +14,7 @@ from jointkd.data.readers.stress import StressForm
 from jointkd.data.screening import Rejected
 from jointkd.errors import ConfigError, DataError
 from jointkd.evaluation.errors import Errors
-from jointkd.evaluation.file_errors import FileErrors, described
+from jointkd.evaluation.file_errors import OF_TRAINING, FileErrors, described
 from jointkd.evaluation.parity import Parity
 from jointkd.evaluation.prediction_files import WRITERS, check_new, check_output
 from jointkd.evaluation.predictions import Predicted, Predictor
@@ -98,7 +98,7 @@ def evaluate_file(options: FileEvaluation) -> FileErrors:
     errors, parity = Errors(), Parity()
     set_aside: Counter[str] = Counter()
     distance = None if options.training is None else TrainingDistance(options.training_frames())
-    estimates = 0
+    estimates = trained = 0
     with ExitStack() as files:
         writers = [files.enter_context(WRITERS[path.suffix](path)) for path in options.outputs]
         for outcome in watched(predictor(options.frames()), options.structures):
@@ -112,8 +112,9 @@ def evaluate_file(options: FileEvaluation) -> FileErrors:
             errors.add(outcome)
             parity.add(outcome, float(predictor.reference_energies(outcome.frame.numbers).sum()))
             estimates += predictor.estimates(outcome.frame)
+            trained += predictor.trained_on(outcome.frame)
         check_any(len(errors), set_aside, options.structures)
-    counts = {**errors.counts(), "structures_with_estimated_energy": estimates}
+    counts = {**errors.counts(), "structures_with_estimated_energy": estimates, OF_TRAINING: trained}
     result = FileErrors(
         counts=counts,
         set_aside=dict(set_aside),

@@ -11,6 +11,8 @@ import torch
 from ase.data import chemical_symbols
 
 from jointkd.data.screening import Rejected, find_fault
+from jointkd.files.json_objects import read_json
+from jointkd.files.run_files import SPLIT
 from jointkd.runtime import device_of
 from jointkd.structures.batch import Structure, collate
 from jointkd.structures.cells import cell_fault
@@ -19,7 +21,7 @@ from jointkd.structures.neighbors import neighbors
 from jointkd.students.base import Student
 from jointkd.students.derivatives import predict
 from jointkd.students.energy_zero import EnergyZero
-from jointkd.students.student_file import load_student
+from jointkd.students.student_file import load_student, locate_student
 
 BATCH_EDGES = 50_000  # of a batch, to which its memory is proportional; a larger structure is a batch of its own
 BATCH_STRUCTURES = 1000
@@ -51,6 +53,12 @@ class Predictor:
         self.student = cast(Student, module.to(self.device, torch.float32).eval().requires_grad_(False))
         self.references = saved.reference_energies  # empty in some imported files
         self._zero = EnergyZero(saved.undetermined)
+        split = read_json(locate_student(Path(run).expanduser()).with_name(SPLIT)) or {}
+        self._trained = frozenset((split.get("keys") or {}).get("train", ()))
+
+    def trained_on(self, frame: Frame) -> bool:
+        """Whether a structure is one of the training, as far as the folder of the run says which these are."""
+        return bool(self._trained) and frame.key in self._trained
 
     @property
     def has_zero(self) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from jointkd.data.screening import Rejected
 from jointkd.errors import DataError
 from jointkd.evaluation.errors import HEADLINE, LEVELS, Errors, Metrics
+from jointkd.evaluation.file_errors import OF_TRAINING, WARNING
 from jointkd.evaluation.file_evaluation import FileEvaluation, report_missing, watched
 from jointkd.evaluation.predictions import Predicted
 from jointkd.structures.frame import Frame
@@ -36,6 +37,9 @@ class ForceField(Protocol):
     def estimates(self, frame: Frame) -> bool:
         """Whether the total energy of a composition is only an estimate."""
 
+    def trained_on(self, frame: Frame) -> bool:
+        """Whether a structure is one of its training."""
+
 
 @dataclass(frozen=True)
 class SideBySide:
@@ -58,6 +62,7 @@ def compare_on_file(options: FileEvaluation, force_fields: Mapping[str, ForceFie
     errors = {name: Errors() for name in force_fields}
     set_aside: Counter[str] = Counter()
     estimates: Counter[str] = Counter()
+    trained = 0
     read = itertools.tee(options.frames(), len(force_fields))
     streams = [predict(frames) for predict, frames in zip(force_fields.values(), read, strict=True)]
     for outcomes in watched(zip(*streams, strict=True), options.structures):
@@ -66,6 +71,7 @@ def compare_on_file(options: FileEvaluation, force_fields: Mapping[str, ForceFie
         if refused:
             set_aside["; ".join(f"{name}: {reason}" for name, reason in refused.items())] += 1
             continue
+        trained += any(field.trained_on(outcomes[0].frame) for field in force_fields.values())
         for name, each in by_name.items():
             assert isinstance(each, Predicted)
             errors[name].add(each)
@@ -89,7 +95,7 @@ def compare_on_file(options: FileEvaluation, force_fields: Mapping[str, ForceFie
     certain = {name: {metric: metrics[name][metric] for metric in intervals[name]} for name in errors}
     counts = [known.counts() for known in errors.values()]
     result = SideBySide(
-        counts={name: max(each[name] for each in counts) for name in counts[0]},
+        counts={**{name: max(each[name] for each in counts) for name in counts[0]}, OF_TRAINING: trained},
         set_aside=dict(set_aside),
         estimates={name: count for name, count in estimates.items() if count},
         metrics=metrics,
@@ -133,6 +139,8 @@ def described(result: SideBySide, structures: str) -> str:
         "the training did not determine those of their compositions"
         for name, count in result.estimates.items()
     ]
+    if result.counts[OF_TRAINING]:
+        lines.append(f"  {WARNING}")
     first, *others = result.metrics
     shown = [name for name in HEADLINE if any(name in each for each in result.metrics.values())]
     values = {name: [number(each.get(name)) for each in result.metrics.values()] for name in shown}

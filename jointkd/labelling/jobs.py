@@ -24,6 +24,8 @@ from jointkd.labels.directions import are_probes
 from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
 from jointkd.progress import format_time
+from jointkd.teachers.base import check_elements
+from jointkd.teachers.charges import check_charges
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +126,8 @@ def estimate(plan: LabelPlan) -> str:
     if isinstance(teacher, Path):
         run_remote(teacher, for_another_environment(Job(plan, estimate=True)))
         return f"timed in {teacher}"
+    check_elements(left, teacher.identity)
+    check_charges(left, teacher)
     seconds, basis = labelling_time(left, plan.directions, teacher)
     time = format_time(seconds) if seconds >= 10 else f"{seconds:.2g} s"
     return f"{totals}; {len(left)} are left and take one process about {time} ({basis})"

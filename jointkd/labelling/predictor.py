@@ -46,6 +46,10 @@ class TeacherPredictor:
         """Whether the total energy of a composition is an estimate: none is, as none is compared."""
         return False
 
+    def trained_on(self, frame: Frame) -> bool:
+        """Whether a structure is one of its training, of which nothing is known here."""
+        return False
+
     def _labels(self, frames: list[Frame]) -> list[TeacherLabels | str]:
         """The labels of each frame, or the reason why it has none."""
         if not frames:

@@ -272,3 +272,19 @@ def test_concurrent_jobs_of_a_sweep_share_the_work(options, tmp_path):
     assert done.returncode == 0, done.stderr
     keys = [key for file in shards(tmp_path) for key in keys_of(file)]
     assert len(keys) == len(set(keys)) == 54
+
+
+def test_what_the_teacher_would_refuse_is_refused_by_the_estimate_as_well(command, options, tmp_path):
+    some = molecules(COUNT)
+    for atoms in some:
+        atoms.numbers[0] = 14
+    saved(tmp_path / "mine.xyz", some)
+    result = command("label", *options, "label.dry_run=true")
+    assert result.status == 1
+    assert "does not know Si" in result.err
+
+
+def test_what_is_asked_for_is_one_thing(command, options):
+    result = command("label", *options, "label.dry_run=true", "label.status=true")
+    assert result.status == 1
+    assert result.err == "ConfigError: label.status and label.dry_run exclude each other; give one of them\n"

@@ -1,8 +1,10 @@
 """A student on any file: what is read, said, written and refused."""
 
 import csv
+import json
 import logging
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -109,6 +111,20 @@ def test_errors_by_the_distance_from_the_training(student, file, tmp_path, caplo
     for atoms, distance in zip(read(tmp_path / "pred.xyz", index=":"), distances, strict=True):
         assert atoms.info["jointkd_training_distance"] == pytest.approx(distance, rel=1e-6)
     assert evaluated(student, file).by_training_distance == {}
+
+
+def test_structures_of_the_training_are_counted(student, file, tmp_path, caplog):
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(student, run / "student.safetensors")
+    keys = [frame.key for frame in FileEvaluation(run="", structures=str(file), **LABELS).frames()]
+    (run / "split.json").write_text(json.dumps({"keys": {"train": keys[:4], "val": keys[4:6], "test": keys[6:]}}))
+    for place, count in ((run, 4), (run / "student.safetensors", 4), (student, 0)):
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            assert evaluated(place, file).counts["structures_of_the_training"] == count
+        assert ("4 structures of the training" in caplog.text) == bool(count)
+        assert ("errors on structures of the training are smaller than" in caplog.text) == bool(count)
 
 
 def test_nothing_that_exists_is_replaced(student, file, tmp_path):

@@ -35,6 +35,7 @@ class OffBy:
     refuses: str = ""
     has_zero: bool = True
     stress: bool = False
+    trained: bool = False
 
     def __call__(self, frames):
         rng = np.random.default_rng(int(1e6 * (self.force + self.noise)))
@@ -50,6 +51,9 @@ class OffBy:
 
     def estimates(self, frame) -> bool:
         return "CH4" in frame.group
+
+    def trained_on(self, frame) -> bool:
+        return self.trained and "H2O" in frame.group
 
 
 def test_a_student_has_the_errors_that_it_has_alone(student, file):
@@ -142,6 +146,15 @@ def test_energies_that_are_estimates_are_counted_for_each(file, caplog):
         )
     assert result.estimates == {"one": 10, "two": 10}
     assert "one: total energies of 10 structures may be off by eV per atom" in caplog.text
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_structures_of_the_training_of_any_are_counted(file, caplog, trained):
+    fields = {"one": OffBy(0.1), "two": OffBy(0.2, trained=trained)}
+    with caplog.at_level(logging.INFO):
+        result = compare_on_file(replace(options_of(file), group_key="molecule"), fields)
+    assert result.counts["structures_of_the_training"] == (10 if trained else 0)
+    assert ("errors on structures of the training are smaller" in caplog.text) == trained
 
 
 def test_the_file_is_read_once(file, monkeypatch):
