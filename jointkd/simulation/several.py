@@ -42,6 +42,8 @@ def simulate_several(options: SimulationOptions, structures: Sequence[Atoms] | N
         structures = read_structure(options.structures, ":")
     assert structures is not None
     starts = chosen(options, structures)
+    if len(set(options.runs)) < len(options.runs):
+        raise ConfigError(f"run={options.run} names a student twice", "give each once, and several seeds")
     models = [load_model(Path(run), options.device, options.dtype, options.trust) for run in options.runs]
     for run, model in zip(options.runs, models, strict=True):
         check_known(f"run={run}", model, starts.values())

@@ -201,6 +201,10 @@ def test_a_committee_is_refused_before_anything_is_simulated_or_written(command,
             ("run=[joint.safetensors,metals.safetensors]", "index=all"),
             "run=metals.safetensors: the student was not trained",
         ),
+        (
+            ("run=[joint.safetensors,joint.safetensors]", "index=all"),
+            "names a student twice; give each once, and several",
+        ),
         (("run=joint.safetensors", "committee=['n*']"), "the student file n* does not exist"),
         (("run=joint.safetensors", "committee=[1]"), "the student file 1 does not exist"),
     ):
