@@ -10,6 +10,7 @@ import numpy as np
 
 from jointkd.errors import ConfigError, LabelMismatch
 from jointkd.labels.directions import are_probes, choose_rows, draw_probes
+from jointkd.labels.manifest import FILE as MANIFEST
 from jointkd.labels.store import LabelStore
 from jointkd.ranges import check_integer, check_seed
 from jointkd.structures.frame import Frame
@@ -154,7 +155,7 @@ class LabelPlan:
 
 def has_labels(path: Path) -> bool:
     """Whether a directory is a label store."""
-    return (path / "manifest.json").exists()
+    return (path / MANIFEST).exists()
 
 
 def along_fewer(store: LabelStore, directions: Directions) -> int:

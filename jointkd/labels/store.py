@@ -23,20 +23,14 @@ import numpy as np
 from filelock import FileLock, Timeout
 from safetensors.numpy import save
 
-from jointkd.errors import CorruptShard, LabelMismatch
 from jointkd.files.atomic import remove_leftovers, storage_errors, write_whole
 from jointkd.labels.directions import are_probes
 from jointkd.labels.index import ShardEntry, read_index, write_index
-from jointkd.labels.records import SIGN, UNITS, Spread, TeacherIdentity, TeacherLabels
+from jointkd.labels.manifest import FILE as MANIFEST
+from jointkd.labels.manifest import Manifest
+from jointkd.labels.records import Spread, TeacherIdentity, TeacherLabels
 from jointkd.labels.shards import CHANGED, SUFFIX, Shards, damaged, is_intact, is_unchanged, shard_name
 
-WRITTEN = {"format": 1, "units": UNITS, "sign": SIGN}  # the only format that this version reads
-OPTIONS = {  # by the names of settings
-    "rows": "label.rows",
-    "probes": "label.probes",
-    "eval_rows": "label.eval_rows",
-    "row_seed": "label.seed",
-}
 FEW_SHARDS = 64  # whose headers are read faster than an index is written
 
 
@@ -60,14 +54,12 @@ class LabelStore:
 
         Raises LabelMismatch if the store at `path` is of another teacher, dtype or choice of rows, StorageError.
         """
-        manifest = {**WRITTEN, "teacher": teacher.to_json(), "settings": settings}
-        file = path / "manifest.json"
         with storage_errors(path, "label.path"):
             for folder in ("shards", "claims"):
                 (path / folder).mkdir(parents=True, exist_ok=True)
             with FileLock(path / "claims" / "manifest.lock"):
-                if not file.exists():
-                    write_whole(file, json.dumps(manifest, indent=2).encode())
+                if not (path / MANIFEST).exists():
+                    write_whole(path / MANIFEST, Manifest(teacher, settings).content())
             remove_leftovers(path / "shards")
         store = cls.open(path)
         store.check({**teacher.fingerprint(), **settings})
@@ -79,41 +71,16 @@ class LabelStore:
 
         read_only: write nothing into the store, not even an index of what is there.
         """
-        file = path / "manifest.json"
-        if not file.exists():
-            raise LabelMismatch(f"there are no labels in {path}", "make them with python -m jointkd.label …")
-        try:
-            manifest = json.loads(file.read_bytes())
-            store = cls(path, TeacherIdentity.from_json(manifest["teacher"]), dict(manifest["settings"]))
-            store.read_only = read_only
-            written = {name: manifest[name] for name in WRITTEN}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CorruptShard(
-                f"{file} is damaged, or of a newer version of jointkd ({error})",
-                "restore it from a copy, upgrade jointkd, or name another directory with label.path=…",
-            ) from error
-        if written != WRITTEN:
-            raise LabelMismatch(
-                f"{file} has {written}, and this version of jointkd reads {WRITTEN}",
-                "label again into another directory with label.path=…",
-            )
+        manifest = Manifest.read(path)
+        store = cls(path, manifest.teacher, manifest.settings)
+        store.read_only = read_only
         store.refresh()
         store.save_index()
         return store
 
     def check(self, expected: dict[str, Any]) -> None:
         """Raise LabelMismatch if the teacher, its dtype or the choice of rows is not the expected one."""
-        actual = {"probes": 0, **self.teacher.fingerprint(), **self.settings}
-        if "rows" in expected:
-            expected = {"probes": 0, **expected}
-        differ = {OPTIONS.get(name, name): name for name, value in expected.items() if actual.get(name) != value}
-        if differ:
-            made = ", ".join(f"{option}={actual.get(name)}" for option, name in differ.items())
-            wanted = ", ".join(f"{option}={expected[name]}" for option, name in differ.items())
-            raise LabelMismatch(
-                f"the labels in {self.path} were made with {made}, not {wanted}",
-                "name another directory with label.path=…",
-            )
+        Manifest(self.teacher, self.settings).check(expected, self.path)
 
     def refresh(self) -> list[str]:
         """Read the headers of shards that were committed since the store was opened or refreshed.
