@@ -47,13 +47,8 @@ FILES = READ | {
     "teacher.checkpoints",
     "teacher.python",
 }
-OF_STUDENTS = {
-    "committee",
-    "finetune",
-    "run",
-    "student_weights",
-    "teacher.run",
-}  # may be an address on the Hugging Face hub
+# may be an address on the Hugging Face hub
+OF_STUDENTS = {"committee", "finetune", "run", "student_weights", "teacher.run"}
 LISTS = {"committee", "output", "run", "teacher.checkpoints"}  # may name several
 SEVERAL = {  # an option of each command that takes several: simulate, scan, spectrum, evaluate
     "committee": ("uncertainty",),

@@ -37,15 +37,10 @@ PATHS = ("run", "structures", "plot", "training")
 OF_SPLIT = ("run", "checkpoint", "data", "label", "trust")
 OF_FILE = ("run", "structures", "training", "plot", "seed", "trust")
 OF_ONE = ("output", "plot", "training")
-LABELS_OF_FILE = (
-    "energy_key",
-    "forces_key",
-    "units",
-    "stress_key",
-    "stress",
-    "group_key",
-    "format",
-)  # options of `data`
+LABELS_OF_FILE = (  # options of `data`
+    *("energy_key", "forces_key", "units", "stress_key", "stress"),
+    *("group_key", "format"),
+)
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 

@@ -13,6 +13,7 @@ from jointkd.data.alignment import Alignment
 from jointkd.data.references import References
 from jointkd.data.row_sampling import mixtures, sample_rows
 from jointkd.labels.directions import vectors
+from jointkd.labels.records import TeacherLabels
 from jointkd.labels.store import LabelStore
 from jointkd.structures.batch import MicroBatch, Structure
 from jointkd.structures.frame import Frame
@@ -87,7 +88,8 @@ class StructureDataset(Dataset[Structure]):
     def _teacher(self, teacher: Distillation, frame: Frame, epoch: int) -> dict[str, Tensor]:
         """Aligned atomic energies and sampled Hessian rows, and energy and forces for a frame that may lack them."""
         labels = {}
-        stored = teacher.store.read(frame.key, rows=False)
+        mixed = teacher.rows > 0 and teacher.sampling == "mixed"
+        stored = teacher.store.read(frame.key, rows=mixed)
         if teacher.completion is not None:
             labels["energy"] = torch.tensor([teacher.completion.total(frame, stored)], dtype=torch.float64)
             labels["forces"] = torch.from_numpy(stored.forces)
@@ -96,24 +98,25 @@ class StructureDataset(Dataset[Structure]):
             if stored.spread is not None:
                 labels["teacher_energy_spread"] = torch.from_numpy(stored.spread.atomic_energies)
         if teacher.rows:
-            labels |= self._hessian(teacher, frame, stored.directions, epoch)
+            labels |= (self._mixed if mixed else self._sampled)(teacher, frame, stored, epoch)
         return labels
 
-    def _hessian(self, teacher: Distillation, frame: Frame, stored: np.ndarray, epoch: int) -> dict[str, Tensor]:
-        """The Hessian along some of the stored directions, or along mixtures of all of them."""
-        if teacher.sampling == "mixed":
-            every = teacher.store.read(frame.key).hessian_rows
-            mix = mixtures(len(stored), teacher.rows, self.seed, frame.key, epoch)
-            probes = np.tensordot(mix, vectors(stored, len(frame)), 1)
-            length = np.linalg.norm(probes, axis=(1, 2), keepdims=True)
-            return {"hessian_rows": by_atom(np.tensordot(mix, every, 1) / length), "probes": by_atom(probes / length)}
-        indices = sample_rows(
-            len(stored), teacher.rows, self.seed, frame.key, epoch if teacher.sampling == "fresh" else 0
-        )
-        rows = by_atom(teacher.store.read_rows(frame.key, indices))
+    def _mixed(self, teacher: Distillation, frame: Frame, stored: TeacherLabels, epoch: int) -> dict[str, Tensor]:
+        """The Hessian along mixtures of all stored directions."""
+        mix = mixtures(len(stored.directions), teacher.rows, self.seed, frame.key, epoch)
+        probes = np.tensordot(mix, vectors(stored.directions, len(frame)), 1)
+        length = np.linalg.norm(probes, axis=(1, 2), keepdims=True)
+        products = np.tensordot(mix, stored.hessian_rows, 1)
+        return {"hessian_rows": by_atom(products / length), "probes": by_atom(probes / length)}
+
+    def _sampled(self, teacher: Distillation, frame: Frame, stored: TeacherLabels, epoch: int) -> dict[str, Tensor]:
+        """The Hessian along some of the stored directions, of which no others are read."""
+        sampled_epoch = epoch if teacher.sampling == "fresh" else 0
+        indices = sample_rows(len(stored.directions), teacher.rows, self.seed, frame.key, sampled_epoch)
+        rows, directions = by_atom(teacher.store.read_rows(frame.key, indices)), stored.directions[indices]
         if teacher.probes:
-            return {"hessian_rows": rows, "probes": by_atom(vectors(stored[indices], len(frame)))}
-        return {"hessian_rows": rows, "row_ids": torch.from_numpy(stored[indices])[None]}
+            return {"hessian_rows": rows, "probes": by_atom(vectors(directions, len(frame)))}
+        return {"hessian_rows": rows, "row_ids": torch.from_numpy(directions)[None]}
 
 
 def by_atom(values: np.ndarray) -> Tensor:

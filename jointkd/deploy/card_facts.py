@@ -6,8 +6,8 @@ from typing import Any
 
 from jointkd.deploy.model_card import CardFacts, Gate, TeacherFacts
 from jointkd.files.atomic import file_sha256
-from jointkd.files.json_objects import read_json
-from jointkd.files.run_files import ACCEPTANCE, SPLIT, SUMMARY
+from jointkd.files.json_objects import mapping, read_json, split_beside
+from jointkd.files.run_files import ACCEPTANCE, SUMMARY
 from jointkd.students.base import Student
 from jointkd.students.student_file import SavedStudent
 
@@ -67,8 +67,7 @@ def recorded_beside(student: Path, saved: SavedStudent) -> tuple[dict[str, Any] 
     summary = read_json(student.with_name(SUMMARY))
     if summary is not None and any(summary.get(name) != saved.origin.get(name) for name in OF_RUN):
         summary = None
-    keys = mapping((read_json(student.with_name(SPLIT)) or {}).get("keys"))
-    counts = {split: len(part) for split, part in keys.items() if isinstance(part, list)}
+    counts = {split: len(part) for split, part in split_beside(student).items()}
     if summary is not None and counts and "trained_on" not in {**saved.origin, **summary}:
         summary["trained_on"] = {"structures": counts}
     acceptance = read_json(student.with_name(ACCEPTANCE))
@@ -126,11 +125,6 @@ def imported_from(recorded: Mapping[str, Any]) -> str | None:
     """The program that trained a student which was imported; None for jointkd."""
     program = recorded.get("format")
     return program if isinstance(program, str) and program != "jointkd" else None
-
-
-def mapping(value: object) -> Mapping[str, Any]:
-    """A dictionary of a file; empty where something else stands in its place."""
-    return value if isinstance(value, dict) else {}
 
 
 def numbers(value: object) -> dict[str, float]:

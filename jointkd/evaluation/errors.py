@@ -1,7 +1,7 @@
 """Errors of predictions for labelled structures: added one structure at a time, then averaged over any of them."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -137,7 +137,7 @@ class Errors:
         of = np.asarray(self._of[kind])
         first = np.searchsorted(np.sort(of), range(1, len(names)))
         members_of = np.split(np.argsort(of, kind="stable"), first)
-        return self._of_parts([name or UNNAMED for name in names], members_of)
+        return self._of_parts({name or UNNAMED: part for name, part in zip(names, members_of, strict=True)})
 
     def by_training_distance(self) -> dict[str, Metrics]:
         """The metrics of each quarter of the structures by their distance from the training; {} without distances."""
@@ -150,14 +150,14 @@ class Errors:
             parts[name] = np.concatenate([parts.get(name, part[:0]), part])  # quarters of copies have one name
         if len(near) < len(order):
             parts[NEW_ELEMENT] = order[len(near) :]
-        return self._of_parts(list(parts), list(parts.values()))
+        return self._of_parts(parts)
 
-    def _of_parts(self, names: list[str], parts: list[np.ndarray]) -> dict[str, Metrics]:
-        """The metrics of some structures each, with their number."""
+    def _of_parts(self, parts: Mapping[str, np.ndarray]) -> dict[str, Metrics]:
+        """The metrics of each part of the structures, given by their positions, with their number."""
         numerators, denominators = self._sums()
         return {
             name: {"structures": len(part), **averages(numerators[part], denominators[part])}
-            for name, part in zip(names, parts, strict=True)
+            for name, part in parts.items()
         }
 
     def _table(self) -> np.ndarray:

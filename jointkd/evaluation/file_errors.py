@@ -38,13 +38,10 @@ class FileErrors:
 
 def described(result: FileErrors, structures: str) -> str:
     """The counts, the metrics with their intervals, and the tables. structures: the file's name."""
-    lines = [f"{structures}: {', '.join(f'{count} {name}'.replace('_', ' ') for name, count in shown_counts(result))}"]
+    lines = [f"{structures}: {said_counts(result.counts)}"]
     lines += [f"  set aside: {count}, because {reason}" for reason, count in result.set_aside.items()]
     if estimates := result.counts["structures_with_estimated_energy"]:
-        lines.append(
-            f"  total energies of {estimates} structures may be off by eV per atom, relative energies not: "
-            "the training did not determine those of their compositions"
-        )
+        lines.append(f"  {said_estimates(estimates)}")
     if result.counts[OF_TRAINING]:
         lines.append(f"  {WARNING}")
     for name, value in result.metrics.items():
@@ -60,9 +57,18 @@ def described(result: FileErrors, structures: str) -> str:
     return "\n".join(lines)
 
 
-def shown_counts(result: FileErrors) -> list[tuple[str, int]]:
+def said_counts(counts: Mapping[str, int]) -> str:
     """The counts that tell something: all structures and atoms, and others that are not zero."""
-    return [(name, count) for name, count in result.counts.items() if count or name in ("structures", "atoms")]
+    shown = {name: count for name, count in counts.items() if count or name in ("structures", "atoms")}
+    return ", ".join(f"{count} {name}".replace("_", " ") for name, count in shown.items())
+
+
+def said_estimates(count: int) -> str:
+    """What it means that total energies are estimates."""
+    return (
+        f"total energies of {count} structures may be off by eV per atom, relative energies not: "
+        "the training did not determine those of their compositions"
+    )
 
 
 def table(title: str, rows: Mapping[str, Metrics]) -> list[str]:

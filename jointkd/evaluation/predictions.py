@@ -11,8 +11,7 @@ import torch
 from ase.data import chemical_symbols
 
 from jointkd.data.screening import Rejected, find_fault
-from jointkd.files.json_objects import read_json
-from jointkd.files.run_files import SPLIT
+from jointkd.files.json_objects import split_beside
 from jointkd.runtime import device_of
 from jointkd.structures.batch import Structure, collate
 from jointkd.structures.cells import cell_fault
@@ -53,8 +52,8 @@ class Predictor:
         self.student = cast(Student, module.to(self.device, torch.float32).eval().requires_grad_(False))
         self.references = saved.reference_energies  # empty in some imported files
         self._zero = EnergyZero(saved.undetermined)
-        split = read_json(locate_student(Path(run).expanduser()).with_name(SPLIT)) or {}
-        self._trained = frozenset((split.get("keys") or {}).get("train", ()))
+        split = split_beside(locate_student(Path(run).expanduser()))
+        self._trained = frozenset(map(str, split.get("train", [])))
 
     def trained_on(self, frame: Frame) -> bool:
         """Whether a structure is one of the training, as far as the folder of the run says which these are."""

@@ -12,7 +12,7 @@ import numpy as np
 from jointkd.data.screening import Rejected
 from jointkd.errors import DataError
 from jointkd.evaluation.errors import HEADLINE, LEVELS, Errors, Metrics
-from jointkd.evaluation.file_errors import OF_TRAINING, WARNING
+from jointkd.evaluation.file_errors import OF_TRAINING, WARNING, said_counts, said_estimates
 from jointkd.evaluation.file_evaluation import FileEvaluation, report_missing, watched
 from jointkd.evaluation.predictions import Predicted
 from jointkd.structures.frame import Frame
@@ -131,14 +131,9 @@ def differences(
 
 def described(result: SideBySide, structures: str) -> str:
     """The counts, and two tables: the metrics, and how far they are from those of the first."""
-    counts = [f"{count} {name}".replace("_", " ") for name, count in result.counts.items() if count]
-    lines = [f"{structures}, what all can predict: {', '.join(counts)}"]
+    lines = [f"{structures}, what all can predict: {said_counts(result.counts)}"]
     lines += [f"  set aside: {count}, because of {reason}" for reason, count in result.set_aside.items()]
-    lines += [
-        f"  {name}: total energies of {count} structures may be off by eV per atom, relative energies not: "
-        "the training did not determine those of their compositions"
-        for name, count in result.estimates.items()
-    ]
+    lines += [f"  {name}: {said_estimates(count)}" for name, count in result.estimates.items()]
     if result.counts[OF_TRAINING]:
         lines.append(f"  {WARNING}")
     first, *others = result.metrics

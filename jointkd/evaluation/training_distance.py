@@ -5,10 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from jointkd.errors import DataError
-from jointkd.structures.fingerprints import fingerprint
+from jointkd.structures.fingerprints import MOST_KNOWN, evenly_spread, fingerprint
 from jointkd.structures.frame import Frame
-
-MOST_KNOWN = 2000  # structures of the training that are compared with, evenly spread
 
 
 class TrainingDistance:
@@ -19,8 +17,7 @@ class TrainingDistance:
     """
 
     def __init__(self, training: Iterable[Frame]) -> None:
-        frames = list(training)
-        frames = frames[:: -(-len(frames) // MOST_KNOWN) or 1]
+        frames = evenly_spread(list(training), MOST_KNOWN)
         self.elements = np.unique(np.concatenate([[0], *(frame.numbers for frame in frames)]))[1:]
         self.known = np.array([fingerprint(frame, self.elements) for frame in frames])
         nearest = [

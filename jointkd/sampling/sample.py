@@ -22,7 +22,7 @@ from jointkd.sampling.sampled_file import TRAJECTORY, SampledFile
 from jointkd.sampling.selection import displaced_by, farthest
 from jointkd.sampling.trajectories import dynamics, rattle
 from jointkd.structures.columns import elements_of, keys_of
-from jointkd.structures.fingerprints import fingerprint
+from jointkd.structures.fingerprints import MOST_KNOWN, evenly_spread, fingerprint
 from jointkd.structures.frame import Frame
 from jointkd.students.student_file import locate_student
 from jointkd.teachers.base import Teacher, check_elements
@@ -31,7 +31,6 @@ from jointkd.teachers.charges import KEYS, check_charges
 
 log = logging.getLogger(__name__)
 
-MOST_KNOWN = 2000  # of the training structures, evenly spread, from which new ones must differ
 CHARGES = tuple(name for names in KEYS.values() for name in names)
 
 
@@ -87,7 +86,7 @@ class Sampler:
 
     def fill(self, file: SampledFile) -> None:
         """Add structures to the file until there are enough, the teacher's time is used, or a pass finds none."""
-        known = [fingerprint(frame, self.elements) for frame in self.starts[:: -(-len(self.starts) // MOST_KNOWN)]]
+        known = [fingerprint(frame, self.elements) for frame in evenly_spread(self.starts, MOST_KNOWN)]
         known += [fingerprint(frame_of(atoms, {}), self.elements) for atoms in file.structures]
         number, before, empty = self.options.number, len(file.structures), 0
         with Progress("sampling", before, number, unit=" structures") as progress:

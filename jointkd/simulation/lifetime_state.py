@@ -13,6 +13,7 @@ from jointkd.simulation.lifetimes import Watched
 from jointkd.simulation.stability import Event
 from jointkd.structures.neighbors import Pairs
 
+CHECKSUMS = ("student", "committee", "starts")  # which say nothing to a user
 ANEW = "give another folder, or remove it to begin anew"
 
 
@@ -37,11 +38,7 @@ def load_state(path: Path, identity: Mapping[str, Any], watched: Sequence[Watche
             name = changed[0]
             raise ConfigError(
                 f"{path.parent} holds an unfinished simulation with another {name}"
-                + (
-                    ""
-                    if name in ("student", "committee", "starts")
-                    else f" ({before.get(name)} instead of {identity[name]})"
-                ),
+                + ("" if name in CHECKSUMS else f" ({before.get(name)} instead of {identity[name]})"),
                 ANEW,
             )
         for each, values in zip(watched, replicas, strict=True):

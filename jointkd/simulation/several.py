@@ -55,15 +55,8 @@ def simulate_several(options: SimulationOptions, structures: Sequence[Atoms] | N
     with LifetimeFolder(options.directory) as folder:
         watched: dict[str, list[Watched]] = {}
         for number, (name, run, model) in enumerate(zip(names, options.runs, models, strict=True)):
-            watched[name] = simulate_student(
-                options,
-                starts,
-                name,
-                run,
-                model,
-                folder.state(number),
-                doubts[number],
-            )
+            state = folder.state(number)
+            watched[name] = simulate_student(options, starts, name, run, model, state, doubts[number])
         rows = [row for name, each in watched.items() for row in rows_of(name, each, options.stop_when)]
         folder.finish({"options": asdict(options), "students": summaries(rows)}, rows, watched)
     for name, summary in summaries(rows).items():

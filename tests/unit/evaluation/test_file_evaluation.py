@@ -127,6 +127,13 @@ def test_structures_of_the_training_are_counted(student, file, tmp_path, caplog)
         assert ("errors on structures of the training are smaller than" in caplog.text) == bool(count)
 
 
+@pytest.mark.parametrize("content", ["not JSON", "[]", '{"keys": [1]}', '{"keys": {"train": 5}}', "{}"])
+def test_a_damaged_split_beside_the_student_does_not_matter(student, file, tmp_path, content):
+    shutil.copy(student, tmp_path / "student.safetensors")
+    (tmp_path / "split.json").write_text(content)
+    assert evaluated(tmp_path / "student.safetensors", file).counts["structures_of_the_training"] == 0
+
+
 def test_nothing_that_exists_is_replaced(student, file, tmp_path):
     before = (tmp_path / "pred.png").write_text("mine")
     for options in ({"output": (str(tmp_path / "pred.csv"),)}, {"plot": str(tmp_path / "pred.png")}):
