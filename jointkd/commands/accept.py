@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from jointkd.acceptance.accept import Graded, grade
 from jointkd.acceptance.options import GROUPS, AcceptanceOptions
 from jointkd.acceptance.outputs import PAGE, check_free, write_results
-from jointkd.commands.build import plain, teacher_spec
+from jointkd.commands.build import plain, teacher_here
 from jointkd.commands.recorded_teacher import REMEDY, build_recorded
 from jointkd.commands.run_record import RunRecord
 from jointkd.commands.run_structures import tested_structures
@@ -72,10 +72,9 @@ def teacher_of(config: DictConfig, path: Path) -> tuple[Teacher | str | None, st
     """The teacher, why it is not here, or None where it is left out; and a text that says which."""
     try:
         if config.get("teacher") is not None:
-            spec = teacher_spec(config)
-            if spec is None:
+            teacher = teacher_here(config)
+            if teacher is None:
                 return None, "no teacher (teacher=none), whose gates are left out"
-            teacher = spec.build()
         elif path.is_dir():
             teacher = build_recorded(RunRecord.read(path), plain(config.trust))
         else:

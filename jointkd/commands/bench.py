@@ -19,7 +19,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from jointkd.commands.bench_dynamics import STUDENT, dynamics
-from jointkd.commands.build import build, join_labels, teacher_spec
+from jointkd.commands.build import build, join_labels, teacher_here
 from jointkd.data.datamodule import DistillationData
 from jointkd.files.atomic import write_whole
 from jointkd.files.run_files import SPEED, SUMMARY
@@ -68,9 +68,8 @@ def dynamics_of_runs(config: DictConfig, machine: dict[str, Any]) -> list[dict[s
 
     The teacher is timed beside the first student.
     """
-    root, spec = Path(str(config.bench.run)).expanduser(), teacher_spec(config)
+    root, teacher = Path(str(config.bench.run)).expanduser(), teacher_here(config)
     runs = [file.parent for file in sorted(root.rglob(SUMMARY))] if root.is_dir() else []
-    teacher = spec.build() if spec else None
     rows: list[dict[str, Any]] = []
     of_teacher: list[dict[str, Any]] = []
     for run in runs or [root]:
@@ -203,9 +202,8 @@ def resident(field: str) -> int:
 
 def labelling(config: DictConfig, data: DistillationData) -> dict[str, Any]:
     """Hessian rows per second of the teacher, and how far memory rises."""
-    spec = teacher_spec(config)
-    assert spec is not None  # as `training` has its labels
-    teacher = spec.build()
+    teacher = teacher_here(config)
+    assert teacher is not None  # as `training` has its labels
     frames = list(data.frames["train"][:8])
     rows = max(1, config.bench.label_rows // len(frames))
     directions = {frame.key: choose_rows(frame.key, len(frame), rows, 0) for frame in frames}

@@ -89,7 +89,15 @@ def label_place(config: DictConfig) -> LabelPlace:
 
 def label_plan(config: DictConfig, data: DistillationData) -> LabelPlan:
     """The labels that training with this configuration needs."""
-    return LabelPlan.of(label_place(config), data.frames, adopted=data.reference == "teacher")
+    plan = LabelPlan.of(label_place(config), data.frames, adopted=data.reference == "teacher")
+    if plan.exhausted:
+        log.warning(
+            "label.probes=%d is no less than the number of Hessian rows (3N) of %d structures: label.rows=all gives "
+            "their whole Hessians",
+            plan.options.probes,
+            plan.exhausted,
+        )
+    return plan
 
 
 def description(config: DictConfig) -> RunDescription:

@@ -118,6 +118,11 @@ class LabelPlan:
         """The options of labelling."""
         return self.place.options
 
+    @property
+    def exhausted(self) -> int:
+        """The number of structures with no fewer probes than their Hessians have rows."""
+        return sum(are_probes(each) and len(each) >= each[0].size for each in self.directions.values())
+
     @classmethod
     def of(cls, place: LabelPlace, splits: Mapping[str, Sequence[Frame]], adopted: bool) -> "LabelPlan":
         """The labels that training and testing on these splits need.

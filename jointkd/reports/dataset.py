@@ -90,7 +90,7 @@ def lines(findings: Findings) -> Iterator[str]:
 def groups(findings: Findings) -> str:
     """The number of groups, and how many of those in validation and test also occur in training."""
     if not findings.groups:
-        return "none (data.group_key is not set)"
+        return "none; data.group_key names the entry with the molecule or material of a structure"
     shared = [f"{100 * share:.0f} % of those of {split} also in train" for split, share in findings.shared.items()]
     return f"{findings.groups}; " + ", ".join(shared)
 

@@ -98,3 +98,9 @@ def test_water_has_its_density_and_no_atoms_on_top_of_each_other():
     assert atoms.get_masses().sum() / atoms.get_volume() * 1.66054 == pytest.approx(1.0, abs=0.01)
     distances = atoms.get_all_distances(mic=True)
     assert distances[distances > 0].min() > 0.7
+
+
+def test_a_teacher_of_another_environment_is_refused(command, tmp_path):
+    result = command("bench", student(tmp_path), "teacher.python=elsewhere/python", *OPTIONS)
+    assert result.status == 1
+    assert "teacher.python=elsewhere/python: this command calls the teacher in its own process" in result.err

@@ -126,6 +126,9 @@ def test_a_student_learns_from_probes_and_is_tested_on_rows(command, options, tm
     assert "hessian.rows=3 and label.probes=2: training would ask for more than there are" in refused.err
     estimate = command("label", *arguments, "label.dry_run=true").out
     structures, rows, probes = (int(text) for text in re.search(ESTIMATE, estimate).groups())
+    assert "label.rows=all gives their whole Hessians" not in estimate
+    wasteful = command("label", *options, "label.probes=99", "label.dry_run=true")
+    assert "label.probes=99 is no less than the number of Hessian rows (3N)" in wasteful.out + wasteful.err
     assert (rows, probes) == (3 * (structures - probes // 2), probes)
     small = ("method=hessian", "student.width=8", "student.layers=1", "trainer.max_epochs=1", "hydra.run.dir=trained")
     trained = command("train", *arguments, *small, "label.rows=4")

@@ -64,6 +64,7 @@ def read(
     def frames() -> Iterator[Frame]:
         count = 0
         unused: Counter[str] = Counter()
+        absent = {"data.group_key": group_key, "data.split_key": split_key}
         for file, name in sources:
             for index, (atoms, fault) in enumerate(structures(file, format)):
                 source = f"{name} frame {index}"
@@ -77,6 +78,7 @@ def read(
                 asked = stress is not None and (labels_required or stress.there(atoms))
                 tensor = stress.read(atoms, scale[1], source) if stress and asked else None
                 atoms.info.setdefault(FILE, name)
+                absent = {option: key for option, key in absent.items() if key and key not in atoms.info}
                 frame = frame_of(atoms, energy, forces, scale, group_key, split_key, source)
                 yield replace(frame, fault=fault, stress=tensor)
                 count += 1
@@ -84,6 +86,8 @@ def read(
             raise DataError(
                 f"{option}={path} contains no structures", "give a file with structures besides isolated atoms"
             )
+        for name, key in absent.items():
+            log.warning("%s=%s: no structure of %s=%s has an entry of that name", name, key, option, path)
         log_unused(f"{option}={path}", unused)
 
     return frames(), isolated

@@ -90,6 +90,7 @@ def test_options_of_an_evaluation_of_structures_are_used():
             ["sample=5", "index=all"],
             "index=all is not used with sample=…, which draws structures at random",
         ),
+        ("simulate", ["structures=a.xyz", "save=9"], "save=9 is not used with one structure: only simulations of"),
         ("accept", ["structures=a.xyz", "data.path=b.xyz"], "data.path=b.xyz is not used with structures=…, which is"),
         (
             "accept",
@@ -101,6 +102,12 @@ def test_options_of_an_evaluation_of_structures_are_used():
 def test_options_of_dynamics_that_others_overrule_are_named(command, given, line):
     (described,) = describe_unused(composed("run=a", *given, command=command), given)
     assert described.startswith(line)
+
+
+@pytest.mark.parametrize("several", ["structures=null", "sample=2", "index=all", "seed=[0,1]", "run=[a,b]"])
+def test_simulations_of_several_structures_are_saved(several):
+    given = ["run=a", "structures=a.xyz", several, "save=9"]
+    assert not describe_unused(composed(*given, command="simulate"), given)
 
 
 def test_options_of_an_acceptance_are_used():

@@ -54,6 +54,12 @@ def test_training_structures_have_probes_in_place_of_rows_and_test_structures_ro
     assert not any(are_probes(plan.directions[frame.key]) for frame in SPLITS["test"])
 
 
+def test_structures_with_more_probes_than_rows_are_counted(tmp_path):
+    sizes = sorted(len(frame) for frame in SPLITS["train"])
+    for probes, expected in ((3 * sizes[0] - 1, 0), (3 * sizes[0], sizes.count(sizes[0]))):
+        assert planned(str(tmp_path), probes=probes).exhausted == expected
+
+
 def test_probes_and_rows_have_different_folders_and_are_never_taken_for_each_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folders = [planned(None, **options).path.name for options in ({"probes": 3}, {"rows": 3}, {})]

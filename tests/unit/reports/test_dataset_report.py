@@ -73,7 +73,7 @@ def test_data_without_labels_have_a_report(tmp_path):
     written = (tmp_path / "report.txt").read_text()
     assert "energies          none" in written
     assert "forces            none" in written
-    assert "none (data.group_key is not set)" in written
+    assert "groups            none; data.group_key names the entry" in written
     assert (tmp_path / "report.png").stat().st_size > 10_000
 
 

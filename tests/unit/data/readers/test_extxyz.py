@@ -213,3 +213,15 @@ def test_messages_name_the_option_of_the_path(tmp_path, monkeypatch, path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"^DataError: structures(=| is not set)"):
         read(path, option="structures")
+
+
+def test_a_group_or_split_that_no_structure_has_is_said(tmp_path, caplog):
+    file = str(saved(tmp_path / "some.xyz", molecules(3)))
+    read(file, **KEYS, group_key="molecule")
+    read(file, **KEYS, group_key="file")
+    assert not caplog.records
+    read(file, **KEYS, group_key="molecul", split_key="fold")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"data.group_key=molecul: no structure of data.path={file} has an entry of that name",
+        f"data.split_key=fold: no structure of data.path={file} has an entry of that name",
+    ]
