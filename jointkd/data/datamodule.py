@@ -1,7 +1,7 @@
 """The LightningDataModule: a prepared set, divided into splits, joined with a teacher's labels, in batches."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -241,6 +241,18 @@ class DistillationData(lightning.LightningDataModule):
         graph_of: as that of `prepare_neighbors`, for padded batches.
         """
         self.padding, self.padded_graph_of = True, graph_of
+
+    def batches(self, split: str, most: int) -> Iterator[Structure]:
+        """At most so many structures of a split, evenly spread, in batches without a teacher's labels.
+
+        They are the same in every process.
+        """
+        assert self.references is not None
+        frames = self.frames[split]
+        dataset = StructureDataset(frames, self.find_neighbors(), self.references, None, self.seed)
+        chosen, size = range(len(frames))[:: -(-len(frames) // most) or 1], max(self.batch_size, SMALLEST_TEST_BATCH)
+        for start in range(0, len(chosen), size):
+            yield collate([dataset[0, index] for index in chosen[start : start + size]], self.dtype, self.graph_of)
 
     def train_dataloader(self) -> ResumableLoader:
         return self._loader("train", shuffle=True)

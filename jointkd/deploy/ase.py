@@ -19,7 +19,8 @@ from jointkd.trust import Consent
 
 class JointKD(Calculator):
     """An ASE calculator of energy (total, eV), energies (of atoms, which sum to the energy, eV), forces (eV/Å) and, for
-    conservative students and structures with a cell, stress (eV/Å³); see also `get_hessian`.
+    conservative students and structures with a cell, stress (eV/Å³); see also `get_hessian`. Where the student's file
+    has it, results["force_uncertainty"] says how uncertain the force on each atom is (eV/Å, see `ForceUncertainty`).
 
     student: the folder of a finished run, a student's file, or a package of `python -m jointkd.export`; device: cuda if
     available, else cpu; dtype: float32 (default) or float64; a package has a device and a dtype of its own; trust:
@@ -45,6 +46,8 @@ class JointKD(Calculator):
         self.implemented_properties = ["energy", "free_energy", "energies", "forces"]
         if self.model.conservative:
             self.implemented_properties.append("stress")
+        if self.model.saved.uncertainty is not None:
+            self.implemented_properties.append("force_uncertainty")
 
     def calculate(
         self,
@@ -67,6 +70,8 @@ class JointKD(Calculator):
         self.results = {"energy": total, "free_energy": total, "energies": energies, "forces": predicted.forces}
         if self.model.conservative and solid:
             self.results["stress"] = full_3x3_to_voigt_6_stress(predicted.virial / system.get_volume())
+        if self.model.saved.uncertainty is not None and predicted.features is not None:
+            self.results["force_uncertainty"] = self.model.saved.uncertainty(predicted.features, system.numbers)
 
     def get_hessian(self, atoms: Atoms) -> np.ndarray:
         """The exact Hessian H = +∂²E/∂R² [3N, 3N] in eV/Å², row and column 3 · atom + axis, as ASE orders them.

@@ -40,6 +40,7 @@ class Committee(Calculator):
         for path, member in zip(students[1:], self.members[1:], strict=True):
             check_zero(self.members[0], member, students[0], path)
         common = set.intersection(*(set(member.implemented_properties) for member in self.members))
+        common -= {"force_uncertainty"}  # that of the members together takes the place of their own
         self.averaged = [name for name in self.members[0].implemented_properties if name in common]
         self.implemented_properties = [*self.averaged, "energy_uncertainty", "force_uncertainty"]
 

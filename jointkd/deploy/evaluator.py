@@ -17,6 +17,7 @@ class Results(NamedTuple):
     atomic_energies: np.ndarray  # [N] eV, relative to the reference energies
     forces: np.ndarray  # [N, 3] eV/Å
     virial: np.ndarray  # [3, 3] eV; zero for a student with a force head
+    features: np.ndarray | None = None  # [N, F] of atoms, see `Prediction`; None where the form has none
 
 
 class Evaluator:
@@ -37,4 +38,4 @@ class Evaluator:
             torch.from_numpy(vectors).to(self.device, self.dtype),
             *(torch.from_numpy(index).to(self.device) for index in (source, target, numbers)),
         )
-        return Results(*(output.double().cpu().numpy() for output in outputs))
+        return Results(*(output.double().cpu().numpy() for output in outputs if output is not None))

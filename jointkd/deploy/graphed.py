@@ -58,11 +58,12 @@ class GraphedEvaluator:
             self._renew(places)
             outputs = self._step(places)
         atoms = len(numbers)
-        energies, forces, virial = np.split(outputs[:-1], [atoms, 4 * atoms])
-        return Results(energies, forces.reshape(atoms, 3), virial.reshape(3, 3))
+        energies, forces, virial, features = np.split(outputs[:-1], [atoms, 4 * atoms, 4 * atoms + 9])
+        of_atoms = features.reshape(atoms, -1) if features.size else None
+        return Results(energies, forces.reshape(atoms, 3), virial.reshape(3, 3), of_atoms)
 
     def _step(self, positions: Tensor) -> np.ndarray:
-        """Energies [N], forces [N · 3], virial [9] and the largest square of a displacement, one after the other."""
+        """Energies [N], forces [N · 3], virial [9], features [N · F] and the largest square of a displacement."""
         assert self._replay is not None
         return self._replay([positions])[0].cpu().numpy()
 
@@ -98,7 +99,8 @@ class GraphedEvaluator:
         places = system.positions + moved
         vectors = places.index_select(0, system.source) - places.index_select(0, system.target) + system.shifts
         outputs = self.form(vectors.to(self.dtype), system.source, system.target, system.numbers)
-        return [torch.cat([*(output.double().flatten() for output in outputs), moved.square().sum(1).amax(0)[None]])]
+        flat = [output.double().flatten() for output in outputs if output is not None]
+        return [torch.cat([*flat, moved.square().sum(1).amax(0)[None]])]
 
 
 def padded(system: System, pairs: int, distance: float) -> System:

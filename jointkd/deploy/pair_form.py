@@ -1,6 +1,6 @@
 """A student as a function of pairs alone: the form in which programs that move atoms call it."""
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -15,17 +15,16 @@ class Evaluated(NamedTuple):
     atomic_energies: Tensor  # [N] eV, relative to the reference energies
     forces: Tensor  # [N, 3] eV/Å
     virial: Tensor  # [3, 3] eV, ∂E/∂ε by a symmetric strain; zero for a student with a force head
+    features: Tensor | None = None  # [N, F] of atoms, see `Prediction`; None: a package has none
 
 
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor]  # vectors of pairs, sources, targets, atomic numbers
 
 
 class PairForm(Protocol):
-    """The vectors [P, 3] Å of pairs from target [P] to source [P], and atomic numbers [N] → `Evaluated`."""
+    """The vectors [P, 3] Å of pairs from target [P] to source [P], and atomic numbers [N] → what `Evaluated` takes."""
 
-    def __call__(
-        self, vectors: Tensor, source: Tensor, target: Tensor, atomic_numbers: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]: ...
+    def __call__(self, vectors: Tensor, source: Tensor, target: Tensor, atomic_numbers: Tensor) -> tuple[Any, ...]: ...
 
 
 class EagerForm:
@@ -37,13 +36,14 @@ class EagerForm:
     def __call__(self, vectors: Tensor, source: Tensor, target: Tensor, atomic_numbers: Tensor) -> Evaluated:
         """See `PairForm`."""
         if not self.student.conservative:
-            energies, forces = self.predict(vectors, source, target, atomic_numbers)[:2]
-            assert forces is not None
-            return Evaluated(energies, forces, vectors.new_zeros(3, 3))
+            found = self.predict(vectors, source, target, atomic_numbers)
+            assert found.forces is not None
+            return Evaluated(found.atomic_energies, found.forces, vectors.new_zeros(3, 3), found.features)
         with torch.enable_grad():
             vectors = vectors.detach().requires_grad_()
-            energies = self.predict(vectors, source, target, atomic_numbers).atomic_energies
-            return differentiated(energies, vectors, source, target)
+            found = self.predict(vectors, source, target, atomic_numbers)
+            features = None if found.features is None else found.features.detach()
+            return differentiated(found.atomic_energies, vectors, source, target)._replace(features=features)
 
     def predict(self, vectors: Tensor, source: Tensor, target: Tensor, atomic_numbers: Tensor) -> Prediction:
         """What the student itself predicts."""

@@ -22,6 +22,7 @@ class ReplicaResults(NamedTuple):
     energies: np.ndarray  # [B] eV, relative to the reference energies
     atomic_energies: np.ndarray  # [N] eV, relative to the reference energies
     forces: np.ndarray  # [N, 3] eV/Å
+    features: np.ndarray | None = None  # [N, F], see `Prediction`; None where the form has none
 
 
 class ReplicaEvaluator:
@@ -62,11 +63,12 @@ class ReplicaEvaluator:
         outputs = self.model.form(
             torch.from_numpy(vectors).to(self.model.device, self.model.dtype), ends[0], ends[1], self._numbers
         )
-        atomic, forces = (output.double().cpu().numpy() for output in outputs[:2])
+        arrays = [output.double().cpu().numpy() for output in (*outputs[:2], *outputs[3:]) if output is not None]
         for number, each in enumerate(found):
             if each is None:
-                atomic[self.atoms_of(number)] = forces[self.atoms_of(number)] = np.nan
-        return ReplicaResults(np.add.reduceat(atomic, first), atomic, forces)
+                for array in arrays:
+                    array[self.atoms_of(number)] = np.nan
+        return ReplicaResults(np.add.reduceat(arrays[0], first), *arrays)
 
     def atoms_of(self, number: int) -> slice:
         """Where the atoms of a structure are among those of all."""

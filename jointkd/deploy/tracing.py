@@ -40,10 +40,15 @@ class TraceableForm(EagerForm):
 
 
 def trace(student: PaiNN | GemNet, example: Inputs) -> ExportedProgram:
-    """The student's form as one graph for all sizes. example: inputs whose sizes are neither alike nor 0 or 1."""
+    """Energies, forces and virial of the student's form as one graph for all sizes.
+
+    example: inputs whose sizes are neither alike nor 0 or 1.
+    """
     with kernels.disabled():  # those pay in training
         form = TraceableForm(student)
-        function = make_fx(lambda *inputs: tuple(form(*inputs)), tracing_mode="symbolic", _allow_non_fake_inputs=True)
+        function = make_fx(
+            lambda *inputs: tuple(form(*inputs))[:3], tracing_mode="symbolic", _allow_non_fake_inputs=True
+        )
         pairs, atoms = Dim("pairs", min=2), Dim("atoms", min=2)  # the graph is right for 0 and 1 as well
         sizes = ({0: pairs}, {0: pairs}, {0: pairs}, {0: atoms})
         return torch.export.export(function(*example), example, dynamic_shapes=sizes, strict=False)

@@ -1,4 +1,4 @@
-"""Where several students disagree on the forces: atoms in surroundings that they were not trained on."""
+"""Where forces are uncertain: where several students disagree, or one is far from what it was trained on."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,9 +17,10 @@ from jointkd.students.student_file import locate_student
 
 
 class Doubt:
-    """A committee that looks at structures now and then, while one of its members moves them.
+    """A student that moves structures, and others if there are any, which look at them now and then.
 
-    members: two or more students; limit: eV/Å, above which the forces on an atom are uncertain; None: they never are.
+    members: several students, whose forces are compared, or one, whose file says how uncertain they are; limit: eV/Å,
+    above which the forces on an atom are uncertain; None: they never are.
     """
 
     def __init__(self, members: Sequence[Model], limit: float | None = None) -> None:
@@ -28,7 +29,7 @@ class Doubt:
         self._evaluators: list[ReplicaEvaluator] = []
 
     def uncertainties(self, structures: Sequence[Atoms]) -> list[np.ndarray]:
-        """[N] eV/Å for each structure: `force_uncertainty` of every atom; NaN for one that is lost.
+        """[N] eV/Å for each structure: the uncertainty of the force on every atom; NaN for one that is lost.
 
         Raises DataError for elements that a member does not know.
         """
@@ -36,7 +37,12 @@ class Doubt:
             self._structures = list(structures)
             self._evaluators = [ReplicaEvaluator(member, structures) for member in self.members]
         positions = np.concatenate([atoms.positions for atoms in structures])
-        uncertainty = force_uncertainty(np.stack([evaluator(positions).forces for evaluator in self._evaluators]))
+        found_by = [evaluator(positions) for evaluator in self._evaluators]
+        if (own := self.members[0].saved.uncertainty) and len(found_by) == 1:
+            assert found_by[0].features is not None
+            uncertainty = own(found_by[0].features, np.concatenate([atoms.numbers for atoms in structures]))
+        else:
+            uncertainty = force_uncertainty(np.stack([results.forces for results in found_by]))
         found = [uncertainty[self._evaluators[0].atoms_of(number)] for number in range(len(structures))]
         for atoms, of_one in zip(structures, found, strict=True):
             if np.isfinite(atoms.positions).all():
@@ -48,8 +54,10 @@ class Doubt:
         worst = int(uncertainty.argmax())
         if self.limit is None or not uncertainty[worst] > self.limit:
             return []
-        said = f"the students' forces on {label(atoms, worst)} are {uncertainty[worst]:.2f} eV/Å from their mean"
-        return [Event(UNCERTAIN, (worst,), said)]
+        place, size = label(atoms, worst), f"{uncertainty[worst]:.2f} eV/Å"
+        one = f"the force on {place}, which is far from the training, is uncertain by {size}"
+        several = f"the students' forces on {place} are {size} from their mean"
+        return [Event(UNCERTAIN, (worst,), one if len(self.members) == 1 else several)]
 
 
 def load_committee(options: SimulationOptions, structures: Iterable[Atoms]) -> dict[str, Model]:
@@ -75,9 +83,18 @@ def check_known(name: str, model: Model, structures: Iterable[Atoms]) -> None:
 
 
 def doubt_of(run: str, model: Model, committee: Mapping[str, Model], limit: float | None) -> Doubt | None:
-    """The committee of a student, which may be one of its others; None without a committee. Raises ConfigError."""
+    """Who doubts: the committee of a student, which may be one of its members, or the student alone with a limit.
+
+    None: nobody. Raises ConfigError where neither a committee nor the student can say how uncertain forces are.
+    """
     if not committee:
-        return None
+        if limit is not None and model.saved.uncertainty is None:
+            raise ConfigError(
+                f"uncertainty={limit}: run={run} does not say how uncertain its forces are, as packages, imported "
+                "students and those of earlier versions do not",
+                "give its student's file, train it again, or give other students with committee=[…]",
+            )
+        return None if limit is None else Doubt([model], limit)
     own = checksum(run)
     others = [other for checked, other in committee.items() if checked != own]
     if not others:

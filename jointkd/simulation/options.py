@@ -31,10 +31,8 @@ class SimulationOptions:
     steps: int = 10000
     interval: int = 50  # steps between frames of the trajectory, lines of the log and checks of the stability
     stop_when: str = "broken"  # broken: fragments or a close contact; bond: a bond deviates, as in the paper; never
-    committee: list[str] = field(
-        default_factory=list
-    )  # other students, which look at the structure after each interval
-    uncertainty: float | None = None  # eV/Å, how far their forces on an atom may be from the mean; None: any
+    committee: list[str] = field(default_factory=list)  # other students, which look at the structure at each check
+    uncertainty: float | None = None  # eV/Å, how uncertain the force on an atom may be, by them or by the student alone
     bond_tolerance: float = 0.5  # Å, by which the length of a bond may deviate from its equilibrium: the paper's Δ
     contact: float = 0.6  # two atoms nearer than this fraction of the sum of their covalent radii are in contact
     shortest: float = 0.7  # Å; atoms nearer than this are in contact too, except in a molecule of hydrogen
@@ -59,10 +57,6 @@ class SimulationOptions:
         self._require("seed", bool(self.seeds) and len(set(self.seeds)) == len(self.seeds), "must be different numbers")
         limited = self.uncertainty is None or 0 < self.uncertainty < math.inf
         self._require("uncertainty", limited, "must be a positive number or null")
-        if self.uncertainty is not None and not self.committee:
-            raise ConfigError(
-                f"uncertainty={self.uncertainty} needs students that may disagree", "give others with committee=[…]"
-            )
         self._require("contact", 0 <= self.contact < 1, "must be from 0 to below 1")
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:

@@ -203,6 +203,7 @@ class Prediction(NamedTuple):
     hessian_rows: Tensor | None = None  # [N, S, 3] eV/Å²
     forces_of: Callable[[Tensor], Tensor] | None = None
     stress: Tensor | None = None  # [B, 3, 3] eV/Å³, (1/V) ∂E/∂ε by a symmetric strain
+    features: Tensor | None = None  # [N, F] of atoms, from which the last linear layer of the student reads energies
 
 
 def collate(

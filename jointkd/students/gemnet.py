@@ -163,9 +163,10 @@ class Output(nn.Module):
             self.force_scale = Scale()
             self.force = Dense(width, 1, activation=False)
 
-    def forward(self, m: Tensor, near: Neighbourhood) -> Tensor:
-        """m [E, F] → energies [N] of atoms."""
-        return self.energy(self.atoms(m, near.for_output, near))[:, 0]
+    def forward(self, m: Tensor, near: Neighbourhood) -> tuple[Tensor, Tensor]:
+        """m [E, F] → energies [N] of atoms, and the features [N, F] from which they are read."""
+        features = self.atoms(m, near.for_output, near)
+        return self.energy(features)[:, 0], features
 
     def forces(self, m: Tensor, radial: Tensor) -> Tensor:
         """m [E, F], radial [E, C] → forces [E, 1] along edges."""
@@ -252,16 +253,17 @@ class GemNet(nn.Module):
 
         h = self.embedding(atomic_numbers - 1)
         m = self.edge_embedding(h, twice(radial), graph)
-        atomic_energies = self.outputs[0](m, near)
+        atomic_energies, features = self.outputs[0](m, near)
         messages = [m]
         for interaction, output in zip(self.interactions, self.outputs[1:], strict=True):
             h, m = interaction(h, m, near)
-            atomic_energies = atomic_energies + output(m, near)
+            energies, features = output(m, near)
+            atomic_energies = atomic_energies + energies
             messages.append(m)
         if self.short_range is not None:
             atomic_energies = atomic_energies + self.short_range(vectors, graph, atomic_numbers)
         if self.conservative:
-            return Prediction(atomic_energies)
+            return Prediction(atomic_energies, features=features)
 
         for_edges = twice(near.for_output)
 
@@ -273,7 +275,8 @@ class GemNet(nn.Module):
             return -vectors.new_zeros(len(atoms), 3).index_add(0, edges.target, vectors)
 
         forces = -graph.sum(self._along_edges(messages, for_edges) * direction, near.atoms)
-        return Prediction(atomic_energies, forces, forces_of=forces_of if kernels.on(vectors) else None)
+        some_forces = forces_of if kernels.on(vectors) else None
+        return Prediction(atomic_energies, forces, forces_of=some_forces, features=features)
 
     def _along_edges(self, messages: list[Tensor], radial: Tensor) -> Tensor:
         """Forces [E, 1] along edges from their messages [E, F] before and after each block; radial [E, C]."""

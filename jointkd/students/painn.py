@@ -179,20 +179,22 @@ class PaiNN(nn.Module):
         before_last = s, v
         s, v = self._layer(-1, s, v, near)
 
-        atomic_energies = self.energy_head(s)[:, 0]
+        features = self.energy_head[:-1](s)
+        atomic_energies = self.energy_head[-1](features)[:, 0]
         if self.smooth:
             atomic_energies = atomic_energies - self.isolated_energies().index_select(0, atomic_numbers - 1)
         if self.short_range is not None:
             atomic_energies = atomic_energies + self.short_range(vectors, graph, atomic_numbers)
         if self.force_head is None:
-            return Prediction(atomic_energies)
+            return Prediction(atomic_energies, features=features)
 
         def forces_of(atoms: Tensor) -> Tensor:
             edges = graph.ending_in(atoms)
             near = self._neighbourhood(vectors.index_select(0, edges.pair) * edges.sign[:, None], edges)
             return self._forces(*self._layer(-1, *before_last, near, atoms))
 
-        return Prediction(atomic_energies, self._forces(s, v), forces_of=forces_of if kernels.on(vectors) else None)
+        some_forces = forces_of if kernels.on(vectors) else None
+        return Prediction(atomic_energies, self._forces(s, v), forces_of=some_forces, features=features)
 
     def isolated_energies(self) -> Tensor:
         """[elements] eV of atoms without neighbours, which are subtracted so that such atoms have no energy."""

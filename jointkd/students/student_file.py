@@ -19,12 +19,13 @@ from jointkd.files.hub import HubAddress, fetch
 from jointkd.files.run_files import STUDENT
 from jointkd.runtime import default_dtype
 from jointkd.students.base import Student
+from jointkd.students.uncertainty import PREFIX, ForceUncertainty
 from jointkd.trust import Consent, Trust, build_named, trusted_names
 
 log = logging.getLogger(__name__)
 
 GROUP = "jointkd.students"  # the entry points by which installed packages register their students
-FORMAT = 2  # 1: files of jointkd 0.1, without `undetermined` and without a number
+FORMAT = 3  # 1: jointkd 0.1, without `undetermined` and without a number; 2: without `uncertainty`
 METADATA = ("student", "reference_energies", "origin")
 LATER = {"short_range.reach"}  # buffers that earlier files lack: their students have the values of a new one
 OWN = re.compile(r"jointkd\.students\.\w+\.\w+")
@@ -45,6 +46,7 @@ class SavedStudent(NamedTuple):
     # Combinations of elements (coefficients by atomic number) whose energy the training structures did not determine:
     # total energies of compositions that contain one are estimates.
     undetermined: tuple[dict[int, float], ...] = ()
+    uncertainty: ForceUncertainty | None = None  # of the forces on atoms; None: unknown
 
 
 def save_student(path: Path, saved: SavedStudent) -> None:
@@ -57,10 +59,9 @@ def save_student(path: Path, saved: SavedStudent) -> None:
         "jointkd_format": str(FORMAT),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    weights = {
-        name: weight.detach().clone().contiguous() for name, weight in saved.weights.items()
-    }  # some may be shared
-    write_whole(path, save(weights, metadata))
+    tensors = {**saved.weights, **(saved.uncertainty.tensors() if saved.uncertainty else {})}
+    own = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}  # some may be shared
+    write_whole(path, save(own, metadata))
 
 
 def locate_student(path: Path) -> Path:
@@ -82,12 +83,14 @@ def read_student(path: Path) -> SavedStudent:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             check_format(path, int(metadata.get("jointkd_format", 1)), FORMAT)
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dictionary)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dictionary)
         config, energies, origin = (json.loads(metadata[entry]) for entry in METADATA)
         if not (isinstance(config, dict) and isinstance(origin, dict)):
             raise ValueError("its metadata are not those of a student")
         undetermined = json.loads(metadata.get("undetermined", "[]"))  # files of version 0.1 have none
-        return SavedStudent(config, weights, by_number(energies), origin, tuple(map(by_number, undetermined)))
+        weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
+        zero = by_number(energies), origin, tuple(map(by_number, undetermined))
+        return SavedStudent(config, weights, *zero, ForceUncertainty.of_tensors(tensors))
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is not a student file ({type(error).__name__}: {error})", remedy) from error
 

@@ -34,6 +34,7 @@ from jointkd.training.checkpoint_files import exists
 from jointkd.training.element_energies import element_energies
 from jointkd.training.module import DistillationModule
 from jointkd.training.trained_on import trained_on
+from jointkd.training.uncertainty_fit import fit_uncertainty
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +113,7 @@ def write_results(
             "bond_lengths": equilibrium_lengths(data.frames["train"]),
         },
         undetermined=data.references.undetermined if data.references else (),
+        uncertainty=fit_uncertainty(module, data),
     )
     save_student(directory / STUDENT, saved)
     facts = facts_of(saved, module.student, summary)

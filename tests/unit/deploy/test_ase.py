@@ -1,6 +1,7 @@
 """Students as ASE calculators."""
 
 import re
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ase.md.verlet import VelocityVerlet
 from ase.vibrations import VibrationsData
 
 from jointkd.deploy.ase import JointKD
+from jointkd.deploy.force_field import ForceField
 from jointkd.deploy.loaded import load
 from jointkd.errors import ConfigError, DataError
 from jointkd.labelling.checker import LabelChecker
@@ -24,6 +26,7 @@ from jointkd.students import student_file as student_file_module
 from jointkd.students.derivatives import predict
 from jointkd.students.painn import PaiNN
 from jointkd.students.student_file import SavedStudent, build, read_student, save_student
+from jointkd.students.uncertainty import ForceUncertainty
 from jointkd.teachers.ase import from_calculator
 from tests.labelled import frame_of, labels_of
 from tests.structures import ETHANOL, PEROVSKITE, TRICLINIC, batch_of
@@ -45,6 +48,18 @@ def student_file(folder: Path, config: dict[str, Any], references: dict[int, flo
         torch.nn.init.normal_(parameter, std=0.3)
     file = folder / "student.safetensors"
     save_student(file, SavedStudent(config, student.state_dict(), references, {}))
+    return file
+
+
+def with_uncertainty(file: Path, scale: float = 1.0) -> Path:
+    """The file, with an uncertainty of forces by the features of ethanol with small displacements."""
+    plain, atoms = ForceField(file, dtype="float64"), ETHANOL.copy()
+    features = []
+    for seed in range(8):
+        atoms.rattle(0.02, seed=seed)
+        features.append(plain(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc).features)
+    uncertainty = ForceUncertainty.of(np.concatenate(features), np.tile(atoms.numbers, 8))
+    save_student(file, read_student(file)._replace(uncertainty=replace(uncertainty, scale=scale)))
     return file
 
 
@@ -269,3 +284,18 @@ def test_a_students_class_that_is_trusted_but_not_here_is_an_error_that_names_it
     save_student(file, SavedStudent({"_target_": "nowhere.Own"}, {"a": torch.ones(1)}, {}, {}))
     with pytest.raises(DataError, match=r"nowhere\.Own cannot be imported .*; put its module on PYTHONPATH"):
         JointKD(file, trust=["nowhere.Own"])
+
+
+@pytest.mark.parametrize("config", [*CONSERVATIVE, PAINN, GEMNET], ids=["painn", "gemnet", "painn-head", "gemnet-head"])
+def test_the_force_on_an_atom_far_from_the_training_is_uncertain(tmp_path, config):
+    file = student_file(tmp_path, config)
+    assert "force_uncertainty" not in JointKD(file).implemented_properties
+    calculator = load(with_uncertainty(file, scale=0.1)).ase(dtype="float64")
+    near, far = ETHANOL.copy(), ETHANOL.copy()
+    near.rattle(0.02, seed=1)
+    far.positions[3] += 0.3
+    usual, unusual = (calculator.get_property("force_uncertainty", atoms) for atoms in (near, far))
+    assert usual.shape == (len(near),)
+    assert 0 < usual.mean() < 0.1 * np.sqrt(8)  # eV/Å: the mean square of a distance is the number of features
+    assert unusual[3] > 1.5 * usual[3]
+    assert calculator.get_potential_energy(far) == JointKD(file, dtype="float64").get_potential_energy(far)

@@ -10,10 +10,11 @@ from ase.build import bulk
 
 from jointkd import load
 from jointkd.deploy.ase import JointKD
+from jointkd.deploy.committee import force_uncertainty
 from jointkd.errors import ConfigError, DataError
 from jointkd.students.student_file import SavedStudent, build, save_student
 from tests.structures import ETHANOL
-from tests.unit.deploy.test_ase import CONSERVATIVE, FREE, PAINN
+from tests.unit.deploy.test_ase import CONSERVATIVE, FREE, PAINN, with_uncertainty
 
 SALT = bulk("NaCl", "rocksalt", a=5.6)
 
@@ -98,3 +99,15 @@ def test_several_students_are_refused_where_one_is_asked_for(tmp_path):
 def test_an_unknown_element_is_refused_as_by_one_student(tmp_path):
     with pytest.raises(DataError, match="the student was not trained on Si"):
         load(list(members(tmp_path))).ase().get_potential_energy(Atoms("Si"))
+
+
+def test_the_uncertainty_of_the_members_together_takes_the_place_of_their_own(tmp_path):
+    files = []
+    for number, file in enumerate(members(tmp_path)):
+        files.append(with_uncertainty(file, scale=1.0 + number))
+        assert "force_uncertainty" in JointKD(file, dtype="float64").implemented_properties
+    committee = load(files).ase(dtype="float64")
+    assert committee.implemented_properties.count("force_uncertainty") == 1
+    forces = [JointKD(file, dtype="float64").get_forces(ETHANOL.copy()) for file in files]
+    found = committee.get_property("force_uncertainty", ETHANOL.copy())
+    np.testing.assert_allclose(found, force_uncertainty(np.stack(forces)))

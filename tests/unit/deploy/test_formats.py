@@ -43,6 +43,9 @@ def check(calculator: JointKD, name: str) -> None:
         atoms = Atoms(**said["atoms"], calculator=calculator)
         assert atoms.get_potential_energy() == pytest.approx(said["energy"], abs=1e-9, rel=0)
         np.testing.assert_allclose(atoms.get_forces(), said["forces"], rtol=0, atol=1e-9)
+        assert ("force_uncertainty" in said) == ("force_uncertainty" in calculator.results)
+        if "force_uncertainty" in said:
+            np.testing.assert_allclose(calculator.results["force_uncertainty"], said["force_uncertainty"], rtol=1e-9)
         if "stress" in said:
             np.testing.assert_allclose(atoms.get_stress(), said["stress"], rtol=0, atol=1e-10)
 
@@ -52,8 +55,9 @@ def test_there_is_a_file_of_the_formats_that_are_written_now():
     assert f"package-{PACKAGE}.pt2.gz" in ANSWERS
 
 
-def test_a_student_of_format_2_has_the_results_and_all_that_it_carried():
-    file = FORMATS / "student-2.safetensors"
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_student_of_an_earlier_format_has_the_results_and_all_that_it_carried(number):
+    file = FORMATS / f"student-{number}.safetensors"
     check(JointKD(file, dtype="float64"), file.name)
     saved = read_student(file)
     assert saved.reference_energies == {1: -13.0, 6: -1030.0, 8: -2040.0}

@@ -1,5 +1,6 @@
 """A committee that looks at structures: how far its forces are apart, and what that ends."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -139,3 +140,43 @@ def test_a_student_is_not_its_own_committee(tmp_path):
     committee[checksum(str(tmp_path / "other.safetensors"))] = other
     assert doubt_of(str(run), model, committee, 0.1).members == [model, other]
     assert doubt_of(str(run), model, {}, None) is None
+
+
+class Stretched:
+    """The uncertainty of an atom is how far its bond is from 2.67 Å, which is its only feature."""
+
+    def __call__(self, features, numbers):
+        assert features.shape == (len(numbers), 1)
+        return np.abs(features[:, 0] - 2.67)
+
+
+def alone() -> Any:
+    """A student that says itself how uncertain its forces are."""
+    model: Any = model_of(morse)
+    plain = model.form
+
+    def form(vectors, source, target, numbers):
+        lengths = vectors.norm(dim=1, keepdim=True)
+        features = vectors.new_zeros(len(numbers), 1).index_add(0, source, lengths).index_add(0, target, lengths)
+        return plain(vectors, source, target, numbers)._replace(features=features)
+
+    return replace(model, form=form, saved=model.saved._replace(uncertainty=Stretched()))
+
+
+def test_one_student_is_as_uncertain_as_its_file_says():
+    doubt = doubt_of("run", alone(), {}, 0.5)
+    lengths = (2.67, 3.0, 3.4)
+    structures = [iodine(each) for each in lengths]
+    found = doubt.uncertainties(structures)
+    for length, uncertainty in zip(lengths, found, strict=True):
+        np.testing.assert_allclose(uncertainty, length - 2.67, atol=1e-6)
+    assert [len(doubt.events(*each)) for each in zip(structures, found, strict=True)] == [0, 0, 1]
+    (event,) = doubt.events(structures[2], found[2])
+    assert event.description == "the force on I0, which is far from the training, is uncertain by 0.73 eV/Å"
+
+
+def test_a_student_that_does_not_say_so_cannot_end_a_simulation():
+    with pytest.raises(ConfigError, match=r"uncertainty=0\.5: run=old does not say how uncertain its forces are"):
+        doubt_of("old", model_of(morse), {}, 0.5)
+    assert doubt_of("old", model_of(morse), {}, None) is None
+    assert doubt_of("new", alone(), {}, None) is None

@@ -30,7 +30,6 @@ def test_the_defaults_are_those_of_the_paper():
         ("bond_tolerance", 0.0, "bond_tolerance=0.0 must be a positive number; the default is 0.5"),
         ("contact", 1.0, "contact=1.0 must be from 0 to below 1; the default is 0.6"),
         ("uncertainty", 0.0, "uncertainty=0.0 must be a positive number or null; the default is None"),
-        ("uncertainty", 0.5, "uncertainty=0.5 needs students that may disagree; give others with committee=[…]"),
         ("ensemble", "npt", "ensemble=npt is not known; choose one of nvt, nve"),
         ("stop_when", "always", "stop_when=always is not known; choose one of broken, bond, never"),
         ("dtype", "float16", "dtype=float16 is not known; choose one of float32, float64"),
