@@ -10,14 +10,13 @@ from ase import Atoms
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from jointkd.commands.alignments import shift_of
+from jointkd.commands.alignments import shifts_of
 from jointkd.commands.build import plain
 from jointkd.commands.force_fields import check_elements, find_students, students_of, teacher_of
 from jointkd.deploy.ase import JointKD
 from jointkd.errors import ConfigError, DataError
 from jointkd.evaluation.error_spectra import ErrorSpectrum
 from jointkd.files.folders import folder_for, remove_if_empty
-from jointkd.labels.records import TeacherIdentity
 from jointkd.ranges import check_integer, check_number
 from jointkd.reports.curve_plots import TEACHER
 from jointkd.reports.spectra import FILES, write_spectra
@@ -50,7 +49,16 @@ def run(config: DictConfig) -> dict[str, Any]:
     ways = draw_paths(structures, places, how)
     for student in students.values():  # refuses elements that it does not know before anything is written
         student.get_potential_energy(ways[0].structures[0])
-    shifts = shifts_of(options, folders, students, teacher.teacher.identity)
+    fitted = shifts_of(
+        folders,
+        [student.origin for student in students.values()],
+        [student.references for student in students.values()],
+        teacher.teacher.identity,
+        options["data"],
+        options["label"]["path"],
+        options["trust"],
+    )
+    shifts = dict(zip(students, fitted, strict=True))
     folder = folder_for(options["directory"], FILES)
     log.info("%d paths, such as %s; %d structures along each", len(ways), ways[0].title, how.steps)
     ways, of_teacher = below(ways, samples_of(ways, {TEACHER: teacher})[TEACHER], options["max_rise"])
@@ -85,22 +93,6 @@ def below(ways: Sequence[Way], samples: Sequence[Samples], limit: float | None) 
             "raise max_rise, or give other structures or a smaller length",
         )
     return [way for way, _ in kept], [each for _, each in kept]
-
-
-def shifts_of(
-    options: Mapping[str, Any], folders: Sequence[Path], students: Mapping[str, JointKD], teacher: TeacherIdentity
-) -> dict[str, dict[int, float] | None]:
-    """The shift of the teacher's atomic energies for each student, fitted once for students of one data set."""
-    known: dict[Any, dict[int, float] | None] = {}
-    found = {}
-    for folder, (name, student) in zip(folders, students.items(), strict=True):
-        of = str(student.origin.get("data")), tuple(sorted(student.references.items()))
-        if of not in known:
-            home = folder if folder.is_dir() else folder.parent
-            places = options["data"], options["label"]["path"]
-            known[of] = shift_of(home, teacher, student.references, *places, options["trust"])
-        found[name] = known[of]
-    return found
 
 
 def spectrum_of(
