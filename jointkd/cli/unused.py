@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from omegaconf import DictConfig, OmegaConf
 
-OF_RUN = ("checkpoint", "data.path", "data.source", "data.prepared", "label")  # of the split that a run was tested on
+OF_RUN = ("data.path", "data.source", "data.prepared", "label")  # where the data and labels of a run are now
 OF_FILE = (  # of a file on which a student is evaluated
     *("output", "plot", "seed", "training"),
     *("data.energy_key", "data.forces_key", "data.units", "data.stress_key", "data.stress"),
@@ -95,7 +95,9 @@ def unused_of_evaluation(config: DictConfig) -> Iterator[tuple[str, str]]:
     if config.structures is None:
         yield from ((option, "the run's own test split: give structures=FILE") for option in OF_FILE)
     else:
-        yield from ((option, "structures=…, on which the student's file is evaluated") for option in OF_RUN)
+        needed = config.get("atomic_energies")  # aligned by what the run was trained on
+        others = ("checkpoint",) if needed else ("checkpoint", *OF_RUN)
+        yield from ((option, "structures=…, on which the student's file is evaluated") for option in others)
 
 
 def unused_of_dynamics(config: DictConfig) -> Iterator[tuple[str, str]]:

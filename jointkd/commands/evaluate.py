@@ -12,20 +12,17 @@ import lightning
 import torch
 from omegaconf import DictConfig
 
-from jointkd.commands.build import load_averaged, plain, teacher_here, teacher_spec
-from jointkd.commands.force_fields import distinct_names, find_students, read_origin
+from jointkd.commands.build import load_averaged, plain, teacher_spec
 from jointkd.commands.run_record import RunRecord, damaged
 from jointkd.commands.run_sources import data_of, labels_of, prepared_set
+from jointkd.commands.side_by_side import check_asked, side_by_side
 from jointkd.errors import ConfigError, DataError, first_line
 from jointkd.evaluation.evaluated_split import EvaluatedSplit, references_of
 from jointkd.evaluation.file_errors import FileErrors
 from jointkd.evaluation.file_evaluation import FileEvaluation, evaluate_file
 from jointkd.evaluation.metrics import check_finite, metrics_table, without_stage
-from jointkd.evaluation.predictions import Predictor
-from jointkd.evaluation.side_by_side import ForceField, SideBySide, compare_on_file
+from jointkd.evaluation.side_by_side import SideBySide
 from jointkd.files.run_files import CHECKPOINTS, CONFIGURATION
-from jointkd.labelling.predictor import TeacherPredictor
-from jointkd.reports.curve_plots import TEACHER
 from jointkd.runtime import somebody_watches
 from jointkd.students.base import Student
 from jointkd.students.student_file import build
@@ -36,7 +33,6 @@ log = logging.getLogger(__name__)
 PATHS = ("run", "structures", "plot", "training")
 OF_SPLIT = ("run", "checkpoint", "data", "label", "trust")
 OF_FILE = ("run", "structures", "training", "plot", "seed", "trust")
-OF_ONE = ("output", "plot", "training")
 LABELS_OF_FILE = (  # options of `data`
     *("energy_key", "forces_key", "units", "stress_key", "stress"),
     *("group_key", "format"),
@@ -66,30 +62,16 @@ def run(config: DictConfig) -> dict[str, float] | FileErrors | SideBySide:
         (options["run"],) = options["run"]
     beside_teacher = "teacher" in config and teacher_spec(config) is not None
     several = isinstance(options["run"], list) or "*" in str(options["run"]) or beside_teacher
+    check_asked(options, beside_teacher)
     given = [name for name in PATHS if options.get(name) is not None and not isinstance(options[name], list)]
     options |= {name: str(options[name]) for name in given}  # a name may be a number
     if options.get("structures") is None:
         if several:
             raise ConfigError("several are compared on the structures of a file", "give structures=FILE")
         return evaluate_split(Evaluation(**{name: options[name] for name in OF_SPLIT if name in options}))
-    return side_by_side(config, options) if several else evaluate_file(file_evaluation(options))
-
-
-def side_by_side(config: DictConfig, options: dict[str, Any]) -> SideBySide:
-    """Several students on a file, the one without a teacher first, and the teacher that `teacher=` names."""
-    for name in OF_ONE:
-        if options.get(name) is not None:
-            raise ConfigError(f"{name}={options[name]} is of one student", f"give one run, or leave out {name}")
-    paths = find_students({**options, "runs": None})
-    names = distinct_names(paths, [read_origin(path) for path in paths])
-    force_fields: dict[str, ForceField] = {
-        f"{name} (student)" if name == TEACHER else name: Predictor(str(path), options["trust"])
-        for name, path in zip(names, paths, strict=True)
-    }
-    teacher = teacher_here(config) if "teacher" in config else None
-    if teacher is not None:
-        force_fields[TEACHER] = TeacherPredictor(teacher)
-    return compare_on_file(file_evaluation({**options, "run": str(paths[0])}), force_fields)
+    if not several:
+        return evaluate_file(file_evaluation(options))
+    return side_by_side(config, options, file_evaluation({**options, "run": str(options["run"])}))
 
 
 def file_evaluation(options: dict[str, Any]) -> FileEvaluation:

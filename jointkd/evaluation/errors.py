@@ -8,6 +8,8 @@ import numpy as np
 from ase.data import chemical_symbols
 from ase.symbols import Symbols
 
+from jointkd.evaluation.against_teacher import METRICS as OF_TEACHER
+from jointkd.evaluation.against_teacher import NO_TEACHER, TeacherSums, teacher_ratios
 from jointkd.evaluation.metrics import force_error
 from jointkd.evaluation.predictions import Predicted
 from jointkd.structures.frame import Frame
@@ -15,6 +17,7 @@ from jointkd.structures.frame import Frame
 REPLICATES = 1000  # of the bootstrap
 LEVELS = (2.5, 97.5)  # %, the ends of its interval
 SMALLEST_FORCE = 1e-3  # eV/Å; the direction of a smaller reference force is noise
+OF_FORCES = ("force_mae_meV_per_A", "force_rmse_meV_per_A", "force_cosine")
 HEADLINE = (
     "energy_mae_meV_per_atom",
     "energy_rmse_meV_per_atom",
@@ -26,9 +29,8 @@ HEADLINE = (
     "relative_energy_rmse_meV",
     "stress_mae_meV_per_A3",
     "stress_rmse_meV_per_A3",
-    "force_mae_meV_per_A",
-    "force_rmse_meV_per_A",
-    "force_cosine",
+    *OF_FORCES,
+    *OF_TEACHER,
 )
 ELEMENTS = len(chemical_symbols)
 QUARTERS = 4
@@ -49,11 +51,11 @@ class ForceSums(NamedTuple):
 
 
 class Errors:
-    """The errors of structures, of each of which about 80 bytes are kept."""
+    """The errors of structures, of each of which about 120 bytes are kept."""
 
     def __init__(self) -> None:
         self._rows = array("d")  # atoms, errors of the energy (meV) and of the stress (meV/Å³: mean absolute, mean
-        # square), which are not numbers without a label, then force sums
+        # square), which are not numbers without a label, then force sums and sums of errors against a teacher
         self._by_element = np.zeros((ELEMENTS, len(ForceSums._fields)))
         self._names: dict[str, list[str]] = {"composition": [], "config_type": [], "group": []}
         self._ids: dict[str, dict[str, int]] = {kind: {} for kind in self._names}
@@ -63,8 +65,8 @@ class Errors:
     def __len__(self) -> int:
         return len(self._of["composition"])
 
-    def add(self, predicted: Predicted) -> None:
-        """Add the errors of a structure, of what it has labels of."""
+    def add(self, predicted: Predicted, against_teacher: TeacherSums = NO_TEACHER) -> None:
+        """Add the errors of a structure, of what it has labels of, and those against a teacher."""
         frame = predicted.frame
         error = np.nan if frame.energy is None else 1e3 * (predicted.energy - frame.energy)  # meV
         sums = np.zeros(len(ForceSums._fields))
@@ -72,7 +74,7 @@ class Errors:
             by_atom = np.stack(force_sums(predicted.forces, frame.forces), axis=1)
             np.add.at(self._by_element, frame.numbers, by_atom)
             sums = by_atom.sum(0)
-        self._rows.extend([len(frame), error, *stress_errors(predicted), *sums])
+        self._rows.extend([len(frame), error, *stress_errors(predicted), *sums, *against_teacher])
         if predicted.training_distance is not None:
             self._distances.append(predicted.training_distance)
         names = composition(frame), str(frame.info.get("config_type", "")), frame.group
@@ -80,7 +82,7 @@ class Errors:
             self._of[kind].append(self._ids[kind].setdefault(name, len(self._ids[kind])))
 
     def metrics(self) -> Metrics:
-        """The metrics over all structures, those of `HEADLINE` for which there are labels."""
+        """The metrics over all structures, those of `HEADLINE` for which there are labels, or a teacher's."""
         return averages(*self._sums())
 
     def intervals(self, replicates: Sequence[Metrics]) -> dict[str, tuple[float, float]]:
@@ -107,8 +109,8 @@ class Errors:
 
     def counts(self) -> dict[str, int]:
         """The numbers of structures, atoms and labels."""
-        atoms, errors, stress, _, *sums = self._table().T
-        forces = ForceSums(*sums)
+        atoms, errors, stress, _ = self._table()[:, :4].T
+        forces = self._forces()
         return {
             "structures": len(self),
             "atoms": int(atoms.sum()),
@@ -124,7 +126,7 @@ class Errors:
         return {
             chemical_symbols[z]: {
                 "atoms": float(denominators[z, 0] / 3),
-                **averages(numerators[z], denominators[z], HEADLINE[-3:]),
+                **averages(numerators[z], denominators[z], OF_FORCES),
             }
             for z in np.flatnonzero(denominators[:, 0])
         }
@@ -161,7 +163,14 @@ class Errors:
         }
 
     def _table(self) -> np.ndarray:
-        return np.asarray(self._rows, dtype=float).reshape(len(self), 4 + len(ForceSums._fields))
+        columns = 4 + len(ForceSums._fields) + len(TeacherSums._fields)
+        return np.asarray(self._rows, dtype=float).reshape(len(self), columns)
+
+    def _forces(self) -> ForceSums:
+        return ForceSums(*self._table()[:, 4 : -len(TeacherSums._fields)].T)
+
+    def _against_teacher(self) -> TeacherSums:
+        return TeacherSums(*self._table()[:, -len(TeacherSums._fields) :].T)
 
     def _relative(self) -> np.ndarray:
         """[M] meV: errors of energies minus their mean over the composition, nan for the only one of its kind."""
@@ -173,7 +182,7 @@ class Errors:
 
     def _sums(self) -> tuple[np.ndarray, np.ndarray]:
         """[M, metrics] numerator and denominator of each structure; a metric is the ratio of their sums."""
-        atoms, errors, absolute, square, *sums = self._table().T
+        atoms, errors, absolute, square = self._table()[:, :4].T
         columns = []
         for error in (errors, self._relative()):
             known = np.isfinite(error).astype(float)
@@ -181,7 +190,8 @@ class Errors:
                 columns += [(np.abs(scaled), known), (scaled**2, known)]
         columns += [(np.nan_to_num(mean), np.isfinite(mean).astype(float)) for mean in (absolute, square)]
         others = (np.stack(parts, axis=1) for parts in zip(*columns, strict=True))
-        numerators, denominators = map(np.hstack, zip(others, force_ratios(ForceSums(*sums)), strict=True))
+        ratios = force_ratios(self._forces()), teacher_ratios(self._against_teacher())
+        numerators, denominators = map(np.hstack, zip(others, *ratios, strict=True))
         return numerators, denominators
 
 
@@ -220,7 +230,7 @@ def force_sums(predicted: np.ndarray, reference: np.ndarray) -> ForceSums:
 
 
 def force_ratios(sums: ForceSums) -> tuple[np.ndarray, np.ndarray]:
-    """[M, 3] numerators and denominators of the metrics of forces, the last three of `HEADLINE`."""
+    """[M, 3] numerators and denominators of `OF_FORCES`."""
     return (
         np.stack([sums.absolute, sums.square, sums.cosine], axis=1),
         np.stack([sums.components, sums.components, sums.vectors], axis=1),

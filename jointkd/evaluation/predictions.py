@@ -9,9 +9,11 @@ from typing import cast
 import numpy as np
 import torch
 from ase.data import chemical_symbols
+from torch import Tensor
 
 from jointkd.data.screening import Rejected, find_fault
 from jointkd.files.json_objects import split_beside
+from jointkd.labels.directions import choose_rows
 from jointkd.runtime import device_of
 from jointkd.structures.batch import Structure, collate
 from jointkd.structures.cells import cell_fault
@@ -24,6 +26,7 @@ from jointkd.students.student_file import load_student, locate_student
 
 BATCH_EDGES = 50_000  # of a batch, to which its memory is proportional; a larger structure is a batch of its own
 BATCH_STRUCTURES = 1000
+ROW_MEMORY = 2  # by so much at most Hessian rows take more memory than energies and forces
 NOT_FINITE = "the student's prediction is not finite"
 
 
@@ -37,16 +40,19 @@ class Predicted:
     forces: np.ndarray  # [N, 3] eV/Å
     stress: np.ndarray | None = None  # [3, 3] eV/Å³, where the frame has one and the student is conservative
     training_distance: float | None = None  # see `TrainingDistance`; None: not asked for
+    hessian_rows: np.ndarray | None = None  # [K, N, 3] eV/Å², of the K rows of `choose_rows`; None: not asked for
 
 
 class Predictor:
     """A student that predicts structures as they are read.
 
     run: the folder of a finished run, or a student's file; trust: import paths of classes of your own that the file may
-    name. Raises DataError for a file that is not a student's.
+    name; rows, seed: of the Hessian rows of each structure, see `choose_rows`.
+    Raises DataError for a file that is not a student's.
     """
 
-    def __init__(self, run: str, trust: str | Iterable[str] | None = None) -> None:
+    def __init__(self, run: str, trust: str | Iterable[str] | None = None, rows: int | str = 0, seed: int = 0) -> None:
+        self.rows, self.seed = rows, seed
         module, saved = load_student(Path(run).expanduser(), trust or ())
         self.device = device_of(None)
         self.student = cast(Student, module.to(self.device, torch.float32).eval().requires_grad_(False))
@@ -67,11 +73,11 @@ class Predictor:
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Predicted | Rejected]:
         """The predictions in the order of the frames; a frame that cannot be predicted is rejected with the reason."""
         waiting: list[tuple[Frame, Structure | str]] = []
-        edges = 0
+        edges, most = 0, BATCH_EDGES // ROW_MEMORY if self.rows else BATCH_EDGES
         for frame in frames:
             entry = self.fault(frame) or self._structure(frame)
             added = entry.edge_index.shape[1] if isinstance(entry, Structure) else 0
-            if waiting and (edges + added > BATCH_EDGES or len(waiting) == BATCH_STRUCTURES):
+            if waiting and (edges + added > most or len(waiting) == BATCH_STRUCTURES):
                 yield from self._predict(waiting)
                 waiting, edges = [], 0
             waiting.append((frame, entry))
@@ -108,33 +114,43 @@ class Predictor:
         return replace(structure, inverse_volume=torch.tensor([1 / volume if volume else 0.0], dtype=torch.float64))
 
     def _predict(self, entries: list[tuple[Frame, Structure | str]]) -> Iterator[Predicted | Rejected]:
-        structures = [entry for _, entry in entries if isinstance(entry, Structure)]
-        stress = self.student.conservative and any(frame.stress is not None for frame, _ in entries)
-        answers = iter(self._batch(structures, stress) if structures else [])
+        batch = [(frame, entry) for frame, entry in entries if isinstance(entry, Structure)]
+        predictions = iter(self._batch(batch) if batch else [])
         for frame, entry in entries:
             if isinstance(entry, str):
                 yield Rejected(frame, entry)
                 continue
-            energies, forces, tensor = next(answers)
-            energies = energies + self.reference_energies(frame.numbers)
-            finite = np.isfinite(energies).all() and np.isfinite(forces).all()
-            own = None if frame.stress is None else tensor
-            predicted = Predicted(frame, float(energies.sum()), energies, forces, own)
+            predicted = next(predictions)
+            values = predicted.energies, predicted.forces, predicted.hessian_rows
+            finite = all(np.isfinite(each).all() for each in values if each is not None)
             yield predicted if finite else Rejected(frame, NOT_FINITE)
 
-    def _batch(
-        self, structures: list[Structure], stress: bool
-    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
-        """Atomic energies [N] eV relative to the references, forces [N, 3] eV/Å and, where they are wanted, the stress
-        [3, 3] eV/Å³ of each structure, in float64."""
-        batch = collate(structures, torch.float32).to(self.device)
-        prediction = predict(self.student, batch, stress=stress)
-        assert prediction.forces is not None
-        energies, forces = (
-            values.detach().double().cpu().numpy() for values in (prediction.atomic_energies, prediction.forces)
+    def _batch(self, entries: list[tuple[Frame, Structure]]) -> Iterator[Predicted]:
+        """The predictions for structures that are computed together, in float64."""
+        frames = [frame for frame, _ in entries]
+        batch = collate([structure for _, structure in entries], torch.float32).to(self.device)
+        stress = self.student.conservative and any(frame.stress is not None for frame in frames)
+        ids = [choose_rows(frame.key, len(frame), self.rows, self.seed) for frame in frames] if self.rows else []
+        prediction = predict(self.student, batch, padded(ids).to(self.device) if ids else None, stress)
+        energies, forces, rows, tensors = (
+            None if values is None else values.detach().double().cpu().numpy()
+            for values in (prediction.atomic_energies, prediction.forces, prediction.hessian_rows, prediction.stress)
         )
-        tensors: Iterable[np.ndarray | None] = [None] * len(structures)
-        if prediction.stress is not None:
-            tensors = prediction.stress.detach().double().cpu().numpy()
-        parts = zip(pairwise(batch.ptr.tolist()), tensors, strict=True)
-        return [(energies[first:last], forces[first:last], tensor) for (first, last), tensor in parts]
+        assert energies is not None
+        assert forces is not None
+        for number, (frame, (first, last)) in enumerate(zip(frames, pairwise(batch.ptr.tolist()), strict=True)):
+            total = energies[first:last] + self.reference_energies(frame.numbers)
+            yield Predicted(
+                frame=frame,
+                energy=float(total.sum()),
+                energies=total,
+                forces=forces[first:last],
+                stress=None if tensors is None or frame.stress is None else tensors[number],
+                hessian_rows=None if rows is None else rows[first:last, : len(ids[number])].swapaxes(0, 1),
+            )
+
+
+def padded(rows: list[np.ndarray]) -> Tensor:
+    """[B, S] the numbers of rows of each structure; those with fewer than the most have others that do not count."""
+    most = max(map(len, rows))
+    return torch.from_numpy(np.stack([np.resize(each, most) for each in rows]))

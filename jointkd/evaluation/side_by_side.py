@@ -11,6 +11,7 @@ import numpy as np
 
 from jointkd.data.screening import Rejected
 from jointkd.errors import DataError
+from jointkd.evaluation.against_teacher import NO_TEACHER, AgainstTeacher
 from jointkd.evaluation.errors import HEADLINE, LEVELS, Errors, Metrics
 from jointkd.evaluation.file_errors import OF_TRAINING, WARNING, said_counts, said_estimates
 from jointkd.evaluation.file_evaluation import FileEvaluation, report_missing, watched
@@ -53,11 +54,14 @@ class SideBySide:
     differences: dict[str, dict[str, Difference]]  # of the metrics from those of the first one, by a paired bootstrap
 
 
-def compare_on_file(options: FileEvaluation, force_fields: Mapping[str, ForceField]) -> SideBySide:
+def compare_on_file(
+    options: FileEvaluation, force_fields: Mapping[str, ForceField], teacher: AgainstTeacher | None = None
+) -> SideBySide:
     """Predict every structure of a file by each force field, and return and log the errors.
 
-    Of force fields without the zero of the file's energies only relative energies are compared. Raises DataError where
-    no structure can be predicted by all.
+    Of force fields without the zero of the file's energies only relative energies are compared.
+    teacher: the one of them with which atomic energies and Hessian rows are compared, where it is asked for.
+    Raises DataError where no structure can be predicted by all.
     """
     errors = {name: Errors() for name in force_fields}
     set_aside: Counter[str] = Counter()
@@ -67,14 +71,14 @@ def compare_on_file(options: FileEvaluation, force_fields: Mapping[str, ForceFie
     streams = [predict(frames) for predict, frames in zip(force_fields.values(), read, strict=True)]
     for outcomes in watched(zip(*streams, strict=True), options.structures):
         by_name = dict(zip(force_fields, outcomes, strict=True))
+        predicted = {name: each for name, each in by_name.items() if isinstance(each, Predicted)}
         refused = {name: each.reason for name, each in by_name.items() if isinstance(each, Rejected)}
         if refused:
             set_aside["; ".join(f"{name}: {reason}" for name, reason in refused.items())] += 1
             continue
         trained += any(field.trained_on(outcomes[0].frame) for field in force_fields.values())
-        for name, each in by_name.items():
-            assert isinstance(each, Predicted)
-            errors[name].add(each)
+        for name, each in predicted.items():
+            errors[name].add(each, NO_TEACHER if teacher is None else teacher.sums(name, predicted))
             estimates[name] += force_fields[name].estimates(each.frame)
     first, *others = errors
     if not len(errors[first]):
@@ -141,7 +145,8 @@ def described(result: SideBySide, structures: str) -> str:
     values = {name: [number(each.get(name)) for each in result.metrics.values()] for name in shown}
     lines += table("", list(result.metrics), values)
     if any(result.differences.values()):
-        apart = {n: [difference(result.differences[name].get(n), n) for name in others] for n in shown}
+        known = [n for n in shown if any(n in each for each in result.differences.values())]
+        apart = {n: [difference(result.differences[name].get(n), n) for name in others] for n in known}
         lines += table(f"minus {first}", others, apart)
         lines += [
             "",
@@ -168,5 +173,5 @@ def number(value: float | None) -> str:
 
 def difference(found: Difference | None, metric: str) -> str:
     """A difference in a table."""
-    decimals = 4 if metric.endswith("cosine") else 2
+    decimals = 4 if metric.endswith(("cosine", "A2")) else 2
     return "–" if found is None else "{:+.{d}f} [{:+.{d}f}, {:+.{d}f}]".format(*found, d=decimals)

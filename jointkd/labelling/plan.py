@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from jointkd.errors import ConfigError, LabelMismatch
-from jointkd.labels.directions import are_probes, choose_rows, draw_probes
+from jointkd.errors import LabelMismatch
+from jointkd.labels.directions import are_probes, check_rows, choose_rows, draw_probes
 from jointkd.labels.manifest import FILE as MANIFEST
 from jointkd.labels.store import LabelStore
 from jointkd.ranges import check_integer, check_seed
@@ -34,11 +34,7 @@ class LabelOptions:
 
     def __post_init__(self) -> None:
         for name, rows in (("rows", self.rows), ("eval_rows", self.eval_rows)):
-            if rows != "all" and not (isinstance(rows, int) and rows >= 0):
-                raise ConfigError(
-                    f"label.{name}={rows} must be a number of Hessian rows or all",
-                    "give 0 or more, or all",
-                )
+            check_rows(f"label.{name}", rows)
         check_integer("label.probes", self.probes, least=0)
         check_seed("label.seed", self.seed)
         check_integer("label.shard_size", self.shard_size)

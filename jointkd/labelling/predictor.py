@@ -1,7 +1,8 @@
 """A teacher in the place of a student: what it predicts for any structures."""
 
+import logging
+import time
 from collections.abc import Iterable, Iterator
-from itertools import islice
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -10,28 +11,41 @@ from jointkd.data.screening import Rejected, find_fault
 from jointkd.errors import TeacherError
 from jointkd.evaluation.predictions import Predicted
 from jointkd.labelling.batching import Batching
-from jointkd.labels.directions import NO_ROWS
+from jointkd.labels.directions import NO_ROWS, choose_rows
 from jointkd.labels.records import TeacherLabels
 from jointkd.structures.frame import Frame
 from jointkd.teachers.base import Teacher
 
 CHUNK = 64  # structures that are read before they are labelled
+ENTRIES = 20_000_000  # of their Hessian rows; a larger structure is labelled by itself
+
+log = logging.getLogger(__name__)
 
 
 class TeacherPredictor:
-    """A teacher that predicts structures as they are read, as `Predictor` does."""
+    """A teacher that predicts structures as they are read, as `Predictor` does.
+
+    rows, seed: of the Hessian rows of each structure, see `choose_rows`.
+    """
 
     has_zero = False  # total energies are relative to a zero of its own
 
-    def __init__(self, teacher: Teacher) -> None:
+    def __init__(self, teacher: Teacher, rows: int | str = 0, seed: int = 0) -> None:
         self.teacher, self.batching = teacher, Batching(teacher)
+        self.rows, self.seed = rows, seed
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Predicted | Rejected]:
         """The predictions in the order of the frames; a frame that cannot be predicted is rejected with the reason."""
-        remaining = iter(frames)
-        while chunk := list(islice(remaining, CHUNK)):
+        for part, chunk in enumerate(self._chunks(frames)):
             faults = {number: fault for number, frame in enumerate(chunk) if (fault := self.fault(frame))}
+            started = time.perf_counter()
             labels = iter(self._labels([frame for number, frame in enumerate(chunk) if number not in faults]))
+            if self.rows and part == 0:
+                seconds = (time.perf_counter() - started) / len(chunk)
+                log.info(
+                    "%s takes about %.2g s for a structure with rows=%s, as the first %d show",
+                    *(self.teacher.identity.name, seconds, self.rows, len(chunk)),
+                )
             for number, frame in enumerate(chunk):
                 yield Rejected(frame, faults[number]) if number in faults else outcome(frame, next(labels))
 
@@ -50,12 +64,29 @@ class TeacherPredictor:
         """Whether a structure is one of its training, of which nothing is known here."""
         return False
 
+    def _chunks(self, frames: Iterable[Frame]) -> Iterator[list[Frame]]:
+        """The frames in parts, of each of which the labels are in memory together."""
+        chunk: list[Frame] = []
+        entries = 0
+        for frame in frames:
+            added = 3 * len(frame) * len(self._row_ids(frame))
+            if chunk and (len(chunk) == CHUNK or entries + added > ENTRIES):
+                yield chunk
+                chunk, entries = [], 0
+            chunk.append(frame)
+            entries += added
+        if chunk:
+            yield chunk
+
+    def _row_ids(self, frame: Frame) -> np.ndarray:
+        return choose_rows(frame.key, len(frame), self.rows, self.seed) if self.rows else NO_ROWS
+
     def _labels(self, frames: list[Frame]) -> list[TeacherLabels | str]:
         """The labels of each frame, or the reason why it has none."""
         if not frames:
             return []
         try:
-            return self.batching.label(frames, [NO_ROWS] * len(frames))
+            return self.batching.label(frames, [self._row_ids(frame) for frame in frames])
         except TeacherError as error:  # of one of them
             if len(frames) == 1:
                 return [error.problem]
@@ -68,4 +99,5 @@ def outcome(frame: Frame, labels: TeacherLabels | str) -> Predicted | Rejected:
         return Rejected(frame, labels)
     if not labels.finite():
         return Rejected(frame, "its labels are not finite")
-    return Predicted(frame, labels.energy, labels.atomic_energies, labels.forces.astype(float))
+    rows = labels.hessian_rows if len(labels.directions) else None
+    return Predicted(frame, labels.energy, labels.atomic_energies, labels.forces.astype(float), hessian_rows=rows)

@@ -6,7 +6,15 @@ K probes, which are vectors of length one. A row is the product with the unit ve
 
 import numpy as np
 
+from jointkd.errors import ConfigError
+
 NO_ROWS = np.zeros(0, dtype=np.int64)
+
+
+def check_rows(option: str, rows: int | str) -> None:
+    """Raise ConfigError unless an option is a number of Hessian rows, or all of them."""
+    if rows != "all" and not (isinstance(rows, int) and not isinstance(rows, bool) and rows >= 0):
+        raise ConfigError(f"{option}={rows} must be a number of Hessian rows or all", "give 0 or more, or all")
 
 
 def choose_rows(key: str, atoms: int, rows: int | str, seed: int) -> np.ndarray:

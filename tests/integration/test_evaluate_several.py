@@ -10,9 +10,12 @@ from jointkd import evaluate
 from jointkd.students.student_file import SavedStudent, build, save_student
 from tests.files import FREE, molecules, saved
 
-CONFIG = {"_target_": "jointkd.students.painn.PaiNN", "width": 8, "layers": 1, "radial": 4, "cutoff": 3.0}
+SMALL = {"width": 8, "layers": 1, "radial": 4, "cutoff": 3.0}
+CONFIG = {"_target_": "jointkd.students.painn.PaiNN", **SMALL, "conservative": True}
 KEYS = {"data.energy_key": "REF_energy", "data.forces_key": "REF_forces"}
 EMT = "teacher.calculator=ase.calculators.emt.EMT"
+FORCES_ALONE = ("teacher.calculator=tests.torsion.TwoFold", "teacher.atomic_energies=false")
+ITSELF = ("teacher=student", "teacher.run=joint.safetensors", "teacher.name=itself")
 OPTIONS = ["structures=some.xyz", *(f"{name}={value}" for name, value in KEYS.items())]
 
 
@@ -45,6 +48,17 @@ def test_a_teacher_stands_beside_a_student(command):
     assert re.search(r"\n  force_mae_meV_per_A +\d+\.\d{3} +\d+\.\d{3}\n", result.out)
 
 
+def test_hessian_rows_are_compared_with_those_of_a_teacher(command):
+    result = command("evaluate", "run='*.safetensors'", *OPTIONS, *ITSELF, "rows=3")
+    assert result.status == 0, result.err
+    assert re.search(r"\n +none +joint +teacher\n", result.out)
+    off, itself = map(float, re.search(r"\n  hessian_row_mae_eV_per_A2 +(\S+) +(\S+) +–\n", result.out).groups())
+    assert off > 0.01
+    assert itself < 1e-3  # single precision
+    assert "itself takes about" in result.out
+    assert "atomic_energy_mae_meV" not in result.out  # not asked for
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
@@ -68,6 +82,24 @@ def test_a_teacher_stands_beside_a_student(command):
                 "data.forces_key=null",
             ],
             "no structure of structures=some.xyz has energy or forces under data.energy_key=None",
+        ),
+        (
+            ["run=joint.safetensors", *OPTIONS, "rows=2"],
+            "rows=2 asks for a comparison with a teacher; give teacher=… and structures=FILE",
+        ),
+        (
+            ["run=joint.safetensors", *OPTIONS, "atomic_energies=true", "teacher=none"],
+            "atomic_energies=true asks for a comparison with a teacher; give",
+        ),
+        (["run=joint.safetensors", *OPTIONS, *ITSELF, "rows=-1"], "rows=-1 must be a number of Hessian rows or all"),
+        (["run=joint.safetensors", *OPTIONS, *ITSELF, "atomic_energies=3"], "atomic_energies=3 must be true or false"),
+        (
+            ["run=joint.safetensors", *OPTIONS, *ITSELF, "atomic_energies=true"],
+            "atomic_energies=true, and no student can be brought to one zero of energy with the teacher, as said ab",
+        ),
+        (
+            ["run=joint.safetensors", *OPTIONS, "teacher=ase", *FORCES_ALONE, "atomic_energies=true"],
+            "atomic_energies=true, and the teacher ase has none; leave out atomic_energies",
         ),
         (["run=[joint.safetensors,more]", *OPTIONS], "run=more does not exist; check the path"),
     ],

@@ -82,6 +82,11 @@ def test_options_of_an_evaluation_of_structures_are_used():
     assert not describe_unused(composed(*given, command="evaluate"), given)
 
 
+def test_where_data_and_labels_are_is_used_where_atomic_energies_are_compared():
+    given = ["structures=a.xyz", "data.path=b.xyz", "label.path=c", "atomic_energies=true"]
+    assert not describe_unused(composed("run=a", *given, command="evaluate"), given)
+
+
 @pytest.mark.parametrize(
     ("command", "given", "line"),
     [

@@ -1,5 +1,6 @@
 """python -m jointkd.evaluate structures=FILE: the student of a run, or of a file alone, on any structures."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from jointkd.commands.run_record import RunRecord
 from jointkd.data.readers import extxyz
 from jointkd.errors import ConfigError, DataError
 from jointkd.students.student_file import load_student, save_student
-from tests.unit.commands.test_evaluate import MADE, RUN, OwnPaiNN
+from tests.unit.commands.test_evaluate import ANSWERS, LABELS, MADE, RUN, OwnPaiNN
 
 STUDENT = RUN / "student.safetensors"
 FILE = MADE / "molecules.xyz"
@@ -24,6 +25,21 @@ def test_errors_on_a_file_of_the_test_structures_are_those_of_the_test_split(tmp
     on_file = evaluate(STUDENT, structures="test.xyz").metrics
     for name in ("energy_mae_meV_per_atom", "energy_mae_meV", "force_mae_meV_per_A"):
         assert on_file[name] == pytest.approx(of_split[name], rel=1e-4)
+
+
+def test_errors_against_the_teacher_on_the_test_structures_are_those_of_the_test_split(command, tmp_path):
+    pytest.importorskip("mace")
+    write(tmp_path / "test.xyz", structures_of_the_test_split())
+    places = (f"data.path={FILE}", f"label.path={LABELS}")
+    teacher = ("teacher=mace", "teacher.name=mace", f"teacher.checkpoint={MADE / 'teacher'}")
+    result = command(
+        "evaluate", f"run={RUN}", "structures=test.xyz", *places, *teacher, "rows=2", "atomic_energies=true"
+    )
+    assert result.status == 0, result.err
+    assert "not used" not in result.out
+    for name in ("atomic_energy_mae_meV", "hessian_row_mae_eV_per_A2"):
+        (found,) = re.findall(rf"\n  {name} +(\S+) +–\n", result.out)
+        assert float(found) == pytest.approx(ANSWERS[name], abs=1e-3)
 
 
 def structures_of_the_test_split():

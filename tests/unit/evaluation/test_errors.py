@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from jointkd.evaluation.against_teacher import METRICS, TeacherSums
 from jointkd.evaluation.errors import HEADLINE, Errors
 from jointkd.evaluation.predictions import Predicted
 from tests.files import frames
 
-OF_MOLECULES = [name for name in HEADLINE if "stress" not in name]
+OF_MOLECULES = [name for name in HEADLINE if "stress" not in name and name not in METRICS]
 
 COUNT = 20
 
@@ -122,6 +123,18 @@ def test_structures_without_a_label_count_for_the_other_one(label):
     assert (counts["structures_with_energy"], counts["structures_with_forces"]) == (
         (10, 20) if label == "energy" else (20, 10)
     )
+
+
+def test_errors_against_a_teacher_are_means_over_atoms_and_over_entries_of_rows():
+    errors = Errors()
+    sums = [TeacherSums(30.0, 3, 0.9, 18), TeacherSums(10.0, 5, 0.3, 30), TeacherSums()]
+    for each, of_teacher in zip(predicted(3), sums, strict=True):
+        errors.add(each, of_teacher)
+    metrics = errors.metrics()
+    assert metrics["atomic_energy_mae_meV"] == pytest.approx(40 / 8)
+    assert metrics["hessian_row_mae_eV_per_A2"] == pytest.approx(1.2 / 48)
+    low, high = errors.intervals(errors.replicates(0))["atomic_energy_mae_meV"]
+    assert (low, high) == pytest.approx((2, 10))
 
 
 def test_without_labels_or_structures_there_are_no_metrics():

@@ -9,6 +9,7 @@ from jointkd.data.screening import Rejected
 from jointkd.deploy.ase import JointKD
 from jointkd.evaluation import predictions
 from jointkd.evaluation.predictions import NOT_FINITE, Predictor
+from jointkd.labels.directions import choose_rows
 from tests.files import FREE, frames
 
 
@@ -26,6 +27,17 @@ def test_predictions_in_batches_are_those_of_the_calculator_in_the_order_of_the_
         assert each.energy == pytest.approx(each.energies.sum())
         np.testing.assert_allclose(each.energies, atoms.get_potential_energies(), atol=1e-5)
         np.testing.assert_allclose(each.forces, atoms.get_forces(), atol=1e-5)
+
+
+@pytest.mark.parametrize(("rows", "edges"), [(2, 50_000), (13, 50_000), ("all", 50_000), ("all", 1)])
+def test_hessian_rows_are_those_that_labelling_would_draw(student, monkeypatch, rows, edges):
+    monkeypatch.setattr(predictions, "BATCH_EDGES", edges)
+    calculator = JointKD(student, device="cpu", dtype="float64")
+    for each in Predictor(str(student), rows=rows, seed=3)(frames(3)):
+        chosen = choose_rows(each.frame.key, len(each.frame), rows, 3)
+        hessian = calculator.get_hessian(each.frame.to_ase()).reshape(-1, len(each.frame), 3)
+        np.testing.assert_allclose(each.hessian_rows, hessian[chosen], atol=1e-4)
+    assert {each.hessian_rows for each in Predictor(str(student))(frames(3))} == {None}
 
 
 def test_predictions_far_from_the_origin_are_as_accurate_as_near_it(student):

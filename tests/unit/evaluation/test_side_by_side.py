@@ -9,6 +9,7 @@ import pytest
 
 from jointkd.data.screening import Rejected
 from jointkd.errors import DataError
+from jointkd.evaluation.against_teacher import AgainstTeacher
 from jointkd.evaluation.file_evaluation import FileEvaluation, evaluate_file
 from jointkd.evaluation.predictions import Predicted, Predictor
 from jointkd.evaluation.side_by_side import compare_on_file
@@ -36,6 +37,7 @@ class OffBy:
     has_zero: bool = True
     stress: bool = False
     trained: bool = False
+    rows: float | None = None  # eV/Å²
 
     def __call__(self, frames):
         rng = np.random.default_rng(int(1e6 * (self.force + self.noise)))
@@ -47,7 +49,8 @@ class OffBy:
             error = self.force * rng.choice([-1, 1], zeros.shape) + self.noise * rng.normal(size=zeros.shape)
             energy = (frame.energy or 0.0) + 0.001 * len(frame)
             stress = frame.stress + 0.002 if self.stress and frame.stress is not None else None
-            yield Predicted(frame, energy, np.zeros(len(frame)), zeros + error, stress)
+            rows = None if self.rows is None else np.full((2, len(frame), 3), self.rows)
+            yield Predicted(frame, energy, np.full(len(frame), 0.001), zeros + error, stress, hessian_rows=rows)
 
     def estimates(self, frame) -> bool:
         return "CH4" in frame.group
@@ -155,6 +158,29 @@ def test_structures_of_the_training_of_any_are_counted(file, caplog, trained):
         result = compare_on_file(replace(options_of(file), group_key="molecule"), fields)
     assert result.counts["structures_of_the_training"] == (10 if trained else 0)
     assert ("errors on structures of the training are smaller" in caplog.text) == trained
+
+
+def test_students_are_compared_with_their_teacher(file, caplog):
+    fields = {"one": OffBy(0.1, rows=0.5), "two": OffBy(0.2, rows=0.25), "teacher": OffBy(0.1, rows=0.1)}
+    against = AgainstTeacher("teacher", {"two": dict.fromkeys((1, 6, 8), 0.004)})
+    with caplog.at_level(logging.INFO):
+        result = compare_on_file(options_of(file), fields, against)
+    rows, energies = "hessian_row_mae_eV_per_A2", "atomic_energy_mae_meV"
+    assert [result.metrics[name].get(rows) for name in fields] == [pytest.approx(0.4), pytest.approx(0.15), None]
+    assert [result.metrics[name].get(energies) for name in fields] == [None, pytest.approx(4), None]
+    assert result.differences["two"][rows] == pytest.approx((-0.25, -0.25, -0.25))
+    assert re.search(rf"\n  {rows} +0\.400 +0\.150 +–\n", caplog.text)
+    assert re.search(rf"\n  {rows} +-0\.2500 \[", caplog.text)
+    assert len(re.findall(rf"\n  {energies} ", caplog.text)) == 1  # there is no difference to show
+
+
+def test_structures_without_labels_are_compared_with_the_teacher(tmp_path):
+    bare = molecules(4)
+    for atoms in bare:
+        del atoms.info["REF_energy"], atoms.arrays["REF_forces"]
+    fields = {"one": OffBy(0.1, rows=0.5), "teacher": OffBy(0.1, rows=0.1)}
+    result = compare_on_file(options_of(saved(tmp_path / "bare.xyz", bare)), fields, AgainstTeacher("teacher"))
+    assert result.metrics["one"] == pytest.approx({"hessian_row_mae_eV_per_A2": 0.4})
 
 
 def test_the_file_is_read_once(file, monkeypatch):

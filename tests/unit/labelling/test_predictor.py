@@ -1,5 +1,6 @@
 """A teacher in the place of a student: every structure is predicted, or set aside with a reason."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from jointkd.errors import TeacherError
 from jointkd.labelling import predictor
 from jointkd.labelling.batching import NO_MEMORY
 from jointkd.labelling.predictor import TeacherPredictor
+from jointkd.labels.directions import choose_rows
 from tests.teachers import NumberTeacher, frames_of
 
 FRAMES = [frame for frame in frames_of(30) if find_fault(frame, np.inf) is None][:10]
@@ -39,6 +41,24 @@ def test_a_teacher_predicts_in_chunks_what_it_labels_in_the_order_of_the_structu
         assert outcome.frame is frame
         assert outcome.energy == label.energy
         np.testing.assert_array_equal(outcome.forces, label.forces)
+
+
+def test_hessian_rows_are_labelled_in_parts_that_fit_into_memory(monkeypatch, caplog):
+    monkeypatch.setattr(predictor, "ENTRIES", 100)
+    together = []
+    labels_of = TeacherPredictor._labels
+    monkeypatch.setattr(TeacherPredictor, "_labels", lambda self, some: together.append(some) or labels_of(self, some))
+    with caplog.at_level("INFO"):
+        outcomes = list(TeacherPredictor(NumberTeacher(), rows=4, seed=1)(FRAMES))
+    assert len(caplog.messages) == 1
+    assert re.search(
+        rf"numbers takes about \S+ s for a structure with rows=4, as the first {len(together[0])}", caplog.text
+    )
+    assert 1 < len(together) < len(FRAMES)
+    assert all(sum(12 * len(frame) for frame in some) <= 100 or len(some) == 1 for some in together)
+    chosen = [choose_rows(frame.key, len(frame), 4, 1) for frame in FRAMES]
+    for outcome, label in zip(outcomes, NumberTeacher().label(FRAMES, chosen), strict=True):
+        np.testing.assert_array_equal(outcome.hessian_rows, label.hessian_rows)
 
 
 def test_what_it_cannot_predict_is_set_aside_and_the_others_are_not():
