@@ -11,7 +11,10 @@ from jointkd.cli.config_tree import choices, is_group, is_optional
 from jointkd.cli.paths import FILES, LISTS, expand_home
 from jointkd.errors import ConfigError, first_line
 
-TEXTS = {"name", "data.name", "teacher.name", "teacher.level_of_theory", "teacher.licence", "teacher.citation"}
+TEXTS = {
+    *("name", "data.name", "dihedral"),
+    *("teacher.name", "teacher.level_of_theory", "teacher.licence", "teacher.citation"),
+}
 
 
 def as_hydra_reads(arguments: list[str]) -> list[str]:

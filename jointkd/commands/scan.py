@@ -21,7 +21,8 @@ from jointkd.reports.scans import FILES, STRUCTURES, write_scan, write_structure
 from jointkd.simulation.dihedrals import Dihedral
 from jointkd.simulation.reference_energies import Slice, read_slices, reference_energies
 from jointkd.simulation.scans import ScanOptions, energies_of, scan
-from jointkd.simulation.start import check_geometry, read_structure
+from jointkd.simulation.smarts import find_dihedral
+from jointkd.simulation.start import check_geometry, read_structure, stated_charge
 
 log = logging.getLogger(__name__)
 
@@ -50,15 +51,21 @@ def check_mode(options: Mapping[str, Any]) -> None:
     for name in OF_SCAN:
         if options["slices"] is None and options[name] is None:
             raise ConfigError(f"{name} is not set", "give structure=FILE dihedral=[i,j,k,l], or slices=test_dih.xyz")
-    if not isinstance(options["dihedral"], list | None):
-        raise ConfigError(f"dihedral={options['dihedral']} must be a list of four atoms", "give dihedral=[i,j,k,l]")
+    if not isinstance(options["dihedral"], list | str | None):
+        raise ConfigError(
+            f"dihedral={options['dihedral']} must be a list of four atoms, or a SMARTS pattern",
+            "give dihedral=[i,j,k,l]",
+        )
 
 
 def along_dihedral(config: DictConfig, options: dict[str, Any], paths: Sequence[Path]) -> dict[str, Any]:
     """Scan the dihedral of a molecule."""
     how = ScanOptions(**{name: options[name] for name in ScanOptions.__dataclass_fields__})
-    structure, place = read_molecule(options["structure"], options["index"])
-    dihedral = Dihedral.of(structure, options["dihedral"], place)
+    structure, charge, place = read_molecule(options["structure"], options["index"])
+    atoms = options["dihedral"]
+    if isinstance(atoms, str):
+        atoms = find_dihedral(structure, atoms, charge, place)
+    dihedral = Dihedral.of(structure, atoms, place)
     reference = {}
     if options["reference"] is not None:
         energies = reference_energies(str(options["reference"]), how.angles, dihedral, options["energy_key"])
@@ -79,7 +86,8 @@ def along_dihedral(config: DictConfig, options: dict[str, Any], paths: Sequence[
         else {"": next(iter(scans.values())).structures}
     )
     write_structures(folder / STRUCTURES, owners, curves)
-    return write_scan(folder, [curves], (REFERENCE, TEACHER), described(options, paths), "dihedral angle, degrees")
+    said = {**described(options, paths), "dihedral_atoms": list(dihedral.atoms)}
+    return write_scan(folder, [curves], (REFERENCE, TEACHER), said, "dihedral angle, degrees")
 
 
 def along_slices(config: DictConfig, options: dict[str, Any], paths: Sequence[Path]) -> dict[str, Any]:
@@ -109,14 +117,15 @@ def planes_of(given: Any) -> list[tuple[float, float]]:
     raise ConfigError(f"planes={given} must be a list of pairs", "give planes=[[α,β],…] in degrees, as [[71,120]]")
 
 
-def read_molecule(file: str, index: int) -> tuple[Atoms, str]:
-    """A structure of a file without what it has beside its geometry, and its name in messages. Raises DataError."""
+def read_molecule(file: str, index: int) -> tuple[Atoms, int, str]:
+    """A structure of a file by its geometry alone, its charge (e), and its name in messages. Raises DataError."""
     structure = read_structure(str(file), index)
     place = f"structure {index} of {file}"
     check_geometry(structure, place)
     if structure.constraints:
         raise DataError(f"{place} has constraints, which a scan would not keep", "remove them from the file")
-    return Atoms(structure.numbers, structure.positions, cell=structure.cell, pbc=structure.pbc), place
+    bare = Atoms(structure.numbers, structure.positions, cell=structure.cell, pbc=structure.pbc)
+    return bare, round(stated_charge(structure)), place
 
 
 def kind(options: ScanOptions) -> str:

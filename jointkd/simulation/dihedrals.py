@@ -78,10 +78,15 @@ def checked(structure: Atoms, atoms: Sequence[int], place: str) -> tuple[int, in
         )
     if len(set(atoms)) < 4:
         raise ConfigError(f"dihedral={list(atoms)} names an atom twice", remedy)
-    if structure.pbc.any():
-        raise DataError(f"{place} is periodic, and dihedrals are turned in molecules", "give it without pbc")
+    check_molecule(structure, place)
     i, j, k, l = atoms  # noqa: E741
     return i, j, k, l
+
+
+def check_molecule(structure: Atoms, place: str) -> None:
+    """Raise DataError for a structure that is periodic."""
+    if structure.pbc.any():
+        raise DataError(f"{place} is periodic, and dihedrals are turned in molecules", "give it without pbc")
 
 
 def side_of(count: int, bonds: Pairs, fixed: int, end: int) -> np.ndarray | None:

@@ -1,6 +1,7 @@
 """The start of a simulation: the structure as its file has it, with frozen atoms and masses, and random momenta."""
 
 import logging
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -93,13 +94,18 @@ def report_what_is_kept(structure: Atoms, start: Atoms, place: str) -> None:
     frozen = {int(atom) for each in start.constraints if not isinstance(each, FixCom) for atom in each.get_indices()}
     if frozen:
         log.info("%s: %d atoms are frozen, or some of their coordinates, as in the file", place, len(frozen))
-    charge = next((structure.info[name] for name in CHARGES if structure.info.get(name)), 0)
-    if charge:
-        log.warning("%s has charge=%s, and is simulated without: students take no charge", place, charge)
+    if charge := stated_charge(structure):
+        log.warning("%s has charge=%g, and is simulated without: students take no charge", place, charge)
     if structure.has("masses"):
         log.info("%s: the masses are those of the file", place)
     if structure.has("momenta") and structure.get_momenta().any():
         log.info("%s: the velocities of the file are replaced by random ones at the temperature", place)
+
+
+def stated_charge(structure: Atoms) -> float:
+    """The total charge (e) that a file states of a structure, 0 where it states none."""
+    stated = (structure.info.get(name) for name in CHARGES)
+    return next((float(charge) for charge in stated if isinstance(charge, Real)), 0.0)
 
 
 def thermalize(atoms: Atoms, temperature: float, rng: np.random.Generator) -> None:

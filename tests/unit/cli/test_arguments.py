@@ -5,7 +5,7 @@ import os
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from jointkd.cli.arguments import as_hydra_reads
+from jointkd.cli.arguments import as_hydra_reads, parse
 from jointkd.cli.config_tree import is_optional
 from jointkd.cli.paths import FILES, expand_home
 
@@ -46,6 +46,17 @@ def test_a_file_that_exists_is_no_sweep_list_or_number(tmp_path, monkeypatch, na
 
 def test_a_text_with_parentheses_needs_no_quotes():
     assert value_of("teacher.level_of_theory=wB97X/6-31G(d)") == "wB97X/6-31G(d)"
+
+
+@pytest.mark.parametrize(
+    "smarts",
+    ["[CX4][CX4]-[OX2][#1]", "CC(=O)NC", "[C,N]C=CC", "F/C=C\\F", "[$(C=O):1]~[N;H1:2]!@[C:3]-[*:4]", "cOCc", "C#CCC"],
+)
+def test_a_pattern_needs_no_quotes_and_atoms_are_a_list(smarts):
+    (argument,) = as_hydra_reads([f"dihedral={smarts}"])
+    assert parse(argument).value() == smarts
+    (argument,) = as_hydra_reads(["dihedral=[3,0,1,2]"])
+    assert parse(argument).value() == [3, 0, 1, 2]
 
 
 def test_other_arguments_stay_as_they_are():

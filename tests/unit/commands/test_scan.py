@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,43 @@ def test_a_rigid_scan_compares_students_teacher_and_reference(command, students)
     assert "RMSE to reference" in result.out
     assert (out / "scan.png").stat().st_size > 10_000
     assert not (students / "outputs").exists() or not list((students / "outputs").rglob("*.*"))
+
+
+def test_a_dihedral_by_smarts_is_that_of_its_atoms(command, students):
+    pytest.importorskip("rdkit", reason="the extra smarts is not installed")
+    options = ("structure=start.xyz", "index=1", "steps=4", "teacher=none")
+    result = command("scan", "run=runs/joint", "dihedral=[#1]O-[OX2][#1]", *options, "directory=out")
+    assert result.status == 0, result.err
+    assert "of structure 1 of start.xyz, OO, is H2-O0-O1-H3 [2, 0, 1, 3]\n" in result.out
+    assert command("scan", "run=runs/joint", DIHEDRAL, *options, "directory=again").status == 0
+    by_smarts, by_atoms = (
+        json.loads((students / name / "scan.json").read_text(encoding="utf-8")) for name in ("out", "again")
+    )
+    assert by_smarts["curves"] == by_atoms["curves"]
+    assert by_smarts["options"]["dihedral"] == "[#1]O-[OX2][#1]"
+    for summary in (by_smarts, by_atoms):
+        assert summary["options"]["dihedral_atoms"] == [2, 0, 1, 3]
+
+
+def test_the_charge_of_the_file_counts_for_bond_orders(command, students):
+    pytest.importorskip("rdkit", reason="the extra smarts is not installed")
+    ion = molecule("CH3CH2OH")
+    del ion[3]
+    for expected in ("no bond orders for structure 0 of ion.xyz with a total charge of 0", "was not trained on C"):
+        write(students / "ion.xyz", ion, format="extxyz")
+        result = command("scan", "run=runs/joint", "structure=ion.xyz", "dihedral=[#1]CC[O-]", "teacher=none")
+        assert expected in result.err
+        ion.info["charge"] = -1
+
+
+def test_without_rdkit_smarts_is_refused_in_one_line(command, students, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rdkit", None)
+    result = command("scan", "run=runs/joint", "structure=start.xyz", "dihedral=[CX4][CX4]-[OX2][#1]", "teacher=none")
+    assert result.status == 1
+    assert result.err == (
+        "MissingExtra: dihedral=[CX4][CX4]-[OX2][#1] is a SMARTS pattern, which needs RDKit; "
+        "pip install 'jointkd[smarts]', or give four atoms as dihedral=[i,j,k,l], counted from 0\n"
+    )
 
 
 @pytest.mark.slow
