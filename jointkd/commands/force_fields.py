@@ -40,6 +40,10 @@ def find_students(config: Mapping[str, Any]) -> list[Path]:
     if not found:
         raise ConfigError("run is not set", "give run=FOLDER, a student's file or a pattern, or runs=FOLDER of several")
     distinct = list({locate_student(path).resolve(): path for path in found}.values())
+    if len(distinct) < len(found):
+        log.info(
+            "%d of %d names are those of other students, which are taken once", len(found) - len(distinct), len(found)
+        )
     return sorted(distinct, key=lambda path: position(read_origin(path)))
 
 
@@ -59,13 +63,19 @@ def matches(entry: str) -> list[Path]:
     if HubAddress.of(Path(entry)):
         return [Path(entry)]
     paths = [Path(each) for each in sorted(glob(str(Path(entry).expanduser())))]
-    students = [path for path in paths if path.is_file() or (path / STUDENT).exists()]
+    chosen = is_students if len(paths) > 1 else Path.is_file  # one file that is no student's is refused when it is read
+    students = [path for path in paths if (path / STUDENT).exists() or chosen(path)]
     if not students:
         raise DataError(
             f"run={entry} is {'not there' if not paths else 'no folder of a finished run'}",
             "give the folder of a finished run, a student's file, or a pattern with * in quotes",
         )
-    return students
+    return list({locate_student(path).resolve(): path for path in students}.values())
+
+
+def is_students(path: Path) -> bool:
+    """Whether a file among those that a pattern names is a student's: by its suffix, or a package."""
+    return path.is_file() and (path.suffix == Path(STUDENT).suffix or is_package(path))
 
 
 def students_of(config: Mapping[str, Any], paths: Sequence[Path]) -> dict[str, JointKD]:
