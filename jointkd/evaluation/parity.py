@@ -1,4 +1,4 @@
-"""The parity plot: predicted against reference energies and forces, as densities, however many there are."""
+"""The parity plot: predictions against labels, as densities, however many there are."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from matplotlib import pyplot
 
 
 class Parity:
-    """Energies relative to the references per atom, and force components, of predictions and of labels."""
+    """Energies relative to the references per atom, force components, and entries of Hessian rows of a teacher."""
 
     def __init__(self) -> None:
-        self.energies, self.forces = Density(), Density(center=0.0)
+        self.energies, self.forces, self.hessian = Density(), Density(center=0.0), Density(center=0.0)
 
     def add(self, predicted: Predicted, reference_energy: float) -> None:
         """Add a structure. reference_energy: eV, the sum of the reference energies of its atoms."""
@@ -33,6 +33,7 @@ class Parity:
         panels = (
             (self.energies, "Energy relative to the reference energies", "energy, eV/atom", "structures"),
             (self.forces, "Forces", "force component, eV/Å", "components"),
+            (self.hessian, "Hessian rows (reference: the teacher)", "entry, eV/Å²", "entries"),
         )
         shown = [panel for panel in panels if panel[0].counts.any()]
         if not shown:

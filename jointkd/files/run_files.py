@@ -3,10 +3,12 @@
 STUDENT = "student.safetensors"
 CONFIGURATION = "config.yaml"
 PROVENANCE = "provenance.json"
+CARD = "student.md"
 SPLIT = "split.json"
 SUMMARY = "summary.json"  # written last: a run is finished where it is
 TESTED_STRUCTURES = "test.csv"
 PARITY = "parity.npz"  # densities of predictions and labels
+PARITY_PLOT = "test.png"  # predictions against labels of the test structures
 ACCEPTANCE = "acceptance.json"
 SPEED = "speed.json"
 CHECKPOINTS = "checkpoints"  # a folder

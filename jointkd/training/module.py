@@ -127,12 +127,16 @@ class DistillationModule(lightning.LightningModule):
             for group, rate in zip(scheduler.optimizer.param_groups, scheduler._last_lr, strict=True):
                 group["lr"] = rate
 
-    def test_step(self, batch: Structure, batch_idx: int) -> dict[str, Tensor]:
-        """Measure, and return the energies [B] eV and forces [N, 3] eV/Å for callbacks."""
+    def test_step(self, batch: Structure, batch_idx: int) -> dict[str, Tensor | None]:
+        """Measure, and return the energies [B] eV, forces [N, 3] eV/Å and rows [N, S, 3] eV/Å² for callbacks."""
         prediction = predict(self.student, batch, batch.directions, self._has_stress(batch))
         self._measure("test", batch, prediction)
         assert prediction.forces is not None
-        return {"energies": batch.total_energy(prediction.atomic_energies), "forces": prediction.forces}
+        return {
+            "energies": batch.total_energy(prediction.atomic_energies),
+            "forces": prediction.forces,
+            "hessian_rows": prediction.hessian_rows,
+        }
 
     def _has_stress(self, batch: Structure) -> bool:
         """Whether there are stresses to compare those of the student with."""

@@ -23,7 +23,17 @@ from jointkd.errors import ConfigError
 from jointkd.evaluation.metrics import metrics_table
 from jointkd.evaluation.teacher_errors import teacher_errors
 from jointkd.files.atomic import write_whole
-from jointkd.files.run_files import CHECKPOINTS, CONFIGURATION, PARITY, PROVENANCE, STUDENT, SUMMARY, TESTED_STRUCTURES
+from jointkd.files.run_files import (
+    CARD,
+    CHECKPOINTS,
+    CONFIGURATION,
+    PARITY,
+    PARITY_PLOT,
+    PROVENANCE,
+    STUDENT,
+    SUMMARY,
+    TESTED_STRUCTURES,
+)
 from jointkd.labels.checks import count_failures
 from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
@@ -38,7 +48,6 @@ from jointkd.training.uncertainty_fit import fit_uncertainty
 
 log = logging.getLogger(__name__)
 
-CARD = "student.md"
 REPLACED = (
     SUMMARY,
     CONFIGURATION,
@@ -47,6 +56,7 @@ REPLACED = (
     "metrics/metrics.csv",
     TESTED_STRUCTURES,
     PARITY,
+    PARITY_PLOT,
 )  # by a run that goes on
 
 

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from jointkd.evaluation.density import Density, save_densities
 from jointkd.evaluation.metrics import force_error
+from jointkd.evaluation.parity import Parity
 from jointkd.files.atomic import write_whole
-from jointkd.files.run_files import PARITY, TESTED_STRUCTURES
+from jointkd.files.run_files import PARITY, PARITY_PLOT, TESTED_STRUCTURES
 from jointkd.structures.batch import Structure
 from jointkd.training.loss import distributed
 
@@ -31,11 +32,14 @@ class PredictedStructure(NamedTuple):
 
 
 class PredictionRecord(lightning.Callback):
-    """Collects the energies and force errors of the test structures, and the density of their force components."""
+    """Collects the energies and force errors of the test structures, and densities of forces and Hessian rows.
+
+    The rows are those that the teacher has labelled (`label.eval_rows`), a sample that is the same for all runs.
+    """
 
     def __init__(self) -> None:
         self.structures: list[PredictedStructure] = []
-        self.forces = Density(center=0.0)
+        self.parity = Parity()
 
     def on_test_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Structure, *_: Any
@@ -47,8 +51,9 @@ class PredictionRecord(lightning.Callback):
         forces, given = as_array(outputs["forces"]), as_array(batch.forces)
         numbers, bounds = as_array(batch.atomic_numbers), batch.ptr.tolist()
         zeros = as_array(pl_module.reference_energies)[numbers]
-        if (finite := np.isfinite(forces)).any():
-            self.forces.add(given[finite], forces[finite])
+        add_finite(self.parity.forces, given, forces)
+        if (rows := outputs["hessian_rows"]) is not None and batch.hessian_rows is not None:
+            add_finite(self.parity.hessian, as_array(batch.hessian_rows), as_array(rows))
         for index in range(batch.num_structures):
             atoms = slice(bounds[index], bounds[index + 1])
             zero = float(zeros[atoms].sum())
@@ -67,21 +72,38 @@ class PredictionRecord(lightning.Callback):
         """Join the structures of all processes."""
         if distributed():
             parts: list[Any] = [None] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(parts, (self.structures, self.forces))
-            self.structures, self.forces = [], Density(center=0.0)
-            for structures, forces in parts:
+            torch.distributed.all_gather_object(parts, (self.structures, self.parity))
+            self.structures, self.parity = [], Parity()
+            for structures, parity in parts:
                 self.structures += structures
-                self.forces.join(forces)
+                self.parity.forces.join(parity.forces)
+                self.parity.hessian.join(parity.hessian)
 
     def write(self, folder: Path) -> None:
-        """Write test.csv, a line for each structure, and parity.npz, the density of predicted and reference forces."""
+        """Write test.csv, a line for each structure, parity.npz, the densities, and test.png, a picture of them."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(PredictedStructure._fields)
         for structure in self.structures:
             table.writerow(f"{value:.12g}" if isinstance(value, float) else value for value in structure)
         write_whole(folder / TESTED_STRUCTURES, text.getvalue().encode())
-        write_whole(folder / PARITY, save_densities(forces=self.forces))
+        rows = {"hessian": self.parity.hessian} if self.parity.hessian.counts.any() else {}
+        write_whole(folder / PARITY, save_densities(forces=self.parity.forces, **rows))
+        self.parity.energies = self._energies()
+        self.parity.save(folder / PARITY_PLOT)
+
+    def _energies(self) -> Density:
+        """The density of the energies per atom, relative to the reference energies, of the structures of all ranks."""
+        columns = [(each.energy_eV, each.predicted_energy_eV, each.zero_eV, each.atoms) for each in self.structures]
+        density, (given, predicted, zeros, atoms) = Density(), np.array(columns).T
+        density.add((given - zeros) / atoms, (predicted - zeros) / atoms)
+        return density
+
+
+def add_finite(density: Density, given: np.ndarray, predicted: np.ndarray) -> None:
+    """Add the pairs of labels and predictions that are numbers."""
+    if (finite := np.isfinite(predicted)).any():
+        density.add(given[finite], predicted[finite])
 
 
 def as_array(values: Tensor) -> np.ndarray:

@@ -14,7 +14,7 @@ from tests.toy import FREE, toy_data, toy_module
 
 RESULTS = (
     *("summary.json", "config.yaml", "student.safetensors", "student.md", "metrics/metrics.csv"),
-    *("test.csv", "parity.npz"),
+    *("test.csv", "parity.npz", "test.png"),
 )
 
 
@@ -73,7 +73,7 @@ def test_results_are_numbered_as_often_as_a_run_goes_on(tmp_path):
     keep_earlier(tmp_path)
     assert files(tmp_path) == {
         *("summary-1.json", "config-1.yaml", "config-2.yaml", "student-1.safetensors", "student-1.md"),
-        *("test-1.csv", "parity-1.npz"),
+        *("test-1.csv", "parity-1.npz", "test-1.png"),
         *("metrics/metrics-1.csv", "metrics/metrics-2.csv"),
     }
     assert (tmp_path / "metrics" / "metrics-1.csv").read_text() == "metrics/metrics.csv"

@@ -7,6 +7,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import molecule
+from matplotlib import image
 
 from jointkd.evaluation.density import load_densities
 from jointkd.reports.structures import TestedStructures
@@ -42,10 +43,21 @@ def test_the_means_of_the_recorded_structures_are_the_metrics_of_the_test(tmp_pa
     np.testing.assert_allclose(tested.zeros, zeros, rtol=1e-9)
 
 
-def test_the_density_counts_every_force_component(tmp_path, recorded):
+def test_the_densities_count_every_force_component_and_every_entry_of_the_teachers_rows(tmp_path, recorded):
     data, *_ = recorded
-    _, counts = load_densities(tmp_path / "parity.npz")["forces"]
-    assert counts.sum() == 3 * sum(map(len, data.frames["test"]))
+    densities = load_densities(tmp_path / "parity.npz")
+    components = 3 * sum(map(len, data.frames["test"]))
+    rows_of_each = 1
+    assert densities["forces"][1].sum() == components
+    assert densities["hessian"][1].sum() == rows_of_each * components
+
+
+@pytest.mark.usefixtures("recorded")
+def test_the_picture_has_panels_of_energies_forces_and_rows(tmp_path):
+    picture = image.imread(tmp_path / "test.png")
+    height, width, _ = picture.shape
+    assert 3 < width / height < 4
+    assert all(np.ptp(panel) > 0.5 for panel in np.array_split(picture, 3, axis=1))
 
 
 def test_an_element_has_the_energies_of_its_phase_in_the_data_and_as_the_student_predicts_it(recorded):
@@ -68,8 +80,8 @@ def test_an_element_has_the_energies_of_its_phase_in_the_data_and_as_the_student
 def test_predictions_that_are_no_numbers_do_not_end_the_record(tmp_path):
     record, forces = PredictionRecord(), np.full((1, 3), np.nan)
     batch = batch_of(Atoms("H"))
-    values = {"energies": torch.tensor([np.nan]), "forces": torch.tensor(forces)}
+    values = {"energies": torch.tensor([np.nan]), "forces": torch.tensor(forces), "hessian_rows": None}
     batch = replace(batch, energy=torch.zeros(1), forces=torch.zeros(1, 3))
     record.on_test_batch_end(None, toy_module(), values, batch)  # type: ignore[arg-type]
     assert len(record.structures) == 1
-    assert not record.forces.counts.any()
+    assert not record.parity.forces.counts.any()
