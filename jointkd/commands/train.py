@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning
+import yaml
 from ase.data import chemical_symbols
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
@@ -36,6 +37,7 @@ from jointkd.training.compiled_step import CompiledStep
 from jointkd.training.loss import Term
 from jointkd.training.module import DistillationModule
 from jointkd.training.run_folder import write_provenance, write_results
+from jointkd.training.run_loggers import log_results, run_logged
 
 log = logging.getLogger(__name__)
 
@@ -75,13 +77,15 @@ def run(config: DictConfig) -> dict[str, float]:
     if trainer.is_global_zero:
         start.make_room()
         write_provenance(described, directory, data, store, trainer.strategy.root_device)
-    trainer.fit(module, datamodule=data, ckpt_path=start.path, weights_only=True)
-    load_best(trainer, module)
-    (tested,) = trainer.test(module, datamodule=data, verbose=False)
-    check_finite(without_stage(tested))
-    if trainer.is_global_zero:
-        record.write(directory)
-        write_results(described, directory, module, data, store, without_stage(tested), started)
+    with run_logged(trainer.loggers, yaml.safe_load(described.configuration)):
+        trainer.fit(module, datamodule=data, ckpt_path=start.path, weights_only=True)
+        load_best(trainer, module)
+        (tested,) = trainer.test(module, datamodule=data, verbose=False)
+        check_finite(without_stage(tested))
+        if trainer.is_global_zero:
+            record.write(directory)
+            write_results(described, directory, module, data, store, without_stage(tested), started)
+            log_results(trainer.loggers, directory, trainer.global_step)
     return dict(tested)
 
 

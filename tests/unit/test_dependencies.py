@@ -25,7 +25,6 @@ DISTRIBUTIONS = {  # import name → distribution, where they differ
     "httpx": "fairchem-core",
 }
 NOT_IMPORTED = {
-    "wandb": "Lightning's WandbLogger imports it",
     "tensorboard": "Lightning's TensorBoardLogger imports it",
     "setuptools": "e3nn 0.4.4 needs it",
     "ase-db-backends": "ase.db.connect finds it",
