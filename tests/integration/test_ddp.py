@@ -109,7 +109,8 @@ def train(folder: Path, parts: int = 1, traced: bool = False, **options: Any) ->
         "curve": curve.values,
         "weights": dict(module.student.state_dict()),
         "tested": tested,
-        "components": int(record.forces.counts.sum()),
+        "components": int(record.parity.forces.counts.sum()),
+        "entries": int(record.parity.hessian.counts.sum()),
     }
 
 
@@ -157,5 +158,6 @@ def test_the_learning_curves_do_not_depend_on_ranks_or_micro_batches(tmp_path, r
             assert result["curve"][name] == pytest.approx(values, rel=1e-9), (case, name)
         assert result["tested"] == pytest.approx(single["tested"], rel=1e-9), case
         assert result["components"] == single["components"], case
+        assert result["entries"] == single["entries"] > 0, case
         for name, weights in single["weights"].items():
             torch.testing.assert_close(result["weights"][name], weights, rtol=1e-7, atol=1e-9, msg=f"{case}: {name}")
