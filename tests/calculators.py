@@ -2,10 +2,15 @@
 
 from typing import Any, ClassVar
 
+import numpy as np
+from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
 from omegaconf import OmegaConf
+from vesin import NeighborList
 
 from jointkd.cli.config_tree import CONF
+from jointkd.teachers.ase import difference_rows
 
 
 class Springs(Calculator):
@@ -65,6 +70,43 @@ class Smeared(Springs):
 
 class WithoutForces(Calculator):
     implemented_properties: ClassVar = ["energy"]
+
+
+class Metal(Calculator):
+    """A Morse potential of pairs within 5 Å, whose energies and lengths are multiplied by factors."""
+
+    def __init__(self, energy: float = 1.0, length: float = 1.0) -> None:
+        super().__init__()
+        self.energy, self.length = energy, length
+        self.implemented_properties = ["energy", "forces", "stress"]
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        cutoff = 5.0 * self.length
+        search = NeighborList(cutoff=cutoff, full_list=True)
+        first, _, apart, vectors = search.compute(self.atoms.positions, self.atoms.cell.array, True, "ijdD")
+        well, inner = np.exp(-1.5 * (apart / self.length - 2.7)), 1 - (apart / cutoff) ** 2
+        pair, slope = well**2 - 2 * well, -3 / self.length * (well**2 - well)
+        slope = slope * inner**3 - pair * inner**2 * 6 * apart / cutoff**2
+        pulls = 0.2 * self.energy * (slope / apart)[:, None] * vectors  # [P, 3] eV/Å, of each pair in both directions
+        forces = np.zeros((len(self.atoms), 3))
+        np.add.at(forces, first, pulls)
+        virial = vectors.T @ pulls / 2
+        self.results = {
+            "energy": 0.1 * self.energy * (pair * inner**3).sum(),
+            "forces": forces,
+            "stress": full_3x3_to_voigt_6_stress(virial / self.atoms.get_volume()),
+        }
+
+    def get_hessian(self, atoms: Atoms, rows: list[int]) -> np.ndarray:
+        copy = atoms.copy()
+        copy.calc = Metal(self.energy, self.length)
+        return rows_of(copy, rows)
+
+
+def rows_of(atoms: Atoms, rows: list[int]) -> np.ndarray:
+    """[K, 3N] eV/Å²: rows of the Hessian of a structure with a calculator, by differences of its forces."""
+    return difference_rows(atoms, np.array(rows), 2e-3).reshape(len(rows), -1)
 
 
 def options_of(name: str) -> dict:

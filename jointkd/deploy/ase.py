@@ -1,5 +1,6 @@
 """A student as an ASE calculator: `atoms.calc = JointKD("outputs/NAME/DATE")`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,10 @@ class JointKD(Calculator):
         if self.model.saved.uncertainty is not None and predicted.features is not None:
             self.results["force_uncertainty"] = self.model.saved.uncertainty(predicted.features, system.numbers)
 
-    def get_hessian(self, atoms: Atoms) -> np.ndarray:
+    def get_hessian(self, atoms: Atoms, rows: Sequence[int] | None = None) -> np.ndarray:
         """The exact Hessian H = +∂²E/∂R² [3N, 3N] in eV/Å², row and column 3 · atom + axis, as ASE orders them.
+
+        rows: only these, [K, 3N].
 
         `VibrationsData.from_2d(atoms, calculator.get_hessian(atoms))` has the vibrations. For a periodic structure
         images move together (the Γ point). With a force head it is −∂F/∂R, which need not be symmetric: row
@@ -88,7 +91,7 @@ class JointKD(Calculator):
         vectors = torch.from_numpy(pairs.vectors).to(self.model.device, self.model.dtype)
         ends = (torch.from_numpy(index).to(self.model.device) for index in (pairs.source, pairs.target, atoms.numbers))
         batch = structure_of(vectors, *ends)
-        size = 3 * len(atoms)
-        rows = predict(self.student, batch, torch.arange(size, device=self.model.device)[None]).hessian_rows
-        assert rows is not None
-        return rows.transpose(0, 1).reshape(size, size).double().cpu().numpy()
+        wanted = torch.tensor(range(3 * len(atoms)) if rows is None else rows, device=self.model.device)
+        found = predict(self.student, batch, wanted[None]).hessian_rows
+        assert found is not None
+        return found.transpose(0, 1).flatten(1).double().cpu().numpy()

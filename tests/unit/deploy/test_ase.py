@@ -184,6 +184,7 @@ def test_the_hessian_equals_finite_differences_of_forces(tmp_path, config):
         ahead, behind = (calculator.get_forces(atoms).flatten() for atoms in moved)
         rows[:, column] = (behind - ahead) / (2 * step)
     assert np.abs(hessian).max() > 0.01
+    np.testing.assert_allclose(calculator.get_hessian(crystal, [7, 0]), hessian[[7, 0]], atol=1e-12)
     np.testing.assert_allclose(hessian, rows, atol=1e-5 * np.abs(hessian).max())
     symmetric = np.allclose(hessian, hessian.T, atol=1e-8 * np.abs(hessian).max())
     assert symmetric == calculator.student.conservative
