@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from jointkd.acceptance import crystals
 from jointkd.acceptance.conservation import Conservation, conservation
 from jointkd.acceptance.consistency import consistency
+from jointkd.acceptance.crystals import Crystal, crystals_of, in_a_crystal
 from jointkd.acceptance.dimers import Dimers, dimers
 from jointkd.acceptance.gate import Gate
 from jointkd.acceptance.options import AcceptanceOptions
@@ -34,6 +36,7 @@ class Graded:
     conservation: Conservation
     dimers: Dimers
     teacher: AgainstTeacher | None
+    crystal: Crystal | None
 
     @property
     def passed(self) -> bool:
@@ -63,15 +66,20 @@ def grade(
     gates.take(conserved.gates)
     trajectories = stability(model, few, lengths, options.stability, options.seed)
     gates.take([each.gate for each in trajectories])
-    compared = None
+    compared = measured = None
+    solid = crystals_of(few)
     if isinstance(teacher, str):
         gates.take(unavailable(options.against_teacher, teacher, few))
+        gates.take(crystals.unavailable(options.crystal, teacher) if solid else [])
     elif teacher is not None:
         single, double = (JointKD(student, options.device, dtype, trust) for dtype in ("float32", "float64"))
         visited = [atoms for each in trajectories for atoms in each.visited]
         compared = against_teacher(single, double, teacher, few, visited, options.against_teacher, options.seed)
         gates.take(compared.gates)
-    return Graded(gates.all, trajectories, conserved, pairs, compared)
+        if solid and options.crystal.properties:
+            measured = in_a_crystal(double, teacher, solid, options.crystal)
+            gates.take(measured.gates)
+    return Graded(gates.all, trajectories, conserved, pairs, compared, measured)
 
 
 def chosen(structures: Sequence[Atoms], options: AcceptanceOptions) -> list[Atoms]:

@@ -1,9 +1,12 @@
 """A gate: one property of a student, measured and compared with a threshold."""
 
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+from jointkd.errors import UserError, first_line
 
 
 @dataclass(frozen=True)
@@ -45,3 +48,11 @@ def compared(name: str, value: float, threshold: float, unit: str, detail: str, 
 def unmeasured(name: str, threshold: float, unit: str, reason: str, relation: str = "≤") -> Gate:
     """A gate that could not be measured, and so is not passed."""
     return Gate(name, False, None, threshold, unit, f"not measured: {reason}", relation)
+
+
+def measured(name: str, threshold: float, unit: str, gate: Callable[[], Gate], relation: str = "≤") -> Gate:
+    """The outcome of a gate, which is not measured where the student or the teacher refuses a structure."""
+    try:
+        return gate()
+    except UserError as error:
+        return unmeasured(name, threshold, unit, first_line(error), relation)

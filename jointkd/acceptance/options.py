@@ -3,7 +3,10 @@
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from jointkd.errors import ConfigError, did_you_mean
 from jointkd.ranges import check_integer, check_number, check_seed
+
+PROPERTIES = ("equation_of_state", "elastic_constants", "phonons")
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,26 @@ class TeacherLimits:
     speedup: float = 2.0  # times as fast per step as the teacher, at least
 
 
-GROUPS = ("stability", "conservation", "dimers", "consistency", "against_teacher")
-INTEGERS = {"replicas", "interval", "structures", "frames"}
+@dataclass(frozen=True)
+class CrystalLimits:
+    """The student against its teacher in a crystal, each at its own minimum."""
+
+    properties: list[str] = field(default_factory=lambda: list(PROPERTIES))  # that are compared; empty: none
+    relaxation: float = 0.001  # eV/Å, the largest force at a minimum
+    volume: float = 1.0  # %, error of the volume in equilibrium
+    bulk_modulus: float = 10.0  # %
+    elastic_constants: float = 15.0  # %, Σ|C - C_teacher| / Σ|C_teacher|
+    frequencies: float = 10.0  # cm⁻¹, mean absolute error of phonons
+    imaginary: int = 0  # modes that are imaginary with the student and not with the teacher
+    supercell: float = 10.0  # Å, the extent of the supercell whose wave vectors are looked at
+    most_atoms: int = 128  # of it; with more than that in its primitive cell a crystal is not measured
+
+
+GROUPS = ("stability", "conservation", "dimers", "consistency", "against_teacher", "crystal")
+INTEGERS = {"replicas", "interval", "structures", "frames", "most_atoms"}
 FROM_ZERO = {"broken", "drift", "rate", "not_repulsive", "extensivity", "forces", "symmetry", "contact", "shortest"}
 FROM_ZERO |= {"force_mae", "frequencies", "radial", "speedup", "bond_tolerance"}
+FROM_ZERO |= {"volume", "bulk_modulus", "elastic_constants", "imaginary"}
 
 
 @dataclass(frozen=True)
@@ -80,6 +99,7 @@ class AcceptanceOptions:
     dimers: DimerLimits = DimerLimits()
     consistency: ConsistencyLimits = ConsistencyLimits()
     against_teacher: TeacherLimits = TeacherLimits()
+    crystal: CrystalLimits = CrystalLimits()
     seed: int = 0  # of the choice of structures, velocities and thermostats
     device: str | None = None  # None: cuda if available, else cpu
 
@@ -92,7 +112,14 @@ class AcceptanceOptions:
 
 def check(option: str, name: str, value: Any) -> None:
     """Raise ConfigError for a value that an option cannot take."""
-    if isinstance(value, list):
+    if name == "properties":
+        for each in value:
+            if each not in PROPERTIES:
+                raise ConfigError(
+                    f"{option} has {each}, which is not compared",
+                    f"{did_you_mean(str(each), PROPERTIES)}choose from {', '.join(PROPERTIES)}",
+                )
+    elif isinstance(value, list):
         check_integer(f"the number of {option}", len(value))
         for each in value:
             check_number(option, each)

@@ -1,13 +1,14 @@
 """The files of an acceptance: the result as JSON, a page, a picture, and the values that it shows."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jointkd.acceptance.accept import Graded, as_json
+from jointkd.acceptance.crystals import Crystal
 from jointkd.acceptance.plots import plot
 from jointkd.errors import ConfigError
 from jointkd.files.atomic import write_whole
@@ -47,7 +48,7 @@ def page(graded: Graded, facts: Mapping[str, Any]) -> str:
         mark = "passed" if gate.passed else "**FAILED**"
         limit = f"{gate.relation} {gate.threshold:g} {gate.unit}".strip()
         lines.append(f"| {gate.name} | {mark} | {value} | {limit} | {gate.detail.replace('|', '/')} |")
-    lines += ["", f"![Dimers, energies, shortest distances and frequencies]({PICTURE})", ""]
+    lines += ["", f"![Dimers, energies without a thermostat, stability, frequencies and the crystal]({PICTURE})", ""]
     return "\n".join(lines)
 
 
@@ -80,7 +81,29 @@ def data_of(graded: Graded) -> dict[str, Any]:
         "frequencies_per_cm": None
         if graded.teacher is None
         else {"student": rounded(graded.teacher.student, 2), "teacher": rounded(graded.teacher.teacher, 2)},
+        "crystal": None if graded.crystal is None else crystal_data(graded.crystal),
     }
+
+
+def crystal_data(crystal: Crystal) -> dict[str, Any]:
+    """What was measured in a crystal; null for what was not."""
+    return {
+        "name": crystal.name,
+        "equation_of_state": of_each(
+            crystal.curves,
+            lambda curve: {
+                "volume_A3_per_atom": rounded(curve.volumes),
+                "energy_eV_per_atom": rounded(curve.energies, 9),
+            },
+        ),
+        "elastic_constants_GPa": of_each(crystal.constants, lambda constants: [rounded(row, 3) for row in constants]),
+        "phonons_per_cm": of_each(crystal.frequencies, lambda modes: [rounded(each, 2) for each in modes]),
+    }
+
+
+def of_each(pair: tuple[Any, Any] | None, values: Callable[[Any], Any]) -> dict[str, Any] | None:
+    """Values of the student and of the teacher; None where they were not measured."""
+    return None if pair is None else {"student": values(pair[0]), "teacher": values(pair[1])}
 
 
 def rounded(values: np.ndarray, digits: int = 6) -> list[float | None]:

@@ -1,4 +1,4 @@
-"""The picture of an acceptance: dimers, energies without a thermostat, lifetimes, frequencies."""
+"""The picture of an acceptance: dimers, energies without a thermostat, lifetimes, frequencies, and a crystal."""
 
 from pathlib import Path
 from textwrap import fill
@@ -11,22 +11,30 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 from jointkd.acceptance.accept import Graded
+from jointkd.acceptance.crystals import Crystal
 from jointkd.acceptance.dimers import FRACTIONS
 from jointkd.simulation.lifetimes import survival
 
 GOOD, BAD, GREY = "#4c78a8", "#c03a2b", "#9aa0a6"
 HIGHEST = 20.0  # eV of the dimers
 MOST_NAMES = 12
+BROADENING = 0.02  # of densities of states, as a fraction of the range of the frequencies
+PAIR = ((GOOD, "o-", "student"), (BAD, "s--", "teacher"))
 CORNER: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": 7}
 
 
 def plot(graded: Graded, path: Path) -> None:
-    """Draw the four panels."""
-    figure, axes = pyplot.subplots(2, 2, figsize=(8, 6.4), layout="constrained")
+    """Draw the four panels, and two more where a crystal was measured."""
+    crystal = graded.crystal
+    columns = 2 if crystal is None else 3
+    figure, axes = pyplot.subplots(2, columns, figsize=(4 * columns, 6.4), layout="constrained")
     plot_dimers(axes[0, 0], graded)
     plot_energies(axes[0, 1], graded)
     plot_survival(axes[1, 0], graded)
     plot_frequencies(axes[1, 1], graded)
+    if crystal is not None:
+        plot_curves(axes[0, 2], crystal)
+        plot_phonons(axes[1, 2], crystal)
     for axis in axes.flat:
         axis.spines[["top", "right"]].set_visible(False)
         axis.locator_params(axis="x", nbins=6)
@@ -83,8 +91,43 @@ def plot_frequencies(axis: Any, graded: Graded) -> None:
     axis.set_xlabel("Teacher, cm⁻¹")
     axis.set_ylabel("Student, cm⁻¹")
     if graded.teacher is None or not len(graded.teacher.student):
-        axis.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axis.transAxes, color=GREY)
+        not_measured(axis)
         return
     both = np.concatenate([graded.teacher.student, graded.teacher.teacher])
     axis.plot([both.min(), both.max()], [both.min(), both.max()], color=GREY, linewidth=1)
     axis.plot(graded.teacher.teacher, graded.teacher.student, "o", color=GOOD, markersize=3)
+
+
+def plot_curves(axis: Any, crystal: Crystal) -> None:
+    """Energies of the crystal over its volume, of the student and of the teacher."""
+    axis.set_title(f"Equation of state{crystal.name and ': ' + crystal.name}", fontsize=10)
+    axis.set_xlabel("Volume, Å³/atom")
+    axis.set_ylabel("Energy, meV/atom")
+    if crystal.curves is None:
+        not_measured(axis)
+        return
+    for curve, (color, style, who) in zip(crystal.curves, PAIR, strict=True):
+        axis.plot(curve.volumes, 1000 * curve.energies, style, color=color, linewidth=1, markersize=4, label=who)
+    axis.legend(frameon=False, fontsize=8)
+
+
+def plot_phonons(axis: Any, crystal: Crystal) -> None:
+    """Densities of states, of the wave vectors that fit into the supercell."""
+    axis.set_title("Phonons", fontsize=10)
+    axis.set_xlabel("Frequency, cm⁻¹ (imaginary: negative)")
+    axis.set_ylabel("Modes per cm⁻¹ and cell")
+    if crystal.frequencies is None:
+        not_measured(axis)
+        return
+    both = np.stack(crystal.frequencies)
+    width = max(BROADENING * (both.max() - both.min()), 1.0)
+    grid = np.linspace(both.min() - 3 * width, both.max() + 3 * width, 400)
+    for frequencies, (color, style, who) in zip(both, PAIR, strict=True):
+        peaks = np.exp(-(((grid - frequencies.reshape(-1, 1)) / width) ** 2) / 2) / (width * np.sqrt(2 * np.pi))
+        axis.plot(grid, peaks.sum(0) / len(frequencies), style[1:], color=color, linewidth=1, label=who)
+    axis.legend(frameon=False, fontsize=8)
+
+
+def not_measured(axis: Any) -> None:
+    """Say so in an empty panel."""
+    axis.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axis.transAxes, color=GREY)

@@ -2,26 +2,24 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
-from ase.optimize import BFGS
 
-from jointkd.acceptance.gate import Gate, at_least, at_most, unmeasured
+from jointkd.acceptance.gate import Gate, at_least, at_most, measured, unmeasured
 from jointkd.acceptance.options import TeacherLimits
 from jointkd.acceptance.radial import KELVIN, radial_distribution
+from jointkd.acceptance.relaxation import relax, with_calculator
 from jointkd.acceptance.vibrations import frequencies
 from jointkd.deploy.ase import JointKD
-from jointkd.errors import UserError, first_line
 from jointkd.labels.directions import NO_ROWS
 from jointkd.teachers.base import Teacher
 from jointkd.teachers.calculator import TeacherCalculator, frame_of
 
 log = logging.getLogger(__name__)
 
-MOST_STEPS = 1000  # of a relaxation
 TIMED = 10  # steps, of which the median counts
 NAMES = ("forces on visited frames", "vibrational frequencies", "radial distribution", "speed-up")
 
@@ -77,14 +75,6 @@ def periodic_of(structures: Sequence[Atoms]) -> Atoms | None:
     return next((atoms for atoms in structures if atoms.pbc.all()), None)
 
 
-def measured(name: str, threshold: float, unit: str, gate: Callable[[], Gate], relation: str = "≤") -> Gate:
-    """The outcome of a gate, which is not measured where the student or the teacher refuses a structure."""
-    try:
-        return gate()
-    except UserError as error:
-        return unmeasured(name, threshold, unit, first_line(error), relation)
-
-
 def force_gate(
     student: JointKD, teacher: Teacher, visited: Sequence[Atoms], limits: TeacherLimits, rng: np.random.Generator
 ) -> Gate:
@@ -111,13 +101,8 @@ def frequency_gate(
     spectra: gets those of the student and of the teacher.
     """
     atoms = with_calculator(start, student)
-    atoms.set_constraint()
-    BFGS(atoms, logfile=None).run(fmax=limits.relaxation, steps=MOST_STEPS)
-    left = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
+    relax(atoms, limits.relaxation)
     name = start.get_chemical_formula()
-    if not left <= limits.relaxation:
-        said = f"{name} did not relax to {limits.relaxation:g} eV/Å in {MOST_STEPS} steps ({left:.2g} are left)"
-        return unmeasured(NAMES[1], limits.frequencies, "cm⁻¹", said)
     size = 3 * len(atoms)
     (labels,) = teacher.label([frame_of(atoms)], [np.arange(size)])
     spectra += [
@@ -159,10 +144,3 @@ def radial_gate(student: JointKD, teacher: Teacher, start: Atoms, limits: Teache
     difference = float(np.abs(ours - theirs).sum() / theirs.sum())
     said = f"{start.get_chemical_formula()}, {limits.radial_time:g} ps at {KELVIN:g} K with each"
     return at_most(NAMES[2], difference, limits.radial, "", said)
-
-
-def with_calculator(atoms: Atoms, calculator: Any) -> Atoms:
-    """A copy of a structure with a calculator."""
-    copy = atoms.copy()
-    copy.calc = calculator
-    return copy

@@ -14,7 +14,11 @@ def frequencies(hessian: np.ndarray, atoms: Atoms) -> np.ndarray:
     masses = np.repeat(atoms.get_masses(), 3)
     inner = vibrations_of(atoms)
     weighted = hessian / np.sqrt(np.outer(masses, masses))
-    squares = np.linalg.eigvalsh(inner.T @ (weighted + weighted.T) / 2 @ inner)
+    return wavenumbers(np.linalg.eigvalsh(inner.T @ (weighted + weighted.T) / 2 @ inner))
+
+
+def wavenumbers(squares: np.ndarray) -> np.ndarray:
+    """cm⁻¹ of squared frequencies, eV/Å²/u; those of negative squares are imaginary, and given as negative numbers."""
     to_wavenumbers = units._hbar * units.m / np.sqrt(units._e * units._amu) / units.invcm  # of √(eV/Å²/u)
     return np.sign(squares) * np.sqrt(np.abs(squares)) * to_wavenumbers
 

@@ -4,7 +4,9 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from ase import Atoms
 from ase.io import read, write
 
 from tests.files import molecules, saved
@@ -57,7 +59,8 @@ def test_a_student_is_graded_on_the_test_structures_of_its_run(command, trained)
     assert page.count("\n| ") == 1 + len(gates)
     assert (trained / "acceptance.png").stat().st_size > 10_000
     data = json.loads((trained / "acceptance_data.json").read_text(encoding="utf-8"))
-    assert {"dimers", "constant_energy", "stability", "frequencies_per_cm"} == set(data)
+    assert {"dimers", "constant_energy", "stability", "frequencies_per_cm", "crystal"} == set(data)
+    assert data["crystal"] is None
 
     before = (trained / "acceptance.json").read_bytes()
     again = command("accept", "run=run", *QUICK, *LENIENT)
@@ -73,6 +76,41 @@ def test_a_student_is_graded_on_the_test_structures_of_its_run(command, trained)
     assert len(result["gates"]) == 8
     assert result["teacher"] == "no teacher (teacher=none), whose gates are left out"
     assert (trained / "acceptance.md").read_text(encoding="utf-8").startswith("# The student passes all gates")
+
+
+def test_a_crystal_has_gates_of_its_own(command, trained):
+    crystal = Atoms("CO", [[0, 0, 0], [1.5, 1.6, 1.4]], cell=3.0 * np.eye(3), pbc=True)
+    saved(trained / "crystal.xyz", [crystal])
+    arguments = (
+        "accept",
+        "run=run",
+        *QUICK,
+        "structures=run/crystal.xyz",
+        "crystal.supercell=3",
+        "stability.replicas=1",
+    )
+    names = ["equilibrium volume", "bulk modulus", "elastic constants", "phonon frequencies", "imaginary phonons"]
+    command(*arguments, "directory=alone")
+    gates = json.loads(Path("alone/acceptance.json").read_text(encoding="utf-8"))["gates"]
+    assert [gate["name"] for gate in gates][-5:] == names
+    assert all("records no teacher" in gate["detail"] for gate in gates[-5:])
+    teacher = ("teacher=ase", "teacher.calculator=tests.calculators.Metal", "against_teacher.radial_time=0.01")
+    command(*arguments, "directory=both", *teacher, "crystal.properties=[phonons]", "crystal.relaxation=100")
+    gates = json.loads(Path("both/acceptance.json").read_text(encoding="utf-8"))["gates"]
+    assert [gate["name"] for gate in gates][-2:] == names[-2:]
+    assert all(gate["value"] is not None for gate in gates[-2:])
+    data = json.loads(Path("both/acceptance_data.json").read_text(encoding="utf-8"))["crystal"]
+    assert len(data["phonons_per_cm"]["student"]) == 1
+    assert data["equation_of_state"] is None
+    assert width_of(Path("both/acceptance.png")) == 1.5 * width_of(Path("alone/acceptance.png"))
+    command(*arguments, "directory=without", *teacher, "crystal.properties=[]")
+    gates = json.loads(Path("without/acceptance.json").read_text(encoding="utf-8"))["gates"]
+    assert not {gate["name"] for gate in gates} & set(names)
+
+
+def width_of(picture: Path) -> int:
+    """Pixels, from the header of a PNG file."""
+    return int.from_bytes(picture.read_bytes()[16:20], "big")
 
 
 @pytest.mark.slow
@@ -96,6 +134,7 @@ def test_a_file_is_graded_on_given_structures_in_a_folder_of_its_own(command, tr
         (["run=none"], "DataError: run=none does not exist"),
         (["stability.time=-1"], "ConfigError: stability.time=-1 must be a positive number; give a number above 0"),
         (["stability.temperature=[300]"], "ConfigError: there is no option stability.temperature; did you mean stab"),
+        (["crystal.properties=[phonon]"], "ConfigError: crystal.properties has phonon, which is not compared; did you"),
         (["directory=mine.xyz"], "ConfigError: directory=mine.xyz is a file; give a folder, which need not exist yet"),
         (["teacher=nobody"], "ConfigError: there is no teacher=nobody; "),
         (
