@@ -67,7 +67,7 @@ def grade(
     trajectories = stability(model, few, lengths, options.stability, options.seed)
     gates.take([each.gate for each in trajectories])
     compared = measured = None
-    solid = crystals_of(few)
+    solid = crystals_of(few, options.crystal.most_atoms)
     if isinstance(teacher, str):
         gates.take(unavailable(options.against_teacher, teacher, few))
         gates.take(crystals.unavailable(options.crystal, teacher) if solid else [])

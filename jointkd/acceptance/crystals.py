@@ -44,10 +44,20 @@ class Minima(NamedTuple):
     teacher: Atoms
 
 
-def crystals_of(structures: Sequence[Atoms]) -> list[Atoms]:
-    """Structures that are periodic in three directions and have no vacuum, of the composition of the smallest."""
+def crystals_of(structures: Sequence[Atoms], most_atoms: int) -> list[Atoms]:
+    """Structures that are periodic in three directions and have no vacuum, of the composition of the smallest.
+
+    Those with more than most_atoms, liquids among them, are left out; a line says so where no others are left.
+    """
     solid = sorted((atoms for atoms in structures if atoms.pbc.all() and not has_vacuum(atoms)), key=len)
-    return [atoms for atoms in solid if composition(atoms) == composition(solid[0])]
+    small = [atoms for atoms in solid if len(atoms) <= most_atoms]
+    if solid and not small:
+        log.info(
+            "%s has more than crystal.most_atoms=%d atoms, so it is not measured as a crystal",
+            solid[0].get_chemical_formula(),
+            most_atoms,
+        )
+    return [atoms for atoms in small if composition(atoms) == composition(small[0])]
 
 
 def composition(atoms: Atoms) -> str:
@@ -119,11 +129,6 @@ def relaxed(student: JointKD, teacher: Teacher, structure: Atoms, limits: Crysta
     start = with_calculator(structure, student)
     relax(start, limits.relaxation, cell=True)
     start = primitive(start)
-    if len(start) > limits.most_atoms:
-        raise DataError(
-            f"the primitive cell of {name} has {len(start)} atoms, more than crystal.most_atoms={limits.most_atoms}",
-            "allow more, give a smaller crystal in structures=FILE, or leave this out with crystal.properties=[]",
-        )
     minima = Minima(with_calculator(start, student), with_calculator(start, TeacherCalculator(teacher)))
     for atoms in minima:
         relax(atoms, limits.relaxation, cell=True)

@@ -80,7 +80,7 @@ class CrystalLimits:
     frequencies: float = 10.0  # cm⁻¹, mean absolute error of phonons
     imaginary: int = 0  # modes that are imaginary with the student and not with the teacher
     supercell: float = 10.0  # Å, the extent of the supercell whose wave vectors are looked at
-    most_atoms: int = 128  # of it; with more than that in its primitive cell a crystal is not measured
+    most_atoms: int = 128  # of it, and of structures that are taken for crystals
 
 
 GROUPS = ("stability", "conservation", "dimers", "consistency", "against_teacher", "crystal")

@@ -139,10 +139,6 @@ def test_a_student_without_stress_and_one_that_leaves_the_crystal_are_not_measur
     (gate,) = measured(Metal(length=1.4), teacher, "elastic_constants").gates
     assert gate.value is None
     assert "the cell of Cu8 relaxes to" in gate.detail
-    limits = CrystalLimits(most_atoms=1)
-    alloy = bulk("NiAl", "cesiumchloride", a=2.9)
-    (*_, gate) = in_a_crystal(Metal(), teacher, [alloy], limits).gates
-    assert "the primitive cell of AlNi has 2 atoms, more than crystal.most_atoms=1" in gate.detail
 
 
 def test_energies_without_a_minimum_have_no_equation_of_state(teacher):
@@ -203,13 +199,13 @@ def test_crystals_have_no_vacuum_and_the_composition_of_the_smallest():
     boxed.pbc = True
     surface = fcc111("Cu", (1, 1, 3), vacuum=5.0)
     surface.pbc = True
-    assert crystals_of([boxed, surface, molecule("H2O")]) == []
+    assert crystals_of([boxed, surface, molecule("H2O")], 128) == []
     large, small, other = (
         bulk("NiAl", "cesiumchloride", a=2.9) * 2,
         bulk("NiAl", "cesiumchloride", a=2.9),
         bulk("Al") * 3,
     )
-    assert crystals_of([boxed, large, other, small, surface]) == [small, large]
+    assert crystals_of([boxed, large, other, small, surface], 128) == [small, large]
 
 
 def test_the_crystal_is_the_structure_of_the_lowest_energy(teacher):
@@ -298,3 +294,13 @@ def test_a_property_that_is_not_compared_is_refused():
     with pytest.raises(ConfigError, match=r"crystal\.most_atoms=0 must be a positive integer"):
         AcceptanceOptions(crystal=CrystalLimits(most_atoms=0))
     AcceptanceOptions(crystal=CrystalLimits(properties=[]))
+
+
+def test_structures_with_many_atoms_such_as_liquids_are_not_taken_for_crystals(caplog):
+    caplog.set_level("INFO")
+    small, large = (bulk("Cu", a=3.65, cubic=True) * times for times in (2, 3))
+    assert crystals_of([large, small], 107) == [small]
+    assert crystals_of([large, small], 108) == [small, large]
+    assert not caplog.records
+    assert crystals_of([large], 107) == []
+    assert caplog.messages == ["Cu108 has more than crystal.most_atoms=107 atoms, so it is not measured as a crystal"]
