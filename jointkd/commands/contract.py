@@ -133,7 +133,7 @@ def compose(subject: Subject) -> DictConfig:
         is_class = copy_configuration(subject, file)
         sizes = SMALL if subject.kind == "student" and not is_class else {}
         options = {name: value for name, value in sizes.items() if name in OmegaConf.load(file)} | subject.options
-        overrides = [f"{group}={ALIAS}", f"hydra.searchpath=[file://{folder}]"]
+        overrides = [f"{group}={ALIAS}", "recipe=none", f"hydra.searchpath=[file://{folder}]"]
         overrides += [f"++{group}.{name}={value}" for name, value in options.items()]
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             config = hydra.compose("train", overrides)
@@ -149,7 +149,7 @@ def compose(subject: Subject) -> DictConfig:
 def copy_configuration(subject: Subject, file: Path) -> bool:
     """Write the configuration of a subject to a file; whether the subject is a class. Raises ConfigError.
 
-    Also one of conf/ is copied: under its own name it could be changed by a recipe.
+    Also one of conf/ is copied: under its own name others could change it, such as teacher/of_data.
     """
     value, known = subject.value, choices(subject.group)
     if value in known:

@@ -45,6 +45,7 @@ def side_by_side(config: DictConfig, options: Mapping[str, Any], evaluation: Fil
 
 def check_asked(options: Mapping[str, Any], beside_teacher: bool) -> None:
     """Raise ConfigError where a comparison with a teacher is asked for that cannot be made."""
+    options = {**OF_TEACHER, **options}
     check_rows("rows", options["rows"])
     if not isinstance(options["atomic_energies"], bool):
         raise ConfigError(f"atomic_energies={options['atomic_energies']} must be true or false", "give one of them")
