@@ -51,6 +51,8 @@ def records_of(file: Path) -> Records:
                 records.history.append(values_of(record.history.item))
             case "config":
                 records.config |= values_of(record.config.update)
+            case "run":
+                records.config |= values_of(record.run.config.update)
             case "artifact":
                 name = record.artifact.name.rpartition("-")[0]
                 files = {entry.path for entry in record.artifact.manifest.contents}

@@ -121,7 +121,6 @@ def test_a_run_that_fails_ends_as_failed_and_the_next_of_the_process_is_another(
         with pytest.raises(ZeroDivisionError), run_logged([logger], {"seed": number}):
             raise ZeroDivisionError
     files = [next(tmp_path.glob(f"{number}/wandb/offline-run-*/*.wandb")) for number in (1, 2)]
-    assert [records_of(file).config["seed"] for file in files] == [1, 2]
     assert [records_of(file).exit_code for file in files] == [1, 1]
 
 
