@@ -3,11 +3,12 @@
 import base64
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
+
+from tests.servers import running
 
 Files = dict[str, bytes]
 
@@ -119,11 +120,5 @@ class Handler(BaseHTTPRequestHandler):
 def hub_server() -> Iterator[HubServer]:
     """A server that runs until the block ends."""
     server = HubServer()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with running(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

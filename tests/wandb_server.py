@@ -1,11 +1,12 @@
 """A small local server that answers what wandb asks before and as it saves a workspace."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.servers import running
 
 USER = {"id": "1", "username": "someone", "entity": "team", "flags": "{}", "teams": {"edges": []}}
 
@@ -51,11 +52,6 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def wandb_server() -> Iterator[WandbServer]:
     """A running server."""
-    with WandbServer() as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    server = WandbServer()
+    with running(server):
+        yield server

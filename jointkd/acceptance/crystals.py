@@ -16,6 +16,7 @@ from jointkd.acceptance.phonons import phonons, repeats_of
 from jointkd.acceptance.relaxation import relax, with_calculator
 from jointkd.deploy.ase import JointKD
 from jointkd.errors import DataError, UserError, first_line
+from jointkd.structures.cells import heights
 from jointkd.teachers.base import Teacher
 from jointkd.teachers.calculator import TeacherCalculator, frame_of
 
@@ -67,10 +68,9 @@ def composition(atoms: Atoms) -> str:
 
 def has_vacuum(atoms: Atoms) -> bool:
     """Whether lattice planes further apart than `VACUUM` have no atom between them."""
-    heights = 1 / np.linalg.norm(atoms.cell.reciprocal().array, axis=1)
     places = np.sort(atoms.get_scaled_positions(wrap=True), axis=0)
     gaps = np.diff(places, axis=0, append=places[:1] + 1).max(axis=0)
-    return bool((gaps * heights > VACUUM).any())
+    return bool((gaps * heights(atoms.cell.array) > VACUUM).any())
 
 
 def in_a_crystal(student: JointKD, teacher: Teacher, structures: Sequence[Atoms], limits: CrystalLimits) -> Crystal:

@@ -10,6 +10,7 @@ from ase import Atoms
 
 from jointkd.acceptance.vibrations import wavenumbers
 from jointkd.errors import DataError
+from jointkd.structures.cells import heights
 
 
 def repeats_of(crystal: Atoms, length: float, most_atoms: int) -> tuple[int, int, int]:
@@ -17,10 +18,10 @@ def repeats_of(crystal: Atoms, length: float, most_atoms: int) -> tuple[int, int
 
     Less often where that would be more than `most_atoms`.
     """
-    heights = 1 / np.linalg.norm(crystal.cell.reciprocal().array, axis=1)
-    repeats = np.ceil(length / heights).astype(int)
+    apart = heights(crystal.cell.array)
+    repeats = np.ceil(length / apart).astype(int)
     while len(crystal) * repeats.prod() > most_atoms and repeats.max() > 1:
-        repeats[np.where(repeats > 1, repeats * heights, 0).argmax()] -= 1
+        repeats[np.where(repeats > 1, repeats * apart, 0).argmax()] -= 1
     first, second, third = repeats.tolist()
     return first, second, third
 

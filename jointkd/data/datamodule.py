@@ -29,7 +29,7 @@ from jointkd.files.run_files import SPLIT
 from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
 from jointkd.structures.batch import Precomputed, Structure, collate
-from jointkd.structures.columns import elements_of, keys_of, numbers_of, select, with_energies
+from jointkd.structures.columns import elements_of, evenly_spread, keys_of, numbers_of, select, with_energies
 from jointkd.structures.frame import Frame
 
 log = logging.getLogger(__name__)
@@ -250,7 +250,7 @@ class DistillationData(lightning.LightningDataModule):
         assert self.references is not None
         frames = self.frames[split]
         dataset = StructureDataset(frames, self.find_neighbors(), self.references, None, self.seed)
-        chosen, size = range(len(frames))[:: -(-len(frames) // most) or 1], max(self.batch_size, SMALLEST_TEST_BATCH)
+        chosen, size = evenly_spread(range(len(frames)), most), max(self.batch_size, SMALLEST_TEST_BATCH)
         for start in range(0, len(chosen), size):
             yield collate([dataset[0, index] for index in chosen[start : start + size]], self.dtype, self.graph_of)
 

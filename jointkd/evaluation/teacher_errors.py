@@ -12,7 +12,7 @@ from jointkd.data.references import References
 from jointkd.errors import DataError
 from jointkd.evaluation.metrics import force_error
 from jointkd.labels.store import LabelStore
-from jointkd.structures.columns import keys_of, numbers_of, select, with_both_labels
+from jointkd.structures.columns import evenly_spread, keys_of, numbers_of, select, with_both_labels
 from jointkd.structures.frame import Frame
 
 SAMPLE = 1000  # structures that are compared before training
@@ -109,9 +109,7 @@ def compare_sample(data: DistillationData, store: LabelStore) -> Comparison | No
     if not frames:
         return None
     teacher = data.teacher["train"]
-    compared = compare(
-        frames[:: -(-len(frames) // SAMPLE)], store, teacher.alignment if teacher else None, data.references
-    )
+    compared = compare(evenly_spread(frames, SAMPLE), store, teacher.alignment if teacher else None, data.references)
     check_forces(compared, store.teacher.name)
     return compared
 

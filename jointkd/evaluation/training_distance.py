@@ -5,7 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from jointkd.errors import DataError
-from jointkd.structures.fingerprints import MOST_KNOWN, evenly_spread, fingerprint
+from jointkd.structures.columns import evenly_spread
+from jointkd.structures.fingerprints import MOST_KNOWN, fingerprint
 from jointkd.structures.frame import Frame
 
 

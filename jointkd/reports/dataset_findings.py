@@ -12,7 +12,7 @@ from jointkd.data.outliers import least_absolute_deviations
 from jointkd.data.readers.units import ENERGY
 from jointkd.data.splits import shared_groups
 from jointkd.data.stored_neighbors import NeighborsOf
-from jointkd.structures.columns import composition
+from jointkd.structures.columns import composition, evenly_spread
 from jointkd.structures.frame import Frame
 
 SAMPLE_SIZE = 2000  # structures whose neighbours are analysed
@@ -73,7 +73,7 @@ def analyse(
     if len(known_forces) == len(everything):
         largest = np.array([np.abs(components).max() for components in known_forces])
         forces = np.array([np.sqrt(np.mean(np.square(components))) for components in known_forces])
-    sample = everything[:: -(-len(everything) // SAMPLE_SIZE)]
+    sample = evenly_spread(everything, SAMPLE_SIZE)
     coordination, nearest = analyse_neighbors(sample, neighbors)
     return Findings(
         name=name,

@@ -21,8 +21,8 @@ from jointkd.sampling.options import SamplingOptions
 from jointkd.sampling.sampled_file import TRAJECTORY, SampledFile
 from jointkd.sampling.selection import displaced_by, farthest
 from jointkd.sampling.trajectories import dynamics, rattle
-from jointkd.structures.columns import elements_of, keys_of
-from jointkd.structures.fingerprints import MOST_KNOWN, evenly_spread, fingerprint
+from jointkd.structures.columns import elements_of, evenly_spread, keys_of
+from jointkd.structures.fingerprints import MOST_KNOWN, fingerprint
 from jointkd.structures.frame import Frame
 from jointkd.students.student_file import locate_student
 from jointkd.teachers.base import Teacher, check_elements

@@ -38,11 +38,13 @@ class Doubt:
             self._evaluators = [ReplicaEvaluator(member, structures) for member in self.members]
         positions = np.concatenate([atoms.positions for atoms in structures])
         found_by = [evaluator(positions) for evaluator in self._evaluators]
-        if (own := self.members[0].saved.uncertainty) and len(found_by) == 1:
-            assert found_by[0].features is not None
-            uncertainty = own(found_by[0].features, np.concatenate([atoms.numbers for atoms in structures]))
-        else:
+        if len(self.members) > 1:
             uncertainty = force_uncertainty(np.stack([results.forces for results in found_by]))
+        else:
+            own, features = self.members[0].saved.uncertainty, found_by[0].features
+            assert own is not None
+            assert features is not None
+            uncertainty = own(features, np.concatenate([atoms.numbers for atoms in structures]))
         found = [uncertainty[self._evaluators[0].atoms_of(number)] for number in range(len(structures))]
         for atoms, of_one in zip(structures, found, strict=True):
             if np.isfinite(atoms.positions).all():

@@ -7,6 +7,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 
+from jointkd.structures.columns import evenly_spread
 from jointkd.structures.frame import Frame
 from jointkd.structures.neighbors import Pairs, find_pairs, lengths
 
@@ -40,8 +41,7 @@ def kinds(numbers: np.ndarray, bonds: Pairs) -> list[str]:
 def equilibrium_lengths(frames: Sequence[Frame]) -> dict[str, float]:
     """The median length (Å) of each kind of bond in a data set, or in a sample of a large one."""
     found: dict[str, list[float]] = defaultdict(list)
-    for index in range(0, len(frames), max(1, -(-len(frames) // SAMPLE))):
-        frame = frames[index]
+    for frame in evenly_spread(frames, SAMPLE):
         bonds = find_bonds(frame.numbers, frame.positions, frame.cell, frame.pbc)
         for kind, length in zip(kinds(frame.numbers, bonds), lengths(bonds, frame.positions, frame.cell), strict=True):
             found[kind].append(float(length))
@@ -55,8 +55,7 @@ def shortest_distances(frames: Sequence[Frame]) -> dict[tuple[int, int], float]:
     nearer than that.
     """
     found: dict[tuple[int, int], float] = {}
-    for index in range(0, len(frames), max(1, -(-len(frames) // MOST))):
-        frame = frames[index]
+    for frame in evenly_spread(frames, MOST):
         elements = np.unique(frame.numbers).tolist()
         for first, second in combinations_with_replacement(elements, 2):
             if first < second or np.count_nonzero(frame.numbers == first) > 1 or frame.pbc.any():

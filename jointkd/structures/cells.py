@@ -34,6 +34,11 @@ def cell_fault(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff:
     return None
 
 
+def heights(cell: np.ndarray) -> np.ndarray:
+    """[3] Å between the lattice planes that each vector of a cell [3, 3] Å leads from and to."""
+    return 1 / np.linalg.norm(np.linalg.pinv(cell), axis=0)
+
+
 def is_crowded(expected: float, atoms: int) -> bool:
     """Whether the expected neighbours of each atom are too many."""
     return expected > CROWDED and expected * atoms > FEW_PAIRS

@@ -1,11 +1,13 @@
 """Properties of many frames at once. A prepared set has them as arrays, which spares making a frame of each."""
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from jointkd.structures.frame import Frame
+
+Item = TypeVar("Item")
 
 
 @runtime_checkable
@@ -102,6 +104,11 @@ def count_atoms(numbers: np.ndarray, sizes: np.ndarray, elements: Sequence[int])
     row = np.repeat(np.arange(len(sizes)), sizes)
     cells = (row * len(elements) + place)[place >= 0]
     return np.bincount(cells, minlength=len(sizes) * len(elements)).reshape(len(sizes), len(elements))
+
+
+def evenly_spread(items: Sequence[Item], most: int) -> Sequence[Item]:
+    """At most so many of them, at equal distances in their order."""
+    return items[:: -(-len(items) // most) or 1]
 
 
 def select(frames: Sequence[Frame], wanted: Iterable[bool]) -> Sequence[Frame]:

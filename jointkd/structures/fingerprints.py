@@ -6,8 +6,6 @@ symmetry functions, summed over atoms). Near pairs weigh most, as they have most
 as dscribe's, would also tell apart what this one takes for equal, which is rare.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from jointkd.structures.frame import Frame
@@ -17,11 +15,6 @@ CUTOFF = 6.0  # Å
 WIDTH = 0.25  # Å, of the Gaussian of a distance
 MOST_KNOWN = 2000  # structures with which others are compared, evenly spread if there are more
 GRID = np.arange(0.5, CUTOFF, WIDTH)  # Å, the distances at which the histogram is taken
-
-
-def evenly_spread(frames: Sequence[Frame], most: int) -> Sequence[Frame]:
-    """At most so many of the frames, at equal distances in their order."""
-    return frames[:: -(-len(frames) // most) or 1]
 
 
 def fingerprint(frame: Frame, elements: np.ndarray) -> np.ndarray:
