@@ -242,14 +242,15 @@ class DistillationData(lightning.LightningDataModule):
         """
         self.padding, self.padded_graph_of = True, graph_of
 
-    def batches(self, split: str, most: int) -> Iterator[Structure]:
+    def batches(self, split: str, most: int, reference: bool = True) -> Iterator[Structure]:
         """At most so many structures of a split, evenly spread, in batches without a teacher's labels.
 
-        They are the same in every process.
+        reference: with reference labels, which all structures of the split must then have. The batches are the same in
+        every process.
         """
-        assert self.references is not None
         frames = self.frames[split]
-        dataset = StructureDataset(frames, self.find_neighbors(), self.references, None, self.seed)
+        references = self.references if reference else None
+        dataset = StructureDataset(frames, self.find_neighbors(), references, None, self.seed)
         chosen, size = evenly_spread(range(len(frames)), most), max(self.batch_size, SMALLEST_TEST_BATCH)
         for start in range(0, len(chosen), size):
             yield collate([dataset[0, index] for index in chosen[start : start + size]], self.dtype, self.graph_of)

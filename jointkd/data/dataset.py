@@ -45,14 +45,15 @@ class StructureDataset(Dataset[Structure]):
     """The structures of one split, made on access from frames, neighbours, references and labels.
 
     The Hessian rows of a structure depend on the seed, the epoch and the structure alone (see `row_sampling`), not on
-    workers, ranks or resumption.
+    workers, ranks or resumption. references: None for structures without reference labels; teacher: None for structures
+    without a teacher's.
     """
 
     def __init__(
         self,
         frames: Sequence[Frame],
         neighbors: Callable[[Frame], Neighbors],
-        references: References,
+        references: References | None,
         teacher: Distillation | None,
         seed: int,
     ) -> None:
@@ -69,14 +70,16 @@ class StructureDataset(Dataset[Structure]):
         epoch, index = item
         frame = self.frames[index]
         labels = {} if self.teacher is None else self._teacher(self.teacher, frame, epoch)
-        labels |= self._reference(frame)
+        if self.references is not None:
+            labels |= self._reference(self.references, frame)
         return Structure.from_arrays(frame.numbers, frame.positions, self.neighbors(frame), **labels)
 
-    def _reference(self, frame: Frame) -> dict[str, Tensor]:
+    @staticmethod
+    def _reference(references: References, frame: Frame) -> dict[str, Tensor]:
         """The energy relative to the reference energies, the forces and the stress, where the frame has them."""
         labels = {}
         if frame.energy is not None:
-            relative = frame.energy - self.references.of(frame.numbers).sum()
+            relative = frame.energy - references.of(frame.numbers).sum()
             labels["energy"] = torch.tensor([relative], dtype=torch.float64)
         if frame.forces is not None:
             labels["forces"] = torch.from_numpy(frame.forces)

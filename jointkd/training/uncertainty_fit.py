@@ -24,9 +24,10 @@ def fit_uncertainty(module: DistillationModule, data: DistillationData) -> Force
     The mean of the uncertainties of validation structures is that of their errors (lengths of vectors). None for a
     student that gives no features.
     """
-    if features_of(module, next(data.batches("train", 1))) is None:
+    if features_of(module, next(data.batches("train", 1, reference=False))) is None:
         return None
-    training = [(features_of(module, batch), batch.atomic_numbers) for batch in data.batches("train", MOST)]
+    batches = data.batches("train", MOST, reference=False)  # not all of them need have reference labels
+    training = [(features_of(module, batch), batch.atomic_numbers) for batch in batches]
     uncertainty = ForceUncertainty.of(*map(np.concatenate, zip(*training, strict=True)))
     distances, errors = [], []
     for batch in data.batches("val", MOST):

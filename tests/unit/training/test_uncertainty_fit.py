@@ -1,5 +1,7 @@
 """The uncertainty of a trained student's forces: of features in training, on the scale of errors in validation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -34,6 +36,18 @@ def test_it_is_of_the_training_structures(trained):
     ]
     width = uncertainty.mean.shape[1]
     assert np.mean(np.concatenate(square) ** 2) == pytest.approx(width, rel=0.3)
+
+
+def test_training_structures_need_no_reference_labels(trained):
+    module, data = trained
+    with_all = fit_uncertainty(module, data)
+    train = data.frames["train"]
+    data.frames["train"] = [
+        replace(frame, energy=None, forces=None) if n % 2 else frame for n, frame in enumerate(train)
+    ]
+    without = fit_uncertainty(module, data)
+    np.testing.assert_array_equal(without.mean, with_all.mean)
+    assert without.scale == with_all.scale
 
 
 def test_a_student_without_features_has_none(trained, monkeypatch):
