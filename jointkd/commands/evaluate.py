@@ -113,6 +113,7 @@ def load_module(record: RunRecord, options: Evaluation) -> DistillationModule:
             f"{path} is not a checkpoint of plain weights of this run's student ({first_line(error)})",
             "copy the whole folder of the run again, or give the other one with checkpoint=best or last",
         ) from error
+    module.data_references.copy_(module.reference_energies)  # to which the structures will be relative
     return module
 
 

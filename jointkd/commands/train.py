@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning
+import numpy as np
 import yaml
 from ase.data import chemical_symbols
 from hydra.core.hydra_config import HydraConfig
@@ -26,12 +27,14 @@ from jointkd.errors import ConfigError, DataError
 from jointkd.evaluation.metrics import check_finite, without_stage
 from jointkd.runtime import keep_freed_memory, somebody_watches
 from jointkd.structures.bonds import shortest_distances
+from jointkd.structures.columns import composition, elements_of
 from jointkd.students.operations import plain_graph
 from jointkd.students.repulsion import fit_reach
 from jointkd.students.scales import fit_scales
 from jointkd.students.student_file import SavedStudent, load_weights
 from jointkd.training.callbacks.plain_progress import RunProgressBar
 from jointkd.training.callbacks.prediction_record import PredictionRecord
+from jointkd.training.callbacks.reference_fit import ReferenceFit
 from jointkd.training.checkpoint_files import WholeCheckpoints
 from jointkd.training.compiled_step import CompiledStep
 from jointkd.training.loss import Term
@@ -42,7 +45,9 @@ from jointkd.training.run_loggers import log_results, run_logged
 log = logging.getLogger(__name__)
 
 SCALE_BATCHES = 8
-REFERENCE_TOLERANCE = 1e-3  # eV
+REFERENCE_TOLERANCE = (
+    0.05  # eV/atom, above what students with reference energies of their own differ by (`ReferenceFit`)
+)
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # structures lie in memory-mapped files
@@ -67,7 +72,9 @@ def run(config: DictConfig) -> dict[str, float]:
     module, data = build(config, directory)
     start.record_in(module, described.configuration, hashes(data.division))
     record = PredictionRecord()
-    trainer = make_trainer(config, directory, record)  # refuses its options before hours of labelling
+    trainer = make_trainer(
+        config, directory, record, ReferenceFit(data)
+    )  # refuses its options before hours of labelling
     store = join_labels(config, module, data)
     if trainer.strategy.root_device.type == "cpu":
         keep_freed_memory()
@@ -149,15 +156,15 @@ def prepare_student(config: DictConfig, module: DistillationModule, data: Distil
 
 
 def check_references(saved: SavedStudent, data: DistillationData) -> None:
-    """Warn where the weights were trained relative to other energies than the data are now taken relative to."""
+    """Warn where energies of training structures would be others by the reference energies of the weights."""
     own = data.references.energies if data.references else {}
-    other = [
-        z for z, energy in own.items() if abs(saved.reference_energies.get(z, energy) - energy) > REFERENCE_TOLERANCE
-    ]
-    if other:
-        energies = ", ".join(
-            f"{chemical_symbols[z]}: {saved.reference_energies[z]:.6f}" for z in own if z in saved.reference_energies
-        )
+    known = {z: energy for z, energy in saved.reference_energies.items() if z in own}
+    frames = data.frames["train"]
+    elements = elements_of(frames)
+    counts = composition(frames, elements)
+    difference = counts @ np.array([known.get(z, own[z]) - own[z] for z in elements]) / counts.sum(1)
+    if np.sqrt(np.mean(difference**2)) > REFERENCE_TOLERANCE:
+        energies = ", ".join(f"{chemical_symbols[z]}: {energy:.6f}" for z, energy in known.items())
         log.warning(
             "student_weights were trained relative to other reference energies; to go on with those, set "
             "'data.reference_energies={%s}'",

@@ -242,13 +242,11 @@ class DistillationData(lightning.LightningDataModule):
         """
         self.padding, self.padded_graph_of = True, graph_of
 
-    def batches(self, split: str, most: int, reference: bool = True) -> Iterator[Structure]:
-        """At most so many structures of a split, evenly spread, in batches without a teacher's labels.
+    def batches(self, frames: Sequence[Frame], most: int, reference: bool = True) -> Iterator[Structure]:
+        """At most so many of the structures of a split, evenly spread, in batches without a teacher's labels.
 
-        reference: with reference labels, which all structures of the split must then have. The batches are the same in
-        every process.
+        reference: with reference labels, which all of them must then have. The batches are the same in every process.
         """
-        frames = self.frames[split]
         references = self.references if reference else None
         dataset = StructureDataset(frames, self.find_neighbors(), references, None, self.seed)
         chosen, size = evenly_spread(range(len(frames)), most), max(self.batch_size, SMALLEST_TEST_BATCH)

@@ -26,6 +26,7 @@ class References:
     # combination are relative to an estimate. Each is by atomic number, together they are orthonormal.
     undetermined: tuple[dict[int, float], ...] = ()
     errors: dict[int, float] = field(default_factory=dict)  # eV: standard errors of fitted energies
+    fitted: bool = False  # to total energies, rather than those of free atoms
 
     def of(self, numbers: np.ndarray) -> np.ndarray:
         """[N] eV for atomic numbers [N]. Raises DataError for an element without a reference energy."""
@@ -113,7 +114,7 @@ def least_squares(
         origin += f", whose {len(elements) - len(fit.undetermined)} independent compositions do not determine {named}"
         origin += f"; those are from {prior}"
     errors = {z: error for z, error in fit.errors.items() if z not in fit.from_prior}
-    return References(fit.energies, origin, fit.undetermined, errors)
+    return References(fit.energies, origin, fit.undetermined, errors, fitted=True)
 
 
 def prior_references(

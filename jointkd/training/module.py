@@ -27,7 +27,8 @@ class DistillationModule(lightning.LightningModule):
     after every validation, other schedulers after every epoch.
     """
 
-    reference_energies: Tensor  # [119] eV by atomic number
+    reference_energies: Tensor  # [119] eV by atomic number: with the student's energies they are total energies
+    data_references: Tensor  # [119] the same for the energies of batches
 
     def __init__(
         self,
@@ -50,7 +51,9 @@ class DistillationModule(lightning.LightningModule):
         self.record: dict[str, Any] | None = None  # of the run, for its checkpoints
         self._rate_changed = False
         self._means: dict[str, Tensor] = {}  # of each term, summed over the micro-batches of the step so far
-        self.register_buffer("reference_energies", torch.zeros(HEAVIEST_ELEMENT + 1, dtype=torch.float64))
+        zeros = torch.zeros(HEAVIEST_ELEMENT + 1, dtype=torch.float64)
+        self.register_buffer("reference_energies", zeros)
+        self.register_buffer("data_references", zeros.clone(), persistent=False)
         self.metrics = torch.nn.ModuleDict(
             {stage: torch.nn.ModuleDict({name: MeanOfAll() for name in METRICS}) for stage in ("val", "test")}
         )
@@ -71,9 +74,13 @@ class DistillationModule(lightning.LightningModule):
         return any(term.stress for term in self.terms.values())
 
     def set_references(self, energies: dict[int, float]) -> None:
-        """Store the reference energies (eV by atomic number), to which predictions are relative, in the checkpoints."""
+        """Set the reference energies (eV by atomic number), to which the energies of batches are relative.
+
+        The student's are, too, until a `ReferenceFit` gives it others; checkpoints have the student's.
+        """
         for number, energy in energies.items():
-            self.reference_energies[number] = energy
+            self.data_references[number] = energy
+        self.reference_energies.copy_(self.data_references)
 
     def loss(self, batch: Structure) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch, to be differentiated, and the mean of each term over all ranks."""
@@ -94,7 +101,8 @@ class DistillationModule(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: Structure, batch_idx: int) -> None:
-        self._measure("val", batch, predict(self.student, batch, None, self._has_stress(batch)))
+        prediction = predict(self.student, batch, None, self._has_stress(batch))
+        self._measure("val", batch, self._as_labels(prediction, batch))
 
     def on_validation_epoch_end(self) -> None:
         metrics: Any = self.metrics["val"]
@@ -129,7 +137,7 @@ class DistillationModule(lightning.LightningModule):
 
     def test_step(self, batch: Structure, batch_idx: int) -> dict[str, Tensor | None]:
         """Measure, and return the energies [B] eV, forces [N, 3] eV/Å and rows [N, S, 3] eV/Å² for callbacks."""
-        prediction = predict(self.student, batch, batch.directions, self._has_stress(batch))
+        prediction = self._as_labels(predict(self.student, batch, batch.directions, self._has_stress(batch)), batch)
         self._measure("test", batch, prediction)
         assert prediction.forces is not None
         return {
@@ -141,6 +149,12 @@ class DistillationModule(lightning.LightningModule):
     def _has_stress(self, batch: Structure) -> bool:
         """Whether there are stresses to compare those of the student with."""
         return self.student.conservative and batch.stress is not None
+
+    def _as_labels(self, prediction: Prediction, batch: Structure) -> Prediction:
+        """The prediction with its energies relative to the same reference energies as those of the batch."""
+        shift = (self.reference_energies - self.data_references)[batch.atomic_numbers]
+        energies = prediction.atomic_energies
+        return prediction._replace(atomic_energies=energies + shift.to(energies.dtype))
 
     def _measure(self, stage: str, batch: Structure, prediction: Prediction) -> None:
         """Update and log the metrics of a stage."""

@@ -115,7 +115,7 @@ def write_results(
     saved = SavedStudent(
         config=run.student_options,
         weights=module.student.state_dict(),
-        reference_energies=data.references.energies if data.references else {},
+        reference_energies=student_references(module, data),
         origin={
             "format": "jointkd",
             "revision": git_revision(),
@@ -212,3 +212,9 @@ def keep_earlier(directory: Path) -> None:
         free = (file.with_name(f"{file.stem}-{number}{file.suffix}") for number in itertools.count(1))
         if file.exists():
             file.rename(next(path for path in free if not path.exists()))
+
+
+def student_references(module: DistillationModule, data: DistillationData) -> dict[int, float]:
+    """eV by atomic number of the data: the reference energies to which the student's energies are relative."""
+    known = data.references.energies if data.references else {}
+    return {z: float(module.reference_energies[z]) for z in known}

@@ -24,13 +24,14 @@ def fit_uncertainty(module: DistillationModule, data: DistillationData) -> Force
     The mean of the uncertainties of validation structures is that of their errors (lengths of vectors). None for a
     student that gives no features.
     """
-    if features_of(module, next(data.batches("train", 1, reference=False))) is None:
+    train = data.frames["train"]  # not all of them need have reference labels
+    if features_of(module, next(data.batches(train, 1, reference=False))) is None:
         return None
-    batches = data.batches("train", MOST, reference=False)  # not all of them need have reference labels
+    batches = data.batches(train, MOST, reference=False)
     training = [(features_of(module, batch), batch.atomic_numbers) for batch in batches]
     uncertainty = ForceUncertainty.of(*map(np.concatenate, zip(*training, strict=True)))
     distances, errors = [], []
-    for batch in data.batches("val", MOST):
+    for batch in data.batches(data.frames["val"], MOST):
         distances.append(uncertainty(features_of(module, batch), batch.atomic_numbers.numpy()))
         errors.append(force_errors(module, batch))
     apart, wrong = np.concatenate(distances), np.concatenate(errors)

@@ -50,7 +50,7 @@ class PredictionRecord(lightning.Callback):
         predicted, energies = as_array(outputs["energies"]), as_array(batch.energy)
         forces, given = as_array(outputs["forces"]), as_array(batch.forces)
         numbers, bounds = as_array(batch.atomic_numbers), batch.ptr.tolist()
-        zeros = as_array(pl_module.reference_energies)[numbers]
+        zeros = as_array(pl_module.data_references)[numbers]
         add_finite(self.parity.forces, given, forces)
         if (rows := outputs["hessian_rows"]) is not None and batch.hessian_rows is not None:
             add_finite(self.parity.hessian, as_array(batch.hessian_rows), as_array(rows))

@@ -32,7 +32,7 @@ def test_it_is_of_the_training_structures(trained):
     uncertainty = fit_uncertainty(module, data)
     square = [
         uncertainty.distances(module.student(batch.positions, batch).features.detach().numpy(), batch.atomic_numbers)
-        for batch in data.batches("train", 1000)
+        for batch in data.batches(data.frames["train"], 1000)
     ]
     width = uncertainty.mean.shape[1]
     assert np.mean(np.concatenate(square) ** 2) == pytest.approx(width, rel=0.3)
@@ -63,6 +63,6 @@ def test_at_most_so_many_structures_of_a_split_are_taken_evenly(trained):
     _, data = trained
     count = len(data.frames["train"])
     for most in (1, 3, count, 10 * count):
-        sizes = [batch.num_structures for batch in data.batches("train", most)]
+        sizes = [batch.num_structures for batch in data.batches(data.frames["train"], most)]
         assert 1 <= sum(sizes) <= min(most, count)
-    assert sum(batch.num_structures for batch in data.batches("train", count)) == count
+    assert sum(batch.num_structures for batch in data.batches(data.frames["train"], count)) == count
