@@ -6,7 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 OF_RUN = ("data.path", "data.source", "data.prepared", "label")  # where the data and labels of a run are now
 OF_FILE = (  # of a file on which a student is evaluated
-    *("output", "plot", "seed", "training"),
+    *("output", "plot", "seed", "training", "hull"),
     *("data.energy_key", "data.forces_key", "data.units", "data.stress_key", "data.stress"),
     *("data.group_key", "data.format"),
 )

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 PATHS = ("run", "structures", "plot", "training")
 OF_SPLIT = ("run", "checkpoint", "data", "label", "trust")
-OF_FILE = ("run", "structures", "training", "plot", "seed", "trust")
+OF_FILE = ("run", "structures", "training", "plot", "seed", "hull", "trust")
 LABELS_OF_FILE = (  # options of `data`
     *("energy_key", "forces_key", "units", "stress_key", "stress"),
     *("group_key", "format"),

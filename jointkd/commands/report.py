@@ -7,18 +7,20 @@ from ase.data import atomic_numbers
 from omegaconf import DictConfig, OmegaConf
 
 from jointkd.errors import ConfigError
+from jointkd.evaluation.hull import check_hull
 from jointkd.reports.comparison import write_comparison
 
 
 def run(config: DictConfig) -> None:
     """Write report.html, table.md, comparison.json and plots of all finished runs below `runs` into that folder.
 
-    Raises ConfigError and DataError.
+    Raises ConfigError, DataError and MissingExtra.
     """
     elements: Any = OmegaConf.to_container(config.elements) if OmegaConf.is_config(config.elements) else config.elements
     if elements is not None:
         check_elements(elements)
-    write_comparison(Path(str(config.runs)).expanduser(), elements)
+    check_hull(config.hull)
+    write_comparison(Path(str(config.runs)).expanduser(), elements, config.hull)
 
 
 def check_elements(elements: Any) -> None:

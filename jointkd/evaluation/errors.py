@@ -10,6 +10,8 @@ from ase.symbols import Symbols
 
 from jointkd.evaluation.against_teacher import METRICS as OF_TEACHER
 from jointkd.evaluation.against_teacher import NO_TEACHER, TeacherSums, teacher_ratios
+from jointkd.evaluation.hull import METRICS as OF_HULL
+from jointkd.evaluation.hull import HullErrors, Ratios
 from jointkd.evaluation.metrics import force_error
 from jointkd.evaluation.predictions import Predicted
 from jointkd.structures.frame import Frame
@@ -31,6 +33,7 @@ HEADLINE = (
     "stress_rmse_meV_per_A3",
     *OF_FORCES,
     *OF_TEACHER,
+    *OF_HULL,
 )
 ELEMENTS = len(chemical_symbols)
 QUARTERS = 4
@@ -51,15 +54,18 @@ class ForceSums(NamedTuple):
 
 
 class Errors:
-    """The errors of structures, of each of which about 120 bytes are kept."""
+    """The errors of structures, of each of which about 120 bytes are kept.
 
-    def __init__(self) -> None:
+    hull: eV/atom, the limit of `HullErrors`; None: distances to the convex hull are not compared.
+    """
+
+    def __init__(self, hull: float | None = None) -> None:
+        self._hull = None if hull is None else HullErrors(hull)
         self._rows = array("d")  # atoms, errors of the energy (meV) and of the stress (meV/Å³: mean absolute, mean
         # square), which are not numbers without a label, then force sums and sums of errors against a teacher
         self._by_element = np.zeros((ELEMENTS, len(ForceSums._fields)))
-        self._names: dict[str, list[str]] = {"composition": [], "config_type": [], "group": []}
-        self._ids: dict[str, dict[str, int]] = {kind: {} for kind in self._names}
-        self._of: dict[str, array[int]] = {kind: array("q") for kind in self._names}
+        self._ids: dict[str, dict[str, int]] = {kind: {} for kind in ("composition", "config_type", "group")}
+        self._of: dict[str, array[int]] = {kind: array("q") for kind in self._ids}
         self._distances = array("d")  # from the training, where these are asked for
 
     def __len__(self) -> int:
@@ -80,6 +86,8 @@ class Errors:
         names = composition(frame), str(frame.info.get("config_type", "")), frame.group
         for kind, name in zip(self._of, names, strict=True):
             self._of[kind].append(self._ids[kind].setdefault(name, len(self._ids[kind])))
+        if self._hull is not None:
+            self._hull.add(frame, names[0], predicted.energy)
 
     def metrics(self) -> Metrics:
         """The metrics over all structures, those of `HEADLINE` for which there are labels, or a teacher's."""
@@ -118,6 +126,7 @@ class Errors:
             "structures_with_forces": int((forces.components > 0).sum()),
             "structures_with_relative_energy": int(np.isfinite(self._relative()).sum()),
             "structures_with_stress": int(np.isfinite(stress).sum()),
+            "structures_with_hull_distance": int(self._hull_ratios()[1][:, 0].sum()),
         }
 
     def by_element(self) -> dict[str, Metrics]:
@@ -172,6 +181,10 @@ class Errors:
     def _against_teacher(self) -> TeacherSums:
         return TeacherSums(*self._table()[:, -len(TeacherSums._fields) :].T)
 
+    def _hull_ratios(self) -> Ratios:
+        none = np.zeros((len(self), len(OF_HULL)))
+        return (none, none) if self._hull is None else self._hull.ratios()
+
     def _relative(self) -> np.ndarray:
         """[M] meV: errors of energies minus their mean over the composition, nan for the only one of its kind."""
         errors, of = self._table()[:, 1], np.asarray(self._of["composition"], dtype=int)
@@ -190,7 +203,7 @@ class Errors:
                 columns += [(np.abs(scaled), known), (scaled**2, known)]
         columns += [(np.nan_to_num(mean), np.isfinite(mean).astype(float)) for mean in (absolute, square)]
         others = (np.stack(parts, axis=1) for parts in zip(*columns, strict=True))
-        ratios = force_ratios(self._forces()), teacher_ratios(self._against_teacher())
+        ratios = force_ratios(self._forces()), teacher_ratios(self._against_teacher()), self._hull_ratios()
         numerators, denominators = map(np.hstack, zip(others, *ratios, strict=True))
         return numerators, denominators
 

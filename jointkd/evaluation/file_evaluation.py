@@ -15,6 +15,7 @@ from jointkd.data.screening import Rejected
 from jointkd.errors import ConfigError, DataError
 from jointkd.evaluation.errors import Errors
 from jointkd.evaluation.file_errors import OF_TRAINING, FileErrors, described
+from jointkd.evaluation.hull import check_hull
 from jointkd.evaluation.parity import Parity
 from jointkd.evaluation.prediction_files import WRITERS, check_new, check_output
 from jointkd.evaluation.predictions import Predicted, Predictor
@@ -30,7 +31,7 @@ Outcome = TypeVar("Outcome")
 
 @dataclass(frozen=True)
 class FileEvaluation:
-    """Which student predicts which file, and what is written. Raises ConfigError."""
+    """Which student predicts which file, and what is written. Raises ConfigError, MissingExtra."""
 
     run: str  # folder of a finished run, or a student's file
     structures: str  # a file, a folder, or a pattern with *, of any format that ASE reads
@@ -45,10 +46,12 @@ class FileEvaluation:
     output: tuple[str, ...] = ()  # files of predictions: .xyz, .csv
     plot: str | None = None  # PNG; None: beside the first output
     seed: int = 0  # of the bootstrap
+    hull: float | None = None  # eV/atom above the convex hull that count as stable; None: no hull is made
     trust: str | list[str] | None = None  # import paths of classes of your own that the student's file may name
 
     def __post_init__(self) -> None:
         check_seed("seed", self.seed)
+        check_hull(self.hull)
         if not isinstance(self.units or {}, Mapping):
             raise ConfigError(
                 f"data.units={self.units} must be two units", "set data.units.energy or data.units.length"
@@ -95,7 +98,7 @@ def evaluate_file(options: FileEvaluation) -> FileErrors:
     predictor = Predictor(options.run, options.trust)
     if not predictor.references:
         log.warning("%s has no reference energies: total energies lack a constant per element", options.run)
-    errors, parity = Errors(), Parity()
+    errors, parity = Errors(options.hull), Parity()
     set_aside: Counter[str] = Counter()
     distance = None if options.training is None else TrainingDistance(options.training_frames())
     estimates = trained = 0
@@ -170,3 +173,9 @@ def report_missing(counts: Mapping[str, int], options: FileEvaluation) -> None:
                 "set data.%s_key if the file has it under another name",
                 *(options.structures, label, label, key, label),
             )
+    if options.hull is not None and not counts["structures_with_hull_distance"]:
+        log.warning(
+            "no structure of %s has a distance to the convex hull: the file must have crystals (periodic in three "
+            "directions) with energies, and each of their elements as a crystal of its own",
+            options.structures,
+        )

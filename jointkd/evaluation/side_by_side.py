@@ -63,7 +63,7 @@ def compare_on_file(
     teacher: the one of them with which atomic energies and Hessian rows are compared, where it is asked for.
     Raises DataError where no structure can be predicted by all.
     """
-    errors = {name: Errors() for name in force_fields}
+    errors = {name: Errors(options.hull) for name in force_fields}
     set_aside: Counter[str] = Counter()
     estimates: Counter[str] = Counter()
     trained = 0

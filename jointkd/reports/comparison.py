@@ -11,6 +11,7 @@ from jointkd.files.atomic import write_whole
 from jointkd.reports import plots
 from jointkd.reports.figures import Figure
 from jointkd.reports.formation_plots import Elements, formation
+from jointkd.reports.hull_plots import hull as distances_to_hull
 from jointkd.reports.method_plots import learning, methods
 from jointkd.reports.page import write_page
 from jointkd.reports.parity_plots import parity
@@ -24,11 +25,11 @@ log = logging.getLogger(__name__)
 EPOCHS_TITLE = "Epochs to the final validation energy error of the Hessian run"
 
 
-def write_comparison(root: Path, elements: Elements | None = None) -> None:
+def write_comparison(root: Path, elements: Elements | None = None, hull: float | None = None) -> None:
     """Write table.md, report.html, comparison.json and plots of all finished runs below a folder into it.
 
-    elements: eV/atom by chemical symbol, the zero of formation energies; None: as the runs recorded. Raises DataError
-    where there are no runs.
+    elements: eV/atom by chemical symbol, the zero of formation energies; None: as the runs recorded. hull: eV/atom
+    above the convex hull that count as stable; None: no hull is made. Raises DataError where there are no runs.
     """
     runs = read_runs(root)
     summary = summarise(runs)
@@ -37,14 +38,16 @@ def write_comparison(root: Path, elements: Elements | None = None) -> None:
     below = f"{EPOCHS_TITLE}:\n\n{epochs.markdown()}" if epochs else ""
     text = "\n\n".join(filter(None, [table(runs, summary).markdown(), caption(runs, summary), below]))
     write_whole(root / "table.md", (text + "\n").encode())
-    figures = draw(root, runs, summary, elements)
+    figures = draw(root, runs, summary, elements, hull)
     write_page(root, runs, summary, figures)
     log.info("%s", text)
     written = ["report.html", "table.md", "comparison.json", "curves.csv", *(figure.file for figure in figures)]
     log.info("written to %s: %s", root, ", ".join(written))
 
 
-def draw(root: Path, runs: Runs, summary: dict[str, Any], elements: Elements | None) -> list[Figure]:
+def draw(
+    root: Path, runs: Runs, summary: dict[str, Any], elements: Elements | None, hull: float | None
+) -> list[Figure]:
     """The plots of what these runs have."""
     shown = compare(root / "comparison.png", runs, summary)
     alone = sweep_of(runs) is not None or not of_methods(runs)
@@ -64,6 +67,7 @@ def draw(root: Path, runs: Runs, summary: dict[str, Any], elements: Elements | N
         throughput(root, runs, summary),
         parity(root, own),
         formation(root, runs, elements),
+        None if hull is None else distances_to_hull(root, own, hull, elements),
         benchmark(root),
     )
     return [*figures, *(figure for figure in others if figure is not None)]

@@ -83,6 +83,12 @@ def formation_errors(run: Mapping[str, Any], given: Elements | None) -> np.ndarr
     return 1e3 * (predicted_energies - reference_energies)
 
 
+def recorded_phases(run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """By chemical symbol the fields of the `ElementEnergy` of the elements whose energy is that of a structure."""
+    recorded: dict[str, dict[str, Any]] = run.get("elements") or {}
+    return {symbol: element for symbol, element in recorded.items() if "not a structure" not in element["origin"]}
+
+
 def check_given(given: Elements, formulas: Iterable[str]) -> None:
     """Raise ConfigError where the energies that were given lack an element of the test structures."""
     if missing := sorted({symbol for formula in set(formulas) for symbol in Formula(formula).count()} - given.keys()):
@@ -97,10 +103,7 @@ def explained(runs: Runs, given: Elements | None) -> str:
     if given:
         return "The energies of the elements are those given, the same for reference and prediction."
     phases = {
-        symbol: element["origin"]
-        for group in runs.values()
-        for symbol, element in (group[0].get("elements") or {}).items()
-        if "not a structure" not in element["origin"]
+        symbol: element["origin"] for group in runs.values() for symbol, element in recorded_phases(group[0]).items()
     }
     if not phases:
         return (

@@ -20,6 +20,7 @@ from jointkd.data.splits import hashes
 from jointkd.deploy.card_facts import facts_of
 from jointkd.deploy.model_card import card_text
 from jointkd.errors import ConfigError
+from jointkd.evaluation.hull import are_crystals
 from jointkd.evaluation.metrics import metrics_table
 from jointkd.evaluation.teacher_errors import teacher_errors
 from jointkd.files.atomic import write_whole
@@ -109,6 +110,7 @@ def write_results(
         "parameters": sum(p.numel() for p in module.student.parameters()),
         "teacher_train": module.compared.metrics if module.compared else {},
         "elements": element_energies(module, data),
+        "crystals": are_crystals(data.frames["test"]),
         "started": started,
         "ended": time.time(),
     }

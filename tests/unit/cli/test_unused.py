@@ -68,6 +68,7 @@ def test_friction_belongs_to_one_ensemble():
         (["structures=a.xyz", "checkpoint=last"], "checkpoint=last is not used with structures=…, on which"),
         (["structures=a.xyz", "data.path=b.xyz"], "data.path=b.xyz is not used with structures=…, on which"),
         (["structures=a.xyz", "label.path=a"], "label.path=a is not used with structures=…, on which"),
+        (["hull=0"], "hull=0 is not used with the run's own test split: give structures=FILE"),
         (["output=a.xyz"], "output=a.xyz is not used with the run's own test split: give structures=FILE"),
         (["data.energy_key=e"], "data.energy_key=e is not used with the run's own test split: give structures=FILE"),
     ],

@@ -55,6 +55,13 @@ def test_units_are_those_of_the_options(student, tmp_path, file):
     assert metrics == pytest.approx(evaluated(student, file).metrics, rel=1e-4)
 
 
+def test_molecules_have_no_distance_to_the_convex_hull(student, file, caplog):
+    pytest.importorskip("pymatgen.analysis.phase_diagram", reason="pymatgen is not installed")
+    result = evaluated(student, file, hull=0.025)
+    assert result.counts["structures_with_hull_distance"] == 0
+    assert "a distance to the convex hull: the file must have crystals (periodic in three directions)" in caplog.text
+
+
 @pytest.mark.parametrize("key", ["energy_key", "forces_key"])
 def test_a_file_without_a_label_is_evaluated_by_the_other_one(student, file, key, caplog):
     with caplog.at_level(logging.WARNING):

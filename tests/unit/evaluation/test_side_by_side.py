@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from ase import Atoms
 
 from jointkd.data.screening import Rejected
 from jointkd.errors import DataError
@@ -189,3 +190,15 @@ def test_the_file_is_read_once(file, monkeypatch):
     monkeypatch.setattr(FileEvaluation, "frames", lambda options: reads.append(1) or frames(options))
     compare_on_file(options_of(file), {"one": OffBy(0.1), "two": OffBy(0.2), "three": OffBy(0.3)})
     assert len(reads) == 1
+
+
+def test_distances_to_the_hull_do_not_depend_on_the_zero_of_a_teacher(tmp_path):
+    pytest.importorskip("pymatgen.analysis.phase_diagram", reason="pymatgen is not installed")
+    crystals = [Atoms([z] * 2, [[0, 0, 0], [1.5, 0, 0]], cell=[3, 3, 3], pbc=True) for z in (1, 6)]
+    for number, each in enumerate(crystals):
+        each.info["REF_energy"] = -3.0 * number
+    options = replace(options_of(saved(tmp_path / "crystals.xyz", crystals)), hull=0.025)
+    result = compare_on_file(options, {"student": OffBy(0.0), "teacher": OffBy(0.0, has_zero=False)})
+    assert result.metrics["teacher"] == pytest.approx(
+        {"hull_distance_mae_meV_per_atom": 0, "stable_precision": 1, "stable_recall": 1, "stable_f1": 1}, abs=1e-6
+    )

@@ -1,12 +1,15 @@
 """What a finished run writes, and what becomes of the files of a run that goes on, or is replaced."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from jointkd.errors import ConfigError
+from jointkd.evaluation.hull import are_crystals
 from jointkd.evaluation.teacher_errors import compare_sample, teacher_errors
 from jointkd.students.student_file import read_student, target_of
 from jointkd.training.run_folder import RunDescription, check_unused, clear, keep_earlier, write_results
@@ -48,6 +51,14 @@ def test_the_teachers_errors_in_the_summary_are_those_on_the_students_test_struc
     assert summary["test"] == {"force_mae_meV_per_A": 1.0}
     assert summary["teacher_test"] == teacher_errors(data, "test") != teacher_errors(data, "train")
     assert summary["teacher_train"] == compare_sample(data, store).metrics
+
+
+def test_a_run_records_whether_its_test_structures_are_crystals(tmp_path, written):
+    data, _ = written
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["crystals"] is False
+    periodic = [replace(frame, pbc=np.ones(3, dtype=bool)) for frame in data.frames["test"]]
+    assert are_crystals(periodic)
+    assert not are_crystals([*periodic, replace(periodic[0], pbc=np.array([True, True, False]))])
 
 
 @pytest.mark.usefixtures("written")
