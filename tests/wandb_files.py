@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ WHOLE, LAST = 1, 4
 class Records:
     """The records of a run. artifacts: type and names of files, by the name before the run's."""
 
+    id: str = ""
     history: list[dict[str, Any]] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     artifacts: dict[str, tuple[str, set[str]]] = field(default_factory=dict)
@@ -25,14 +27,16 @@ class Records:
 
 
 def contents_of(log: bytes) -> Iterator[bytes]:
-    """Each record of a log."""
+    """Each record of a log, which may still be written."""
     position, content = HEADER, b""
-    while position < len(log):
+    while position + PREFIX.size <= len(log):
         if BLOCK - position % BLOCK < PREFIX.size:  # the rest of a block is empty
             position += BLOCK - position % BLOCK
             continue
         _, length, kind = PREFIX.unpack_from(log, position)
         position += PREFIX.size
+        if position + length > len(log):
+            return
         content += log[position : position + length]
         position += length
         if kind in (WHOLE, LAST):
@@ -40,8 +44,16 @@ def contents_of(log: bytes) -> Iterator[bytes]:
             content = b""
 
 
-def records_of(file: Path) -> Records:
-    """Read the file of a run."""
+def records_of(file: Path, seconds: float = 60.0) -> Records:
+    """The file of a run that has ended; the process of wandb writes the last records after finish() has returned."""
+    deadline = time.monotonic() + seconds
+    while (records := records_so_far(file)).exit_code is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return records
+
+
+def records_so_far(file: Path) -> Records:
+    """What the file of a run holds now."""
     records = Records()
     for content in contents_of(file.read_bytes()):
         record = wandb_internal_pb2.Record()
@@ -52,6 +64,7 @@ def records_of(file: Path) -> Records:
             case "config":
                 records.config |= values_of(record.config.update)
             case "run":
+                records.id = record.run.run_id
                 records.config |= values_of(record.run.config.update)
             case "artifact":
                 name = record.artifact.name.rpartition("-")[0]

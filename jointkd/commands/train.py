@@ -84,7 +84,7 @@ def run(config: DictConfig) -> dict[str, float]:
     if trainer.is_global_zero:
         start.make_room()
         write_provenance(described, directory, data, store, trainer.strategy.root_device)
-    with run_logged(trainer.loggers, yaml.safe_load(described.configuration)):
+    with run_logged(trainer.loggers, yaml.safe_load(described.configuration), start.in_place):
         trainer.fit(module, datamodule=data, ckpt_path=start.path, weights_only=True)
         load_best(trainer, module)
         (tested,) = trainer.test(module, datamodule=data, verbose=False)

@@ -14,11 +14,16 @@ LOCAL = (CSVLogger, TensorBoardLogger)  # would write the options to a file; con
 
 
 @contextmanager
-def run_logged(loggers: Sequence[Logger], options: Mapping[str, Any]) -> Iterator[None]:
-    """A context for a run, whose options are logged as it begins; where a logger can end a run, it does so."""
+def run_logged(loggers: Sequence[Logger], options: Mapping[str, Any], resumed: bool = False) -> Iterator[None]:
+    """A context for a run, whose options are logged as it begins; where a logger can end a run, it does so.
+
+    resumed: the run goes on in its folder, and so in the logs where a logger would begin another one.
+    """
     failed = True
     try:
         for logger in loggers:
+            if resumed and hasattr(logger, "go_on"):
+                logger.go_on()
             if not isinstance(logger, LOCAL):
                 logger.log_hyperparams(dict(options))
         yield

@@ -41,6 +41,12 @@ class RunLogger(WandbLogger):
         super().__init__(**options)
         self.artifacts = artifacts
 
+    def go_on(self) -> None:
+        """Continue the newest run in `save_dir`, if any; an id that is given (also as WANDB_RUN_ID) has precedence."""
+        files = sorted(Path(str(self.save_dir)).glob("wandb/*run-*/run-*.wandb"), key=lambda file: file.stat().st_mtime)
+        if files and self._id is None and "WANDB_RUN_ID" not in os.environ:
+            self._id = self._wandb_init["id"] = files[-1].stem.removeprefix("run-")
+
     @rank_zero_only
     def log_files(self, folder: Path) -> None:
         """Keep the artifacts that were asked for. folder: of the finished run."""

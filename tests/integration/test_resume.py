@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from jointkd.training.callbacks.interrupt import StopOnSignal
 from tests.files import isolated, molecules, saved
 from tests.toy import toy_data, toy_module
+from tests.wandb_files import records_of
 
 EPOCHS = 3
 
@@ -134,12 +135,31 @@ def test_signal_handlers_are_restored_after_training(tmp_path, uninterrupted):
 
 
 def test_the_newest_state_is_saved_also_if_validation_does_not_improve(command, tmp_path):
-    saved(tmp_path / "mine.xyz", [*isolated(), *molecules(20)])
-    options = ["data=extxyz", "data.path=mine.xyz", "data.energy_key=REF_energy", "data.forces_key=REF_forces"]
-    options += ["teacher=none", "method=none", "student.width=8", "student.layers=1", "name=run"]
+    options = small(tmp_path)
     first_is_best = "+callbacks.checkpoint.mode=max"  # the error falls
     done = command("train", *options, first_is_best, "trainer.max_epochs=3")
     assert done.status == 0, done.err
     (last,) = (tmp_path / "outputs" / "run").rglob("last.ckpt")
     epochs = [torch.load(last.with_name(f"{name}.ckpt"), weights_only=True)["epoch"] for name in ("best", "last")]
     assert epochs == [0, 2]
+
+
+def test_a_resumed_run_goes_on_as_the_same_run_of_weights_and_biases(command, tmp_path, monkeypatch):
+    for variable, value in (("WANDB_MODE", "offline"), ("WANDB_SILENT", "true")):
+        monkeypatch.setenv(variable, value)
+    options = [*small(tmp_path), "logger=wandb", "trainer.log_every_n_steps=1", "data.batch_size=8"]
+    assert command("train", *options, "trainer.max_epochs=1").status == 0
+    resumed = command("train", *options, "trainer.max_epochs=2", "ckpt_path=last")
+    assert resumed.status == 0, resumed.err
+    files = sorted(tmp_path.glob("outputs/run/*/wandb/offline-run-*/*.wandb"), key=lambda file: file.stat().st_mtime)
+    before, after = [records_of(file) for file in files]
+    assert before.id == after.id
+    steps = [[row["trainer/global_step"] for row in run.history if "train/loss" in row] for run in (before, after)]
+    assert steps == [[0, 1], [2, 3]]
+
+
+def small(folder: Path) -> list[str]:
+    """The options of a training of seconds."""
+    saved(folder / "mine.xyz", [*isolated(), *molecules(20)])
+    data = ["data=extxyz", "data.path=mine.xyz", "data.energy_key=REF_energy", "data.forces_key=REF_forces"]
+    return [*data, "teacher=none", "method=none", "student.width=8", "student.layers=1", "name=run"]

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import os
 
 import pytest
 from lightning.pytorch.loggers import CSVLogger
@@ -122,6 +123,26 @@ def test_a_run_that_fails_ends_as_failed_and_the_next_of_the_process_is_another(
             raise ZeroDivisionError
     files = [next(tmp_path.glob(f"{number}/wandb/offline-run-*/*.wandb")) for number in (1, 2)]
     assert [records_of(file).exit_code for file in files] == [1, 1]
+
+
+def test_a_resumed_run_is_the_newest_of_its_folder_unless_an_id_is_given(tmp_path, monkeypatch):
+    for age, name in enumerate(("newest", "older")):
+        file = tmp_path / "wandb" / f"offline-run-{age}-{name}" / f"run-{name}.wandb"
+        file.parent.mkdir(parents=True)
+        file.touch()
+        os.utime(file, (1e9 - age, 1e9 - age))
+    monkeypatch.delenv("WANDB_RUN_ID", raising=False)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+
+    def id_of(resumed, **options):
+        logger = wandb_module.wandb_logger(project="test", save_dir=str(tmp_path), **options)
+        monkeypatch.setattr(logger, "log_hyperparams", lambda _: None)  # would begin the run
+        with run_logged([logger], {}, resumed):
+            return logger.version
+
+    assert (id_of(True), id_of(False), id_of(True, id="mine")) == ("newest", None, "mine")
+    monkeypatch.setenv("WANDB_RUN_ID", "mine")  # wandb takes it where the logger has none
+    assert id_of(True) is None
 
 
 def test_an_unknown_artifact_is_refused_before_the_run_begins(tmp_path):
