@@ -123,7 +123,7 @@ def evaluate(
     values = {"run": runs, "checkpoint": checkpoint, **others}
     if structures is not None:
         values["structures"] = str(structures)
-    with composed("evaluate", ["run=''", *groups], {}, values) as config:
+    with composed("evaluate", groups, {}, values) as config:
         result = evaluate_command.run(config)
     return without_stage(result) if isinstance(result, dict) else result
 
@@ -144,7 +144,7 @@ def _configured(
         else:
             nodes[name] = as_node(choice)
     if "data" in nodes:
-        groups += ["data=extxyz", "data.path=''"]  # whose place the node takes
+        groups.append("data=extxyz")  # whose place the node takes
     groups += [f"{name}={value}" for name, value in (options or {}).items() if is_group(name)]
     if isinstance(nodes.get("student"), dict):
         nodes["student_name"] = nodes["student"][TARGET].rpartition(".")[2]

@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from jointkd.cli import resolvers
 from jointkd.cli.arguments import as_hydra_reads
 from jointkd.cli.config_tree import CONF
-from jointkd.cli.options import check_exists, check_overrides, check_values
-from jointkd.cli.paths import FILES, expand_home
+from jointkd.cli.options import check_exists, check_owner, check_set, check_values, compose
+from jointkd.cli.paths import FILES, check_files, expand_home
 from jointkd.files.folders import removed_if_unused
 
 resolvers.register()
@@ -31,7 +31,9 @@ def composed(
     dotted name. Raises ConfigError for unknown choices and options and for values of the wrong type.
     """
     groups = as_hydra_reads(list(groups))
-    check_overrides(command, groups)
+    checked, chosen = compose(command, groups)
+    if "method" in checked:
+        check_owner(chosen, {path: value for path, value in options.items() if path.partition(".")[0] not in nodes})
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         everything = hydra.compose(command, groups, return_hydra_config=True)
     for name, node in nodes.items():
@@ -39,7 +41,7 @@ def composed(
             everything[name] = node
     check_against = OmegaConf.masked_copy(everything, [str(name) for name in everything if name != "hydra"])
     for path, value in options.items():
-        check_exists(check_against, path)
+        check_exists(command, check_against, path)
         value = expand_home(value) if path in FILES else value
         OmegaConf.update(everything, path, value, force_add=True)
     before = HydraConfig.instance().cfg
@@ -54,6 +56,8 @@ def composed(
         with open_dict(config):
             del config["hydra"]
         with removed_if_unused(folder):
+            check_files(config)
+            check_set(config)
             check_values(config)
             yield config
     finally:

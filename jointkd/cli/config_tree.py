@@ -26,9 +26,9 @@ def read_yaml(file: Path) -> Any:
     return yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
-def is_optional(group: str) -> bool:
+def is_optional(group: str, command: str = "train") -> bool:
     """Whether nothing is chosen of a group by default, as of `preset`."""
-    return {group: None} in read_yaml(CONF / "train.yaml")["defaults"]
+    return {group: None} in read_yaml(CONF / f"{command}.yaml")["defaults"]
 
 
 def list_groups() -> str:

@@ -14,7 +14,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from jointkd.cli.arguments import parse
-from jointkd.cli.config_tree import CONF, choices, flatten, is_group, is_private, read_yaml
+from jointkd.cli.config_tree import CONF, choices, flatten, is_group, is_optional, is_private, read_yaml
 from jointkd.cli.paths import check_files
 from jointkd.cli.sweeps import check_launcher
 from jointkd.errors import ConfigError, UserError, did_you_mean, find_cause, first_line
@@ -35,6 +35,16 @@ def check_overrides(name: str, arguments: list[str]) -> None:
 
     Raises ConfigError with the nearest existing option or choice, or with a required option that is missing.
     """
+    config, overrides = compose(name, arguments)
+    check_files(config, [override.key_or_group for override in overrides if override.is_sweep_override()])
+    check_set(config)
+
+
+def compose(name: str, arguments: list[str]) -> tuple[DictConfig, list[Override]]:
+    """The configuration `conf/<name>.yaml` with options that exist; and these options, without those of Hydra.
+
+    Raises ConfigError with the nearest existing option or choice.
+    """
     overrides = [parse(argument) for argument in arguments]
     for override in overrides:
         if override.key_or_group == "hydra/launcher":
@@ -51,14 +61,18 @@ def check_overrides(name: str, arguments: list[str]) -> None:
             chosen = hydra.compose(name, groups)
             for override in overrides:
                 if not (is_group(override.key_or_group) or override.is_add() or override.is_force_add()):
-                    check_exists(chosen, override.key_or_group)
+                    check_exists(name, chosen, override.key_or_group)
             raise ConfigError(str(error), "see --help for the options") from error
     if "method" in config:
-        check_owner(overrides)
+        check_owner(overrides, {override.key_or_group: override.value() for override in overrides})
     for override in overrides:
         if override.is_add() and not override.is_sweep_override():  # as `+task=1,2`, which only counts jobs
             check_added(config, override.key_or_group)
-    check_files(config, [override.key_or_group for override in overrides if override.is_sweep_override()])
+    return config, overrides
+
+
+def check_set(config: DictConfig) -> None:
+    """Raise ConfigError for a required option that is missing."""
     for path, value in flatten(OmegaConf.to_container(config)).items():
         if value == MISSING:
             raise ConfigError(f"{path} is not set", f"give {path}=…")
@@ -74,13 +88,16 @@ def first_of_sweep(override: Override) -> str:
     return line
 
 
-def check_owner(overrides: list[Override]) -> None:
-    """Raise ConfigError for a file of one's own that would take the place of the example's, under its name."""
+def check_owner(overrides: list[Override], options: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a file of one's own that would take the place of the example's, under its name.
+
+    overrides: which groups are chosen; options: values by dotted name.
+    """
     chosen = {override.key_or_group: str(override.value()) for override in overrides if is_group(override.key_or_group)}
-    for override in overrides:
-        group, owner = FILE_OF.get(override.key_or_group, ("", ""))
+    for path, value in options.items():
+        group, owner = FILE_OF.get(path, ("", ""))
         if group and "experiment" not in chosen and chosen.get(group, "demo") == "demo":
-            raise ConfigError(f"{override.input_line} is not a file of {group}=demo", f"add {group}={owner}")
+            raise ConfigError(f"{path}={value} is not a file of {group}=demo", f"add {group}={owner}")
 
 
 def check_choices(override: Override) -> None:
@@ -96,10 +113,16 @@ def check_choices(override: Override) -> None:
             raise ConfigError(f"there is no {group}={name}", f"{hint}choose one of {', '.join(known)}")
 
 
-def check_exists(config: DictConfig, path: str) -> None:
-    """Raise ConfigError if a configuration has no option with the dotted name `path`."""
+def check_exists(name: str, config: DictConfig, path: str) -> None:
+    """Raise ConfigError if a configuration of `conf/<name>.yaml` has no option with the dotted name `path`."""
     known = flatten(OmegaConf.to_container(config))
     if path not in known:
+        group = path.partition(".")[0]
+        if group not in known and is_optional(group, name):
+            raise ConfigError(
+                f"{path} belongs to a {group}, and none is chosen",
+                f"add {group}=…, one of {', '.join(choices(group))}",
+            )
         parent = path.rpartition(".")[0]
         siblings = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == parent]
         shown = [name for name in siblings if not is_private(name)]

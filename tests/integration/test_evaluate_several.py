@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from jointkd import evaluate
+from jointkd.errors import ConfigError
 from jointkd.students.student_file import SavedStudent, build, save_student
 from tests.files import FREE, molecules, saved
 
@@ -142,3 +143,12 @@ def test_the_same_from_python(tmp_path, monkeypatch):
     assert difference == pytest.approx(
         result.metrics["joint"]["force_mae_meV_per_A"] - result.metrics["none"]["force_mae_meV_per_A"]
     )
+
+
+def test_a_teacher_that_needs_an_option_is_chosen_from_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    itself = dict(option.split("=") for option in ITSELF)
+    beside = evaluate("joint.safetensors", structures="some.xyz", options={**KEYS, **itself})
+    assert list(beside.metrics) == ["joint", "teacher"]
+    with pytest.raises(ConfigError, match=r"teacher\.run belongs to a teacher, and none is chosen; add teacher=…"):
+        evaluate("joint.safetensors", structures="some.xyz", options={"teacher.run": "joint.safetensors"})

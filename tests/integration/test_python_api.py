@@ -87,6 +87,20 @@ def test_groups_may_be_options(mine):
         train(data=mine, options={"recipe": "tiny"})
 
 
+def test_a_required_option_of_a_chosen_group_may_be_given_beside_it(mine):
+    with pytest.raises(ConfigError, match=r"teacher\.checkpoint is not set; give teacher\.checkpoint=…"):
+        label(data=mine, teacher="mace")
+    with pytest.raises(DataError, match=r"mine\.xyz frame 0 has no energy under data\.energy_key=energy"):
+        train(data="extxyz", options={"data.path": mine.path})
+
+
+def test_files_are_checked_as_on_the_command_line(mine):
+    with pytest.raises(DataError, match=r"data\.path=nowhere\.xyz does not exist"):
+        train(data="extxyz", options={"data.path": "nowhere.xyz"})
+    with pytest.raises(ConfigError, match=r"data\.path=.*mine\.xyz is not a file of data=demo; add data=extxyz"):
+        train(options={"data.path": mine.path})
+
+
 def test_several_processes_are_refused_because_a_call_is_one(mine):
     with pytest.raises(ConfigError, match="asks for several processes"):
         train(data=mine, teacher="none", method="none", options={"trainer": "ddp"})

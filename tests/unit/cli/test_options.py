@@ -126,6 +126,11 @@ def test_a_misspelt_or_missing_option_is_named_with_the_nearest_one(arguments, m
     assert "\n" not in str(caught.value)
 
 
+def test_an_option_of_a_group_of_which_nothing_is_chosen_names_the_choices():
+    with pytest.raises(ConfigError, match=r"teacher\.run belongs to a teacher, and none is chosen; add teacher=…"):
+        check_overrides("evaluate", ["run=a.safetensors", "teacher.run=b.safetensors"])
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
