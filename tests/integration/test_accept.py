@@ -78,6 +78,7 @@ def test_a_student_is_graded_on_the_test_structures_of_its_run(command, trained)
     assert (trained / "acceptance.md").read_text(encoding="utf-8").startswith("# The student passes all gates")
 
 
+@pytest.mark.slow
 def test_a_crystal_has_gates_of_its_own(command, trained):
     crystal = Atoms("CO", [[0, 0, 0], [1.5, 1.6, 1.4]], cell=3.0 * np.eye(3), pbc=True)
     saved(trained / "crystal.xyz", [crystal])

@@ -67,6 +67,7 @@ def test_every_example_is_a_module_and_a_configuration_and_is_checked_and_traine
     )
 
 
+@pytest.mark.slow
 def test_every_example_keeps_its_contract(copied):
     contracts = [f"{command} {options}" for command, options in COMMANDS if command == "contract"]
     out = run(copied, *contracts, "contract student=pairs student.conservative=false")
@@ -75,6 +76,7 @@ def test_every_example_keeps_its_contract(copied):
     assert all(int(passed) >= 8 and failed == "0" for passed, failed in totals)
 
 
+@pytest.mark.slow
 def test_all_examples_train_together(copied):
     out = run(
         copied,

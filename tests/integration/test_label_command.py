@@ -254,6 +254,7 @@ def test_sigterm_ends_the_command_before_all_is_labelled_and_the_next_one_goes_o
     assert int(match[2]) > 0
 
 
+@pytest.mark.slow
 def test_concurrent_jobs_of_a_sweep_share_the_work(options, tmp_path):
     """Like the tasks of a job array of a batch system."""
     saved(tmp_path / "mine.xyz", molecules(60))

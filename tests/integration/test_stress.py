@@ -46,6 +46,7 @@ def copper(tmp_path: Path) -> Path:
     return saved(tmp_path / "cu.xyz", frames)
 
 
+@pytest.mark.slow
 def test_a_stress_that_is_learned_is_better_than_one_that_is_not(command, copper):
     errors = {}
     for weight in (0, 100):

@@ -14,6 +14,7 @@ QUICK = {  # additional options
 }
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_tutorial_lead_from_a_file_to_dynamics(command, tmp_path, shared_data, monkeypatch):
     pytest.importorskip("mace")
     frames = read(shared_data / "3bpa" / "train_300K.xyz", index=":25")

@@ -26,6 +26,7 @@ def salt() -> Atoms:
     return atoms
 
 
+@pytest.mark.slow
 def test_1000_steps_of_nve_with_and_without_skin_agree_and_few_search(tmp_path):
     file = student_file(tmp_path, {**CONSERVATIVE[0], "layers": 1, "width": 4})
     ends = []

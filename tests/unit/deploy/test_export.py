@@ -77,7 +77,7 @@ def test_a_package_has_the_students_results_for_all_sizes(exported):
     "config",
     [
         pytest.param({**PAINN, "layers": 1, "width": 4}, id="painn with a force head"),
-        pytest.param({**CONSERVATIVE[1], "spherical": 2}, id="gemnet_t"),
+        pytest.param({**CONSERVATIVE[1], "spherical": 2}, id="gemnet_t", marks=pytest.mark.slow),
         pytest.param({**GEMNET, "spherical": 2}, id="gemnet_dt", marks=pytest.mark.slow),
     ],
 )
