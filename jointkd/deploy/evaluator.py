@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from jointkd.deploy.pair_form import PairForm
-from jointkd.deploy.skin import SkinNeighbors
+from jointkd.deploy.skin import NearPairs, SkinNeighbors
 
 SKIN = 1.0  # Å; a search serves until an atom has moved by half of it
 
@@ -33,9 +33,12 @@ class Evaluator:
 
     def __call__(self, numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> Results:
         """numbers [N]; positions [N, 3] Å; cell [3, 3] Å; pbc [3]. Raises DataError for a cell that is not sound."""
-        source, target, vectors = self.neighbors.pairs(positions, cell, pbc)
-        outputs = self.form(
-            torch.from_numpy(vectors).to(self.device, self.dtype),
-            *(torch.from_numpy(index).to(self.device) for index in (source, target, numbers)),
+        return self.evaluated(self.form, numbers, self.neighbors.pairs(positions, cell, pbc))
+
+    def evaluated(self, form: PairForm, numbers: np.ndarray, pairs: NearPairs) -> Results:
+        """What a form finds for atoms of these numbers [N] and pairs."""
+        outputs = form(
+            torch.from_numpy(pairs.vectors).to(self.device, self.dtype),
+            *(torch.from_numpy(index).to(self.device) for index in (pairs.source, pairs.target, numbers)),
         )
         return Results(*(output.double().cpu().numpy() for output in outputs if output is not None))
