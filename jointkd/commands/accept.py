@@ -19,7 +19,7 @@ from jointkd.deploy.package import is_package
 from jointkd.errors import ConfigError, NotAccepted, UserError
 from jointkd.files.atomic import file_sha256
 from jointkd.runtime import keep_freed_memory
-from jointkd.simulation.start import prepared_start, read_structure
+from jointkd.simulation.start import prepared_start, read_structure, report_charges
 from jointkd.students.student_file import locate_student
 from jointkd.teachers.base import Teacher
 
@@ -65,6 +65,7 @@ def structures_of(config: DictConfig, path: Path) -> tuple[list[Atoms], str]:
         place = f"the test split of {path}"
     else:
         raise ConfigError(f"run={path} is a file and has no test structures", "give structures=FILE")
+    report_charges([atoms.info for atoms in read], place)
     return [prepared_start(atoms, f"structure {number} of {place}") for number, atoms in enumerate(read)], place
 
 

@@ -22,7 +22,8 @@ from jointkd.simulation.dihedrals import Dihedral
 from jointkd.simulation.reference_energies import Slice, read_slices, reference_energies
 from jointkd.simulation.scans import ScanOptions, energies_of, scan
 from jointkd.simulation.smarts import find_dihedral
-from jointkd.simulation.start import check_geometry, read_structure, stated_charge
+from jointkd.simulation.start import check_geometry, read_structure, report_charges, stated
+from jointkd.structures.frame import CHARGES
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ def along_dihedral(config: DictConfig, options: dict[str, Any], paths: Sequence[
 def along_slices(config: DictConfig, options: dict[str, Any], paths: Sequence[Path]) -> dict[str, Any]:
     """Energies at the structures of 3BPA's slices: the paper's figure 5."""
     slices = read_slices(str(options["slices"]), planes_of(options["planes"]), options["energy_key"])
+    report_charges([atoms.info for each in slices for atoms in each.structures], str(options["slices"]))
     calculators: dict[str, Any] = {**students_of(options, paths)}
     numbers = slices[0].structures[0].numbers.tolist()
     if teacher := check_elements(teacher_of(config, paths), numbers, str(options["slices"])):
@@ -122,10 +124,11 @@ def read_molecule(file: str, index: int) -> tuple[Atoms, int, str]:
     structure = read_structure(str(file), index)
     place = f"structure {index} of {file}"
     check_geometry(structure, place)
+    report_charges([structure.info], place)
     if structure.constraints:
         raise DataError(f"{place} has constraints, which a scan would not keep", "remove them from the file")
     bare = Atoms(structure.numbers, structure.positions, cell=structure.cell, pbc=structure.pbc)
-    return bare, round(stated_charge(structure)), place
+    return bare, round(stated(structure.info, CHARGES, 0)), place
 
 
 def kind(options: ScanOptions) -> str:

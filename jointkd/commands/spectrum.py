@@ -24,7 +24,7 @@ from jointkd.simulation.path_errors import Samples, errors_along, samples_of
 from jointkd.simulation.paths import Path as Way
 from jointkd.simulation.paths import PathOptions, draw_paths
 from jointkd.simulation.reference_energies import read_structures
-from jointkd.simulation.start import check_geometry
+from jointkd.simulation.start import check_geometry, report_charges
 
 log = logging.getLogger(__name__)
 
@@ -121,5 +121,6 @@ def read_some(file: str, count: int) -> tuple[list[Atoms], list[str]]:
     chosen = [every[place] for place in np.linspace(0, len(every) - 1, min(count, len(every))).round().astype(int)]
     for atoms, place in chosen:
         check_geometry(atoms, place)
+    report_charges([atoms.info for atoms, _ in chosen], file)
     bare = [Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc) for atoms, _ in chosen]
     return bare, [place for _, place in chosen]

@@ -21,6 +21,7 @@ from jointkd.sampling.options import SamplingOptions
 from jointkd.sampling.sampled_file import TRAJECTORY, SampledFile
 from jointkd.sampling.selection import displaced_by, farthest
 from jointkd.sampling.trajectories import dynamics, rattle
+from jointkd.simulation.start import report_charges
 from jointkd.structures.columns import elements_of, evenly_spread, keys_of
 from jointkd.structures.fingerprints import MOST_KNOWN, fingerprint
 from jointkd.structures.frame import Frame
@@ -47,6 +48,8 @@ def sample(
         raise DataError("no training structure has more than one atom", "give structures that can move")
     check_elements(starts, teacher.identity)
     check_charges(starts, teacher)
+    if not options.by_teacher:
+        report_charges([frame.info for frame in starts], "the training split", "where the student moves atoms")
     timed = TimedTeacher(teacher)
     sampler = Sampler(options, starts, timed, Movers(options, timed), entries, max_force)
     with SampledFile(Path(options.output).expanduser(), made_with(options, frames, teacher)) as file:

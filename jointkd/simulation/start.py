@@ -1,6 +1,7 @@
 """The start of a simulation: the structure as its file has it, with frozen atoms and masses, and random momenta."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from ase.constraints import FixAtoms, FixCartesian, FixCom, FixScaled
 from ase.io import read
 
 from jointkd.errors import DataError
-from jointkd.structures.frame import CHARGES
+from jointkd.structures.frame import CHARGES, SPINS
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,9 @@ def read_start(structures: str, index: int) -> Atoms:
 
     The centre of mass is fixed where no atom is. Raises DataError for what cannot be read or simulated.
     """
-    return prepared_start(read_structure(structures, index), f"structure {index} of {structures}")
+    structure, place = read_structure(structures, index), f"structure {index} of {structures}"
+    report_charges([structure.info], place)
+    return prepared_start(structure, place)
 
 
 def prepared_start(structure: Atoms, place: str) -> Atoms:
@@ -94,18 +97,34 @@ def report_what_is_kept(structure: Atoms, start: Atoms, place: str) -> None:
     frozen = {int(atom) for each in start.constraints if not isinstance(each, FixCom) for atom in each.get_indices()}
     if frozen:
         log.info("%s: %d atoms are frozen, or some of their coordinates, as in the file", place, len(frozen))
-    if charge := stated_charge(structure):
-        log.warning("%s has charge=%g, and is simulated without: students take no charge", place, charge)
     if structure.has("masses"):
         log.info("%s: the masses are those of the file", place)
     if structure.has("momenta") and structure.get_momenta().any():
         log.info("%s: the velocities of the file are replaced by random ones at the temperature", place)
 
 
-def stated_charge(structure: Atoms) -> float:
-    """The total charge (e) that a file states of a structure, 0 where it states none."""
-    stated = (structure.info.get(name) for name in CHARGES)
-    return next((float(charge) for charge in stated if isinstance(charge, Real)), 0.0)
+def report_charges(infos: Sequence[Mapping[str, Any]], place: str, where: str = "here") -> None:
+    """Log, once, which charges and spins that files state do not count. infos: of one structure or several."""
+    texts = [text for info in infos if (text := charge_and_spin(info))]
+    if not texts:
+        return
+    which = f"{place} has {texts[0]}"
+    if len(infos) > 1:
+        which = f"{len(texts)} of {len(infos)} structures of {place} have a charge or a spin (the first: {texts[0]})"
+    log.warning("%s, which does not count %s: students take no charge and no spin", which, where)
+
+
+def charge_and_spin(info: Mapping[str, Any]) -> str:
+    """The total charge (e) and the spin (2S + 1) that a file states of a structure; empty for a neutral singlet."""
+    charge, spin = stated(info, CHARGES, 0), stated(info, SPINS, 1)
+    texts = [f"charge={charge:g}"] if charge else []
+    return " and ".join([*texts, *([f"spin={spin:g}"] if spin > 1 else [])])
+
+
+def stated(info: Mapping[str, Any], names: Sequence[str], default: float) -> float:
+    """The first number that a file states under one of some names."""
+    found = (info.get(name) for name in names)
+    return next((float(value) for value in found if isinstance(value, Real)), default)
 
 
 def thermalize(atoms: Atoms, temperature: float, rng: np.random.Generator) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms
 
 CHARGES = ("charge", "total_charge", "net_charge")  # names of a structure's charge in `Frame.info`
+SPINS = ("spin", "multiplicity", "total_spin")  # and of its spin, 2S + 1
 RESOLUTION = 1e-6  # Å; positions closer than that are the same structure to the content key
 
 

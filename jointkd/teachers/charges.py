@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from ase import Atoms
 
 from jointkd.errors import TeacherError
-from jointkd.structures.frame import CHARGES, Frame
+from jointkd.structures.frame import CHARGES, SPINS, Frame
 from jointkd.teachers.base import Teacher
 
-KEYS = {"charge": CHARGES, "spin": ("spin", "multiplicity", "total_spin")}  # spin: 2S + 1
+KEYS = {"charge": CHARGES, "spin": SPINS}
 
 
 def charge_or_spin(frame: Frame, name: str, default: int) -> int:

@@ -98,6 +98,15 @@ def test_the_charge_of_the_file_counts_for_bond_orders(command, students):
         ion.info["charge"] = -1
 
 
+def test_a_charge_that_no_student_takes_is_said_once(command, students):
+    ion = PEROXIDE.copy()
+    ion.info.update(charge=1, spin=2)
+    write(students / "ion.xyz", ion, format="extxyz")
+    result = command("scan", "runs=runs", "structure=ion.xyz", DIHEDRAL, "steps=4", "directory=out", *TEACHER)
+    assert result.status == 0, result.err
+    assert result.out.count("structure 0 of ion.xyz has charge=1 and spin=2, which does not count here: students") == 1
+
+
 def test_without_rdkit_smarts_is_refused_in_one_line(command, students, monkeypatch):
     monkeypatch.setitem(sys.modules, "rdkit", None)
     result = command("scan", "run=runs/joint", "structure=start.xyz", "dihedral=[CX4][CX4]-[OX2][#1]", "teacher=none")

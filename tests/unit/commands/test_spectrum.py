@@ -30,10 +30,13 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 def test_a_spectrum_compares_students_along_turns(command, students):
-    write(students / "peroxide.xyz", [at_angle(100.0), at_angle(110.0)], format="extxyz")
+    structures = [at_angle(100.0), at_angle(110.0)]
+    structures[1].info["charge"] = 1
+    write(students / "peroxide.xyz", structures, format="extxyz")
     options = ("structures=peroxide.xyz", "steps=16", "max_rise=null", "directory=out", *TEACHER)
     result = command("spectrum", "runs=runs", *options)
     assert result.status == 0, result.err
+    assert result.out.count("1 of 2 structures of peroxide.xyz have a charge or a spin (the first: charge=1)") == 1
     out = students / "out"
     assert sorted(file.name for file in out.iterdir()) == ["spectrum.csv", "spectrum.json", "spectrum.png"]
     summary = json.loads((out / "spectrum.json").read_text(encoding="utf-8"))

@@ -158,6 +158,14 @@ def test_a_student_moves_the_atoms_and_the_teacher_judges_them(tmp_path):
     assert len(sampled(tmp_path, mover=str(moved), temperatures=(50.0,), window=100.0)) == len(written)
 
 
+def test_charges_that_a_student_does_not_take_are_said(tmp_path, caplog):
+    charged = [replace(frame, info={"charge": 1}) for frame in SOME]
+    teacher = ElasticTeacher(SOME)
+    teacher.takes_charge = True
+    sampled(tmp_path, charged, teacher, mover=str(student_file(tmp_path, PAINN)), number=1, window=100.0)
+    assert "of the training split have a charge or a spin (the first: charge=1)" in caplog.text
+
+
 def test_a_teacher_as_a_calculator_gives_its_labels():
     frame = SOME[1]
     teacher = ElasticTeacher(SOME[2:])

@@ -8,7 +8,7 @@ from ase.constraints import FixAtoms, FixBondLength, FixCartesian, FixCom, FixSc
 from ase.io import write
 
 from jointkd.errors import DataError
-from jointkd.simulation.start import read_start, thermalize
+from jointkd.simulation.start import read_start, report_charges, thermalize
 
 SKEWED = [[5, 0, 0], [1, 5, 0], [0, 0, 5]]
 
@@ -132,4 +132,12 @@ def test_a_charge_of_the_file_is_said_not_to_be_taken(tmp_path, caplog):
         write(tmp_path / "start.xyz", atoms, format="extxyz")
         caplog.clear()
         read_start(str(tmp_path / "start.xyz"), 0)
-        assert ("has charge=1, and is simulated without: students take no charge" in caplog.text) == bool(charge)
+        assert ("has charge=1, which does not count here: students take no charge" in caplog.text) == bool(charge)
+
+
+def test_charges_and_spins_of_several_structures_are_one_line(caplog):
+    report_charges([{}, {"charge": -1, "spin": 2}, {"total_charge": 1}, {"spin": 1}], "some.xyz")
+    assert [record.getMessage() for record in caplog.records] == [
+        "2 of 4 structures of some.xyz have a charge or a spin (the first: charge=-1 and spin=2), which does not count "
+        "here: students take no charge and no spin"
+    ]
