@@ -6,7 +6,7 @@ import torch
 
 from jointkd.students.derivatives import predict
 from jointkd.training.callbacks.ema import EMAWeightAveraging
-from jointkd.training.callbacks.reference_fit import ReferenceFit
+from jointkd.training.callbacks.reference_fit import ReferenceFit, least_absolute
 from tests.toy import toy_data, toy_module, toy_trainer
 
 
@@ -36,11 +36,20 @@ def single(data):
 
 
 @pytest.mark.parametrize("others", [(), (EMAWeightAveraging(0.5),)], ids=["", "averaged weights"])
-def test_what_is_left_of_training_energies_has_no_part_by_element(tmp_path, others):
+def test_no_other_energies_by_element_leave_smaller_errors_of_training(tmp_path, others):
     module = toy_module()
     data, _ = validated(tmp_path, module, *others, reference_energies="fit")
     errors, shares = errors_of_training(module, data)
-    assert np.abs(shares.T @ errors).max() < 1e-6 < np.abs(errors).max()
+    least = np.abs(errors).mean()
+    for step in np.random.default_rng(0).normal(scale=0.3 * least, size=(50, shares.shape[1])):
+        assert np.abs(errors + shares @ step).mean() > 0.98 * least
+
+
+def test_outliers_do_not_move_the_fit():
+    shares = np.random.default_rng(1).dirichlet([1, 1, 1], size=40)
+    excess = shares @ [0.1, -0.2, 0.3]
+    excess[:5] += 10.0
+    assert list(least_absolute(shares, excess, [1, 6, 8]).values()) == pytest.approx([0.1, -0.2, 0.3], abs=1e-3)
 
 
 def test_errors_are_measured_with_them(tmp_path):
