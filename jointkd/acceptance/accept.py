@@ -88,7 +88,7 @@ def chosen(structures: Sequence[Atoms], options: AcceptanceOptions) -> list[Atom
     drawn = np.random.default_rng(options.seed).permutation(len(structures))[:most].tolist()
     few = [structures[number].copy() for number in drawn]
     for number, atoms in zip(drawn, few, strict=True):
-        atoms.info[NUMBER] = number
+        atoms.info.setdefault(NUMBER, number)
     return few
 
 

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from jointkd.acceptance.accept import Graded, grade
 from jointkd.acceptance.options import GROUPS, AcceptanceOptions
 from jointkd.acceptance.outputs import PAGE, check_free, write_results
+from jointkd.acceptance.stability import NUMBER
 from jointkd.commands.build import plain, teacher_here
 from jointkd.commands.recorded_teacher import REMEDY, build_recorded
 from jointkd.commands.run_record import RunRecord
@@ -19,7 +20,7 @@ from jointkd.deploy.package import is_package
 from jointkd.errors import ConfigError, NotAccepted, UserError
 from jointkd.files.atomic import file_sha256
 from jointkd.runtime import keep_freed_memory
-from jointkd.simulation.start import prepared_start, read_structure, report_charges
+from jointkd.simulation.start import prepared_starts, read_structure
 from jointkd.students.student_file import locate_student
 from jointkd.teachers.base import Teacher
 
@@ -65,8 +66,10 @@ def structures_of(config: DictConfig, path: Path) -> tuple[list[Atoms], str]:
         place = f"the test split of {path}"
     else:
         raise ConfigError(f"run={path} is a file and has no test structures", "give structures=FILE")
-    report_charges([atoms.info for atoms in read], place)
-    return [prepared_start(atoms, f"structure {number} of {place}") for number, atoms in enumerate(read)], place
+    starts = prepared_starts(dict(enumerate(read)), place)
+    for number, atoms in starts.items():
+        atoms.info[NUMBER] = number
+    return list(starts.values()), place
 
 
 def teacher_of(config: DictConfig, path: Path) -> tuple[Teacher | str | None, str]:

@@ -113,11 +113,11 @@ def spectrum_of(
 
 
 def read_some(file: str, count: int) -> tuple[list[Atoms], list[str]]:
-    """So many structures of a file, evenly spread, with their names in messages; isolated atoms are left out."""
+    """So many structures of a file, evenly spread, with their names in messages; those of one atom are left out."""
     every = [(atoms, f"structure {place} of {file}") for place, atoms in enumerate(read_structures(file, "structures"))]
     every = [(atoms, place) for atoms, place in every if len(atoms) > 1]
     if not every:
-        raise DataError(f"structures={file} has only isolated atoms", "give structures of several atoms")
+        raise DataError(f"structures={file} has only structures of one atom", "give others, such as supercells")
     chosen = [every[place] for place in np.linspace(0, len(every) - 1, min(count, len(every))).round().astype(int)]
     for atoms, place in chosen:
         check_geometry(atoms, place)

@@ -23,7 +23,7 @@ from jointkd.simulation.lifetimes import Row, Watch, Watched, rows_of
 from jointkd.simulation.options import SimulationOptions
 from jointkd.simulation.replicas import Integration, Replica, ReplicaDynamics
 from jointkd.simulation.stability import UNCERTAIN, Stability
-from jointkd.simulation.start import prepared_start, read_structure, report_charges, thermalize
+from jointkd.simulation.start import prepared_starts, read_structure, thermalize
 
 log = logging.getLogger(__name__)
 
@@ -132,8 +132,7 @@ def chosen(options: SimulationOptions, structures: Sequence[Atoms]) -> dict[int,
                 raise DataError(f"index={number}: {place} has {count} structures", "count them from 0")
         if len({number % count for number in numbers}) < len(numbers):
             raise ConfigError(f"index={options.index} names a structure twice", "give several seeds instead")
-    report_charges([structures[number].info for number in numbers], place)
-    return {number % count: prepared_start(structures[number], f"structure {number} of {place}") for number in numbers}
+    return prepared_starts({number % count: structures[number] for number in numbers}, place)
 
 
 def watched_start(

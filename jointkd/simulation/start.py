@@ -47,6 +47,22 @@ def prepared_start(structure: Atoms, place: str) -> Atoms:
     return start
 
 
+def prepared_starts(structures: Mapping[int, Atoms], place: str) -> dict[int, Atoms]:
+    """As `prepared_start`, for structures of a file or a split by their number.
+
+    Those of one atom are left out, and a line says so; where there are no others, they are refused. Raises DataError.
+    """
+    report_charges([atoms.info for atoms in structures.values()], place)
+    several = {number: atoms for number, atoms in structures.items() if len(atoms) != 1 or atoms.constraints}
+    if several and (left_out := len(structures) - len(several)):
+        log.warning(
+            "%d of %d structures of %s are left out: one atom has no degrees of freedom besides its centre of mass "
+            "(a supercell has)",
+            *(left_out, len(structures), place),
+        )
+    return {n: prepared_start(atoms, f"structure {n} of {place}") for n, atoms in (several or structures).items()}
+
+
 def read_structure(structures: str, index: int | str) -> Any:
     """A structure of a file, or for index=":" all as a list. Raises DataError for what is missing or unreadable."""
     path = Path(structures).expanduser()

@@ -8,7 +8,7 @@ from ase.constraints import FixAtoms, FixBondLength, FixCartesian, FixCom, FixSc
 from ase.io import write
 
 from jointkd.errors import DataError
-from jointkd.simulation.start import read_start, report_charges, thermalize
+from jointkd.simulation.start import prepared_starts, read_start, report_charges, thermalize
 
 SKEWED = [[5, 0, 0], [1, 5, 0], [0, 0, 5]]
 
@@ -112,6 +112,16 @@ def test_the_centre_of_mass_rests_where_no_atom_is_frozen(tmp_path):
 def test_what_cannot_be_simulated_is_refused(tmp_path, atoms, message):
     with pytest.raises(DataError, match=message):
         start_of(tmp_path, atoms)
+
+
+def test_a_cell_of_one_atom_is_left_out_of_several_structures(caplog):
+    starts = prepared_starts({0: bulk("Cu"), 3: molecule("H2O"), 4: bulk("Cu", cubic=True)}, "some.xyz")
+    assert {number: len(atoms) for number, atoms in starts.items()} == {3: 3, 4: 4}
+    assert "1 of 3 structures of some.xyz are left out: one atom has no degrees of freedom besides" in caplog.text
+    with pytest.raises(DataError, match=r"structure 2 of some\.xyz: one atom has no degrees of freedom .*supercell"):
+        prepared_starts({2: bulk("Cu")}, "some.xyz")
+    with pytest.raises(DataError, match=r"structure 1 of some\.xyz has no atoms"):
+        prepared_starts({0: molecule("H2O"), 1: Atoms()}, "some.xyz")
 
 
 def test_a_name_may_have_an_at_sign(tmp_path):
