@@ -78,6 +78,8 @@ NEEDED = ("seed", "test", "teacher_test", "parameters", "started", "ended")  # b
 
 OF_STEPS = {"trainer.max_epochs", "trainer.check_val_every_n_epoch", "schedulers.cosine.T_max"}
 
+OVERRULED = {"label.rows": "label.probes"}  # an option that counts only without the other
+
 IGNORED = {  # seeds, folders, and the weights, because a `Setting` has those of the terms
     *("seed", "data.seed", "weights", "name", "logger", "ckpt_path", "overwrite", "label.path", "teacher.python"),
     *("data.prepared", "data.source", "data.downloads"),
@@ -144,11 +146,14 @@ def split_sizes(run: Path) -> dict[str, int]:
 def options_of(run: Path) -> dict[str, str]:
     """The effective options of a run except IGNORED ones; paths are reduced to their last part."""
     config: Any = yaml.safe_load((run / CONFIGURATION).read_text(encoding="utf-8"))
-    derived = OF_STEPS if follow_from_steps(config) else set()
+    options = flatten(config)
+    without = IGNORED | {name for name, other in OVERRULED.items() if options.get(other)}
+    if follow_from_steps(config):
+        without |= OF_STEPS
     return {
         name: "null" if value is None else str(value).rpartition("/")[2]
-        for name, value in flatten(config).items()
-        if not (isinstance(value, dict) or is_private(name) or {name, name.partition(".")[0]} & (IGNORED | derived))
+        for name, value in options.items()
+        if not (isinstance(value, dict) or is_private(name) or {name, name.partition(".")[0]} & without)
     }
 
 
@@ -164,11 +169,15 @@ def follow_from_steps(config: Any) -> bool:
 
 
 def differences(group: list[dict[str, Any]]) -> set[str]:
-    """The options that differ between runs; of several options with equal values in every run, the shortest name."""
+    """The options that differ between runs; of several options with equal values in every run, the shortest name.
+
+    One that is overruled in some runs is compared among the others.
+    """
     names = sorted({name for run in group for name in run["options"]}, key=lambda name: (len(name), name))
     by_values: dict[tuple[str | None, ...], str] = {}
     for name in names:
         values = tuple(run["options"].get(name) for run in group)
-        if len(set(values)) > 1:
+        compared = set(values) - {None} if name in OVERRULED else set(values)
+        if len(compared) > 1:
             by_values.setdefault(values, name)
     return set(by_values.values())

@@ -259,6 +259,20 @@ def test_runs_that_differ_in_an_option_have_separate_rows_with_its_value(tmp_pat
     assert is_plotted(tmp_path / "comparison.png")
 
 
+@pytest.mark.parametrize(
+    ("rows", "options"),
+    [
+        (["all", 8], ["label.probes=0", "label.probes=4"]),
+        (["all", 8, 16], ["label.probes=0 label.rows=16", "label.probes=0 label.rows=all", "label.probes=4"]),
+    ],
+)
+def test_rows_of_labels_are_not_named_where_probes_are_learned_instead(tmp_path, rows, options):
+    for number, (count, probes) in enumerate(zip(rows, (0, 4, 0), strict=False)):
+        config = {"label": {"rows": count, "probes": probes}}
+        run(tmp_path / str(number), "joint", 1.0, config=config)
+    assert [setting.options for setting in read_runs(tmp_path)] == options
+
+
 def test_a_joint_run_is_compared_only_with_a_hessian_run_of_the_same_options(tmp_path):
     run(tmp_path / "h", "hessian", 4.0, config={"student": {"cutoff": 5.0}})
     for cutoff in (5.0, 6.0):
