@@ -41,8 +41,8 @@ def formation(root: Path, runs: Runs, given: Elements | None = None) -> Figure |
         return None
     own = names(runs)
     data = list(dict.fromkeys(setting.data for setting in errors))
-    width, height = max(COLUMN, min(2.4 * len(data), PAGE)), 2.7 + 0.1 * len(errors)
-    figure, axes = figure_of(1, len(data), width, height)
+    width = max(COLUMN, min(2.4 * len(data), PAGE))
+    figure, axes = figure_of(1, len(data), width, height=2.7)
     for axis, name in zip(axes[0], data, strict=True):
         settings = [setting for setting in errors if setting.data == name]
         repeat = len({setting.method for setting in settings}) < len(settings)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from matplotlib import pyplot
@@ -10,31 +11,30 @@ from jointkd.reports.plots import MAIN, TITLES, Names, Runs, error_bars, history
 from jointkd.reports.style import COLORS, CYCLE, LINES, OTHER, PAGE, figure_of, legend_below, logarithmic, save
 
 UPRIGHT, LETTERS = 5, 14  # more settings, or longer names, are bars that lie
+WRAPPED = 42  # letters of a line of such a name
 
 
 def methods(runs: Runs, names: Names, summary: dict[str, Any], path: Path) -> None:
     """Bars of the test errors, and the learning curves of the validation errors."""
     metrics = [name for name in TITLES if any(name in values for values in summary["methods"].values())]
     lying = len(runs) > UPRIGHT or max(map(len, names.values())) > LETTERS
-    above = 0.9 + 0.2 * len(runs) if lying else 2.4
-    figure = pyplot.figure(figsize=(PAGE, 3.0 + above + (0.15 * len(runs) if lying else 0)), layout="constrained")
-    grid = figure.add_gridspec(2, 6, height_ratios=[above, 2.6])
-    width = 6 // max(len(metrics), 1)
+    wrapped = {setting: fill(name, WRAPPED, break_on_hyphens=False) for setting, name in names.items()}
+    lines = max(1 + name.count("\n") for name in wrapped.values())
+    above = 1.2 + (0.05 + 0.15 * lines) * len(runs) if lying else 2.6
+    figure = pyplot.figure(figsize=(PAGE, above + 2.8), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=[above, 2.8])
+    upper, lower = parts
     values = {setting: summary["methods"][names[setting]] for setting in runs}
-    for column, name in enumerate(metrics):
-        axis = figure.add_subplot(grid[0, column * width : (column + 1) * width])
-        (lying_bars if lying else bars)(axis, name, values, names)
+    for axis, name in zip(upper.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
+        (lying_bars if lying else bars)(axis, name, values, wrapped if lying else names)
         teacher_lines(axis, name, runs, lying)
-        if lying and column > 0:
+        if lying and name != metrics[0]:
             axis.tick_params(labelleft=False)
-    for column, name in enumerate(MAIN):
-        axis = figure.add_subplot(grid[1, 3 * column : 3 * column + 3])
-        curves(axis, name, runs, names)
-    if lying:
-        legend_below(figure, axis, names.values())
-    else:
-        axis.legend()
-    figure.suptitle(f"Test errors ({note(summary)})")
+    shown = distinct_lines(runs, names)
+    for axis, name in zip(lower.subplots(1, len(MAIN)), MAIN, strict=True):
+        curves(axis, name, runs, shown)
+    upper.suptitle(f"Test errors ({note(summary)})")
+    legend_below(figure, axis, shown.values())
     save(figure, path)
 
 
@@ -74,18 +74,23 @@ def lying_bars(axis: Any, metric: str, values: Mapping[Any, dict[str, Any]], nam
     )
     axis.bar_label(container, [f"{each['mean']:.3g}" if each["mean"] else "" for each in known], padding=2, fontsize=7)
     axis.invert_yaxis()
-    axis.margins(x=0.2)
+    axis.margins(x=0.2, y=0.01)
     axis.set_title(TITLES[metric])
 
 
 def learning(runs: Runs, names: Names, path: Path) -> None:
-    """The learning curves alone, with the colours of the methods where there are too many settings to tell apart."""
-    shown = names if len(runs) <= len(CYCLE) else {setting: setting.method for setting in runs}
-    figure, axes = figure_of(1, len(MAIN), height=2.8 + 0.1 * len(set(shown.values())))
+    """The learning curves alone."""
+    shown = distinct_lines(runs, names)
+    figure, axes = figure_of(1, len(MAIN))
     for axis, name in zip(axes[0], MAIN, strict=True):
         curves(axis, name, runs, shown)
     legend_below(figure, axes[0, 0], shown.values())
     save(figure, path)
+
+
+def distinct_lines(runs: Runs, names: Names) -> Names:
+    """The names of settings, or of their methods where there are too many settings to tell apart by colour."""
+    return names if len(runs) <= len(CYCLE) else {setting: setting.method for setting in runs}
 
 
 def curves(axis: Any, metric: str, runs: Runs, names: Names) -> None:

@@ -12,7 +12,18 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.ticker import NullLocator
 
-from jointkd.reports.style import COLORS, COLUMN, CYCLE, LINES, MARKERS, OTHER, PAGE, figure_of, logarithmic, save
+from jointkd.reports.style import (
+    COLORS,
+    COLUMN,
+    CYCLE,
+    LINES,
+    MARKERS,
+    OTHER,
+    figure_of,
+    legend_below,
+    logarithmic,
+    save,
+)
 
 TITLES = {
     "energy_mae_meV_per_atom": "Energy MAE\nmeV/atom",
@@ -21,6 +32,7 @@ TITLES = {
 }
 MAIN = list(TITLES)[:2]
 TRAINING = "data.split.train"  # the option of learning curves
+ACROSS = 3  # data sets beside each other on a page
 WEIGHTS = ("energy", "forces", "atomic_energy", "hessian")
 
 Names = Mapping[Any, str]  # by setting, a named tuple with `data`, `student`, `method`, …
@@ -37,11 +49,11 @@ def teacher_lines(axis: Any, metric: str, runs: Runs, upright: bool = False) -> 
         if error is not None:
             if upright:
                 axis.axvline(error, color="black", linestyle="--", linewidth=1)
-                axis.set_xlabel(f"broken line: teacher, {error:.3g}")
+                axis.set_xlabel(f"broken line:\nteacher, {error:.3g}")
                 continue
             axis.axhline(error, color="black", linestyle="--", linewidth=1)
             axis.annotate(
-                f"teacher {teacher} {error:.3g}",
+                f"teacher {teacher} {error:.3g}" if len(errors) > 1 else f"teacher {error:.3g}",
                 (1, error),
                 xycoords=("axes fraction", "data"),
                 ha="right",
@@ -52,14 +64,20 @@ def teacher_lines(axis: Any, metric: str, runs: Runs, upright: bool = False) -> 
 
 
 def grid(runs: Runs, names: Names, summary: dict[str, Any], path: Path) -> None:
-    """Test errors by data set (columns) and student, with a bar for each method, as in the paper's figure 2."""
+    """Test errors by data set and student, with a bar for each method, as in the paper's figure 2.
+
+    Each data set is a column; as many as are legible stand beside each other, and others below them.
+    """
     columns = panels(runs)
-    figure, axes = figure_of(len(MAIN), len(columns), width=max(PAGE, 2.3 * len(columns)), height=2.2)
+    across = min(len(columns), ACROSS)
+    blocks = -(-len(columns) // across)
+    figure, axes = figure_of(len(MAIN) * blocks, across, height=2.2)
     shown = list(dict.fromkeys(setting.method for setting in runs))
-    for column, ((data, teacher), settings) in enumerate(columns.items()):
+    for number, ((data, teacher), settings) in enumerate(columns.items()):
+        block, column = divmod(number, across)
         students = list(dict.fromkeys(setting.student for setting in settings))
         for row, metric in enumerate(MAIN):
-            axis = axes[row, column]
+            axis = axes[len(MAIN) * block + row, column]
             for setting in settings:
                 value = summary["methods"][names[setting]].get(metric)
                 if value:
@@ -73,6 +91,8 @@ def grid(runs: Runs, names: Names, summary: dict[str, Any], path: Path) -> None:
                 axis.set_title(f"{data}\n({teacher})")
             if column == 0:
                 axis.set_ylabel(TITLES[metric])
+    for axis in axes[-len(MAIN) :, len(columns) - across * (blocks - 1) :].flat:
+        axis.remove()
     handles = [pyplot.Rectangle((0, 0), 1, 1, color=COLORS.get(method, OTHER)) for method in shown]
     figure.legend(handles, shown, loc="outside upper center", ncols=len(shown))
     save(figure, path)
@@ -122,7 +142,7 @@ def sweep(runs: Runs, names: Names, summary: dict[str, Any], option: str, symbol
         teacher_lines(axis, metric, runs)
         axis.set_ylabel("test " + lowered(TITLES[metric]))
         scale(axis, option, [abscissa(setting, option, runs) for setting in runs])
-        axis.legend()
+    legend_below(figure, axes[0, 0], [" ".join(line) for line in lines])
     save(figure, path)
 
 

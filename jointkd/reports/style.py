@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, NullFormat
 
 COLUMN, PAGE = 3.4, 7.0  # inches: the widths of a column and of a page of a journal; plots are drawn at this size
 DPI = 220
+LINE = 0.17  # inches: the height of a line of text
 COLORS = {"none": "#8c8c8c", "atomic_energy": "#E69F00", "hessian": "#0072B2", "joint": "#D55E00"}  # Okabe and Ito
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # of what is no method
 LINES = {"none": ":", "atomic_energy": "-.", "hessian": "--", "joint": "-"}  # so that color is not needed
@@ -58,9 +59,14 @@ def two_and_five(x: float, _: int | None = None) -> str:
 
 
 def legend_below(figure: Any, axis: Any, names: Iterable[str]) -> None:
-    """The legend of an axis below all, in as many columns as names of such a length leave room for."""
+    """The legend of an axis below all, in as many columns as names of such a length leave room for.
+
+    The figure becomes taller by that much.
+    """
+    handles, labels = axis.get_legend_handles_labels()
     columns = max(1, int(figure.get_figwidth() * 13 / (max(map(len, names)) + 6)))
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=columns)
+    figure.set_figheight(figure.get_figheight() + LINE * -(-len(labels) // columns))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
 def save(figure: Any, path: Path) -> None:
