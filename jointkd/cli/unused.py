@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 OF_RUN = ("data.path", "data.source", "data.prepared", "label")  # where the data and labels of a run are now
@@ -106,19 +107,13 @@ def unused_of_dynamics(config: DictConfig) -> Iterator[tuple[str, str]]:
         yield "friction", "ensemble=nve"
     if OmegaConf.select(config, "sample") is not None:
         yield "index", "sample=…, which draws structures at random"
-    if "save" in config and not starts_several(config):
+    if "save" in config and not instantiate(config, _convert_="all").several:
         yield "save", "one structure: only simulations of several are saved as they run"
     if "against_teacher" in config:
         if config.structures is not None:
             yield "data", "structures=…, which is read instead of the run's data"
         if "teacher" in config and "_target_" not in config.teacher:
             yield "against_teacher", "teacher=none"
-
-
-def starts_several(config: DictConfig) -> bool:
-    """Whether `simulate` is asked for several structures, seeds or students; see `SimulationOptions.several`."""
-    lists = any(OmegaConf.is_list(config[name]) or config[name] == "all" for name in ("run", "index", "seed"))
-    return lists or config.sample is not None or config.structures is None
 
 
 def unused_of_scan(config: DictConfig) -> Iterator[tuple[str, str]]:

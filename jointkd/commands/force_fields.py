@@ -1,7 +1,6 @@
 """The students, and the teacher, that a command compares on the same structures: as named ASE calculators."""
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from glob import glob
 from pathlib import Path
@@ -18,6 +17,7 @@ from jointkd.files.hub import HubAddress
 from jointkd.files.run_files import STUDENT
 from jointkd.reports.runs import ORDER
 from jointkd.students.student_file import locate_student, read_student
+from jointkd.students.student_names import distinct_names
 from jointkd.teachers.base import log_identity
 from jointkd.teachers.calculator import TeacherCalculator
 
@@ -83,23 +83,6 @@ def students_of(config: Mapping[str, Any], paths: Sequence[Path]) -> dict[str, J
     trust = plain(config["trust"])
     built = [JointKD(path, config["device"], None if is_package(path) else "float64", trust) for path in paths]
     return dict(zip(distinct_names(paths, [each.origin for each in built]), built, strict=True))
-
-
-def distinct_names(paths: Sequence[Path], origins: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A name for each student: its method; where several have it, with student, seed, folder, or at last the path."""
-    forms = (
-        lambda path, origin: str(origin["method"]) if "method" in origin else path.stem,
-        lambda path, origin: f"{origin.get('method', path.stem)} seed {origin.get('seed', '')}".strip(),
-        lambda path, origin: f"{origin.get('method', path.stem)} {origin.get('student', '')} {origin.get('seed', '')}",
-        lambda path, origin: f"{origin.get('method', path.stem)} ({path.name})",
-        lambda path, origin: str(path),
-    )
-    names: list[str] = []
-    for form in forms:
-        names = [form(path, origin) for path, origin in zip(paths, origins, strict=True)]
-        if max(Counter(names).values()) == 1:
-            break
-    return names
 
 
 def teacher_of(config: Any, students: Sequence[Path]) -> TeacherCalculator | None:

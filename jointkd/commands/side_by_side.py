@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from jointkd.commands.alignments import shifts_of
 from jointkd.commands.build import teacher_here
-from jointkd.commands.force_fields import distinct_names, find_students, read_origin
+from jointkd.commands.force_fields import find_students, read_origin
 from jointkd.errors import ConfigError
 from jointkd.evaluation.against_teacher import AgainstTeacher
 from jointkd.evaluation.file_evaluation import FileEvaluation
@@ -17,6 +17,7 @@ from jointkd.evaluation.side_by_side import ForceField, SideBySide, compare_on_f
 from jointkd.labelling.predictor import TeacherPredictor
 from jointkd.labels.directions import check_rows
 from jointkd.reports.curve_plots import TEACHER
+from jointkd.students.student_names import distinct_names
 from jointkd.teachers.base import Teacher
 
 OF_ONE = ("output", "plot", "training")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jointkd.structures.columns import count_atoms
+from jointkd.structures.columns import count_atoms, evenly_spread
 
 SAMPLE_SIZE = 20_000  # structures from which the energies of the elements are fitted
 FIT_ITERATIONS = 20
@@ -24,7 +24,7 @@ def absurd_energies(numbers: np.ndarray, first_atom: np.ndarray, energies: np.nd
     if len(known) < SUFFICIENT * counts.shape[1]:
         return absurd
     shares, per_atom = counts[known] / sizes[known, None], energies[known] / sizes[known]
-    sample = slice(None, None, -(-len(known) // SAMPLE_SIZE))
+    sample = list(evenly_spread(range(len(known)), SAMPLE_SIZE))
     fitted = least_absolute_deviations(shares[sample], per_atom[sample])
     residual = per_atom - shares @ fitted
     residual = np.abs(residual - np.median(residual))

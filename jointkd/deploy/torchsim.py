@@ -9,9 +9,9 @@ import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 
-from jointkd.deploy.model import load_model
+from jointkd.deploy.model import check_atoms, load_model
 from jointkd.deploy.pair_form import pair_forces, pair_gradient, structure_of
-from jointkd.errors import ConfigError, DataError, MissingExtra
+from jointkd.errors import ConfigError, MissingExtra
 from jointkd.structures.batch import Prediction
 from jointkd.students.energy_zero import EnergyZero
 from jointkd.trust import Consent
@@ -52,8 +52,8 @@ class TorchSimModel(ModelInterface):
             )
         self.student, self.cutoff, self.precision = model.student, model.cutoff, model.dtype
         references = model.saved.reference_energies
-        self.trained = sorted(references) or list(range(1, model.elements + 1))
-        self.references = reference_table(references, self.trained).to(model.device)
+        self.trained, self.heaviest = references, model.elements
+        self.references = reference_table(references, model.elements).to(model.device)
         self.zero = EnergyZero(model.saved.undetermined)
         self._device, self._dtype = torch.device(model.device), torch.float64
         self._compute_forces, self._compute_stress = True, model.conservative
@@ -106,17 +106,11 @@ class TorchSimModel(ModelInterface):
 
     def _check(self, state: SimState) -> None:
         """Raise DataError for what the student must not be asked, and warn where totals are estimates."""
-        if not torch.isfinite(state.positions).all():
-            raise DataError("positions of atoms are not finite", "see to the forces and the size of the step before")
         numbers = state.atomic_numbers
-        if numbers is self._checked:
+        if numbers is self._checked and torch.isfinite(state.positions).all():
             return
-        unknown = sorted(set(numbers.tolist()) - set(self.trained))
-        if unknown:
-            known = " ".join(chemical_symbols[z] for z in self.trained)
-            raise DataError(
-                f"the student was not trained on {chemical_symbols[unknown[0]]}", f"give structures of {known} only"
-            )
+        positions = state.positions.detach().cpu().numpy()
+        check_atoms(numbers.cpu().numpy(), positions, self.trained, self.heaviest)
         for number in range(state.n_systems):
             self.zero.check(numbers[state.system_idx == number].cpu().numpy())
         self._checked = numbers
@@ -157,9 +151,9 @@ def stress(vectors: Tensor, gradient: Tensor, of_pair: Tensor, cell: Tensor) -> 
     return torch.where(volume > 0, (virial + virial.mT) / (2 * volume), torch.nan)
 
 
-def reference_table(energies: Mapping[int, float], elements: list[int]) -> Tensor:
+def reference_table(energies: Mapping[int, float], heaviest: int) -> Tensor:
     """[119] eV by atomic number, NaN for elements on which the student was not trained."""
     table = torch.full((len(chemical_symbols),), torch.nan, dtype=torch.float64)
-    for z in elements:
+    for z in energies or range(1, heaviest + 1):
         table[z] = energies.get(z, 0.0)  # imported students may have none
     return table

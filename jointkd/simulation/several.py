@@ -24,6 +24,7 @@ from jointkd.simulation.options import SimulationOptions
 from jointkd.simulation.replicas import Integration, Replica, ReplicaDynamics
 from jointkd.simulation.stability import UNCERTAIN, Stability
 from jointkd.simulation.start import prepared_starts, read_structure, thermalize
+from jointkd.students.student_names import distinct_names
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def simulate_several(options: SimulationOptions, structures: Sequence[Atoms] | N
     doubts = [
         doubt_of(run, model, committee, options.uncertainty) for run, model in zip(options.runs, models, strict=True)
     ]
-    names = names_of(options.runs, models)
+    names = distinct_names([Path(run) for run in options.runs], [model.saved.origin for model in models])
     with LifetimeFolder(options.directory) as folder:
         watched: dict[str, list[Watched]] = {}
         for number, (name, run, model) in enumerate(zip(names, options.runs, models, strict=True)):
@@ -143,16 +144,6 @@ def watched_start(
     thermalize(atoms, options.temperature, rng)
     stability = Stability(atoms, options.bond_tolerance, options.contact, lengths, options.shortest)
     return Watched(number, seed, Replica(atoms, rng, options.temperature), stability)
-
-
-def names_of(runs: Sequence[str], models: Sequence[Model]) -> list[str]:
-    """The method of each student, with the name of its file or folder where two are of one method."""
-    names = [str(model.saved.origin.get("method") or "student") for model in models]
-    if len(set(names)) < len(names):
-        names = [f"{name} ({Path(run).name})" for name, run in zip(names, runs, strict=True)]
-    if len(set(names)) < len(names):
-        names = [f"{name} {number}" for number, name in enumerate(names, 1)]
-    return names
 
 
 def identity_of(options: SimulationOptions, run: str, watched: Sequence[Watched]) -> dict[str, Any]:

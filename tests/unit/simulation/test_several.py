@@ -1,6 +1,5 @@
-"""Which structures are simulated together, and what their students are called."""
+"""Which structures are simulated together."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,27 +7,13 @@ from ase.build import molecule
 
 from jointkd.errors import ConfigError, DataError
 from jointkd.simulation.options import SimulationOptions
-from jointkd.simulation.several import chosen, names_of, watched_start
+from jointkd.simulation.several import chosen, watched_start
 
 STRUCTURES = [molecule(name) for name in ("H2O", "CH3OH", "CH4", "NH3")]
 
 
 def options_of(**others: Any) -> SimulationOptions:
     return SimulationOptions(**{"run": "", "structures": "f.xyz", "directory": "", **others})
-
-
-@pytest.mark.parametrize(
-    ("runs", "methods", "names"),
-    [
-        (["a", "b"], ["none", "joint"], ["none", "joint"]),
-        (["a/seed0", "a/seed1"], ["joint", "joint"], ["joint (seed0)", "joint (seed1)"]),
-        (["a/seed0", "b/seed0"], ["joint", "joint"], ["joint (seed0) 1", "joint (seed0) 2"]),
-        (["a", "b"], [None, "joint"], ["student", "joint"]),
-    ],
-)
-def test_students_have_names_of_their_own(runs, methods, names):
-    models: Any = [SimpleNamespace(saved=SimpleNamespace(origin={"method": method})) for method in methods]
-    assert names_of(runs, models) == names
 
 
 def test_structures_are_chosen_by_number_from_both_ends_or_at_random_and_always_alike():
