@@ -50,6 +50,13 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     return options
 
 
+def as_text(value: Any) -> str:
+    """The value of an option for tables and comparisons; paths are reduced to their last part."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(as_text, value))}]"
+    return "null" if value is None else str(value).rpartition("/")[2]
+
+
 def is_private(path: str) -> bool:
     """Whether an option is one of Hydra's own, such as `_target_`."""
     return path.rpartition(".")[2].startswith("_")

@@ -16,6 +16,7 @@ READ = {  # must exist before a command begins
     "data.split.path",
     "data.test",
     "data.train",
+    "data.unlabelled",
     "data.val",
     "committee",
     "finetune",
@@ -49,8 +50,9 @@ FILES = READ | {
 }
 # may be an address on the Hugging Face hub
 OF_STUDENTS = {"committee", "finetune", "run", "student_weights", "teacher.run"}
-LISTS = {"committee", "output", "run", "teacher.checkpoints"}  # may name several
-SEVERAL = {  # an option of each command that takes several: simulate, scan, spectrum, evaluate
+LISTS = {"committee", "data.unlabelled", "output", "run", "teacher.checkpoints"}  # may name several
+SEVERAL = {  # an option of each command that takes several: simulate, scan, spectrum, evaluate, and those with data
+    "data.unlabelled": ("data",),
     "committee": ("uncertainty",),
     "run": ("sample", "slices", "along", "checkpoint"),
 }

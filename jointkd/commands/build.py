@@ -183,7 +183,7 @@ def prepare_data(
     data.prepare_neighbors(cutoff, torch.float32, max_neighbors, graph_of)
     if data.options.report:
         name, frames, set_aside = data.name, data.frames, data.source.manifest["set_aside"]
-        if data.options.missing == "teacher":  # the checks are of reference labels
+        if data.options.completes:  # the checks are of reference labels
             name = f"{name}, structures with reference labels"
             frames = {split: with_both_labels(part) for split, part in frames.items()}
         rank_zero_only(write_report)(name, frames, data.find_neighbors(), cutoff, directory, set_aside)
@@ -225,7 +225,8 @@ def join_labels(config: DictConfig, module: DistillationModule, data: Distillati
 def completed_by_teacher(data: DistillationData) -> str | None:
     """The option by which energies and forces to learn are the teacher's, if there is one."""
     chosen = {"data.reference": data.options.reference, "data.missing": data.options.missing}
-    return next((f"{name}=teacher" for name, choice in chosen.items() if choice == "teacher"), None)
+    named = [f"{name}=teacher" for name, choice in chosen.items() if choice == "teacher"]
+    return next(iter([*named, *(["data.unlabelled"] if data.options.added_files else [])]), None)
 
 
 def say_how_good(data: DistillationData, store: LabelStore) -> Comparison | None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from jointkd.data.provenance import FILES, check_matches, origin_of
 from jointkd.data.published import PublishedData
 from jointkd.data.splits import Split
 from jointkd.data.subsets import Subset
+from jointkd.data.unlabelled import added_frames
 from jointkd.errors import DataError, LabelMismatch, UserError, first_line
 from jointkd.files.arrays import MANIFEST
 from jointkd.files.run_files import CONFIGURATION
@@ -39,6 +41,8 @@ def data_of(record: RunRecord, given: Places, trust: str | list[str] | None) -> 
     for name in FILES:
         if name in recorded:
             recorded[name] = given.get(name) or found(record, recorded[name])
+    if added := recorded.get("unlabelled"):
+        recorded["unlabelled"] = [found(record, path) for path in (added if isinstance(added, list) else [added])]
     if "downloads" in recorded:
         if recorded["source"] is None or (not given.get("source") and "://" in str(recorded["source"])):
             recorded["source"] = downloaded(record, recorded)  # a run's folder may not ask for downloads
@@ -90,7 +94,8 @@ def prepared_set(record: RunRecord, data: DataOptions, given: Places, temporary:
                 f"give data.{name if name == 'source' else 'path'}=PATH where it is now, or data.prepared=FOLDER of a "
                 "prepared set",
             )
-    return prepare(temporary, "data", data.reader(), data.rules, data.max_force, {})
+    here = replace(data, unlabelled=[path for path in data.added_files if Path(path).exists()])  # none is tested
+    return prepare(temporary, "data", data.reader(), data.rules, data.max_force, {}, added_frames(here))
 
 
 def prepared_below(place: Path, name: str) -> Iterator[Path]:
@@ -105,7 +110,8 @@ def opened(path: Path, data: DataOptions, keys: Iterable[str]) -> PreparedSet | 
     """A prepared set, None if it was made with other options, lacks one of the structures, or is damaged."""
     try:
         prepared = PreparedSet(path)
-        check_matches(path, prepared.manifest["of"], origin_of(data.reader(), data.rules, data.max_force))
+        origin = origin_of(data.reader(), data.rules, data.max_force, data.added_files)
+        check_matches(path, prepared.manifest["of"], origin)
     except (UserError, KeyError, TypeError, AttributeError) as error:
         log.info("%s is not used: %s", path, first_line(error))
         return None

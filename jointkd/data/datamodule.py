@@ -23,7 +23,14 @@ from jointkd.data.row_sampling import check_sampling
 from jointkd.data.splits import SPLITS, save, shared_groups
 from jointkd.data.stored_neighbors import NeighborsOf, neighbors_of, pairs_of
 from jointkd.data.subsets import compare_size
-from jointkd.data.unlabelled import check_labels, completed, divide, with_plausible_forces
+from jointkd.data.unlabelled import (
+    added_frames,
+    check_labels,
+    completed,
+    divide,
+    to_be_labelled,
+    with_plausible_forces,
+)
 from jointkd.errors import ConfigError, LabelMismatch
 from jointkd.files.run_files import SPLIT
 from jointkd.labels.records import TeacherIdentity
@@ -54,7 +61,7 @@ class DistillationData(lightning.LightningDataModule):
         self.source = self._prepared_set()
         self.split = options.division
         frames = self.source.frames
-        indices = divide(self.split, frames) if options.missing == "teacher" else self.split.indices(frames)
+        indices = divide(options, frames)
         self.frames: dict[str, Sequence[Frame]] = {split: frames.at(part) for split, part in indices.items()}
         self.division = {split: [self.source.keys[index] for index in part] for split, part in indices.items()}
         self.references: References | None = None
@@ -68,13 +75,13 @@ class DistillationData(lightning.LightningDataModule):
 
     def _prepared_set(self) -> PreparedSet:
         options, reader = self.options, self.options.reader()
-        folder, origin = options.prepared, {}
+        folder, origin, added = options.prepared, {}, added_frames(options)
         if folder is None:
             self._folder = TemporaryDirectory(prefix="jointkd-")
             folder = self._folder.name
         else:
-            origin = origin_of(reader, options.rules, options.max_force)
-        return prepare(Path(folder).expanduser(), options.name, reader, options.rules, options.max_force, origin)
+            origin = origin_of(reader, options.rules, options.max_force, options.added_files)
+        return prepare(Path(folder).expanduser(), options.name, reader, options.rules, options.max_force, origin, added)
 
     def prepare_neighbors(
         self,
@@ -100,8 +107,7 @@ class DistillationData(lightning.LightningDataModule):
         """Find the reference energies, unless they will be the teacher's. Raises ConfigError, DataError."""
         if self.reference != "data":
             return
-        required = SPLITS[1:] if self.options.missing == "teacher" else SPLITS
-        check_labels(self.name, {split: self.frames[split] for split in required})
+        check_labels(self.name, to_be_labelled(self.options, self.frames))
         self._choose_references()
 
     def _choose_references(self, teacher: dict[int, float] | None = None) -> None:
@@ -160,7 +166,7 @@ class DistillationData(lightning.LightningDataModule):
             self._choose_references(store.teacher.free_atom_energies)
         train, test = self.labelled("train", store), self.labelled("test", store)
         assert self.references is not None
-        completes, atomic = self.options.missing == "teacher", store.teacher.atomic_energies
+        completes, atomic = self.options.completes, store.teacher.atomic_energies
         shift = align(with_energies(train), store.energies, self.references) if atomic or completes else None
         alignment = shift if atomic else None
         if completes:

@@ -21,6 +21,7 @@ class DataOptions(ABC):
     split: Split | str = field(default_factory=Split)  # division into training, validation and test
     reference: str = "data"  # `data`: reference energies and forces come from the file; `teacher`: from the teacher
     missing: str = "refuse"  # frames without energy or forces: `refuse`, or take what they lack from the `teacher`
+    unlabelled: str | list[str] | None = None  # files of structures (Å) for training only, with the teacher's labels
     # eV by chemical symbol; `fit`: least squares on the training split; None: isolated atoms of the file, else the fit
     reference_energies: dict[str, float] | str | None = None
     max_force: float = 50.0  # eV/Å; structures with a larger force component are quarantined
@@ -48,6 +49,10 @@ class DataOptions(ABC):
                 "data.missing=teacher completes reference labels, and data.reference=teacher takes none",
                 "give one of them",
             )
+        if any(not isinstance(path, str) or not path for path in self.added_files):
+            raise ConfigError(
+                f"data.unlabelled={self.unlabelled} must be a file, or a list of files", "give the path of a file"
+            )
         check_number("data.max_force", self.max_force, "eV/Å", infinite=True)
         check_integer("data.batch_size", self.batch_size)
         check_integer("data.workers", self.workers, least=0)
@@ -57,6 +62,16 @@ class DataOptions(ABC):
     def division(self) -> Split:
         """The split to use, which a subclass may derive from other options."""
         return self.split  # type: ignore[return-value]  # checked above
+
+    @property
+    def added_files(self) -> list[str]:
+        """The files of `unlabelled`."""
+        return self.unlabelled if isinstance(self.unlabelled, list) else [self.unlabelled] if self.unlabelled else []
+
+    @property
+    def completes(self) -> bool:
+        """Whether training structures take what they lack of reference labels from the teacher."""
+        return self.reference == "data" and (self.missing == "teacher" or bool(self.added_files))
 
     @property
     def rules(self) -> SubsetRule | None:
@@ -92,12 +107,13 @@ class FileData(DataOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_files()
-        for option in ("reference", "missing"):
-            if self.stress_form is not None and getattr(self, option) == "teacher":
-                raise ConfigError(
-                    f"data.stress_key={self.stress_key} is not used with data.{option}=teacher",
-                    "leave out data.stress_key: the labels of teachers have no stress",
-                )
+        chosen = [f"data.{name}=teacher" for name in ("reference", "missing") if getattr(self, name) == "teacher"]
+        chosen += ["data.unlabelled"] if self.added_files else []
+        if self.stress_form is not None and chosen:
+            raise ConfigError(
+                f"data.stress_key={self.stress_key} is not used with {chosen[0]}",
+                "leave out data.stress_key: the labels of teachers have no stress",
+            )
         split = self.division
         if self.split_key is not None and split.by != "file" and not split.official_test and split.path is None:
             raise ConfigError(

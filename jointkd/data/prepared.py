@@ -175,13 +175,20 @@ class Frames(Sequence[Frame]):
 
 
 def prepare(
-    parent: Path, name: str, read: Reader, subset: SubsetRule | None, max_force: float, origin: dict[str, Any]
+    parent: Path,
+    name: str,
+    read: Reader,
+    subset: SubsetRule | None,
+    max_force: float,
+    origin: dict[str, Any],
+    added: Iterable[Frame] = (),
 ) -> PreparedSet:
     """The prepared set of a source, made in the folder `parent` if it is missing there.
 
     A `parent` that is itself a prepared set is opened instead. origin: everything that determines the content, see
-    `origin_of`. Raises ConfigError if that set was made with other options, DataError if no structure is left, and
-    the errors of the reader, the subset and the screening.
+    `origin_of`; added: frames after those of the source, to which the subset does not apply. Raises ConfigError if that
+    set was made with other options, DataError if no structure is left, and the errors of the reader, the subset and the
+    screening.
     """
     if (parent / MANIFEST).exists():
         prepared = PreparedSet(parent)
@@ -195,7 +202,7 @@ def prepare(
     def make(folder: Path) -> dict[str, Any]:
         frames, free_atoms = read()
         screening = Screening(max_force)
-        counts = write(screening(frames if subset is None else subset(frames)), folder)
+        counts = write(screening(chain(frames if subset is None else subset(frames), added)), folder)
         if counts["structures"]:
             counts = write_fit(folder, counts, screening)
         screening.check_share(counts["structures"])

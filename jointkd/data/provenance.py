@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,15 +28,18 @@ Reader = Callable[[], tuple[Iterable[Frame], dict[int, float]]]  # frames, free-
 SubsetRule = Callable[[Iterable[Frame]], Iterator[Frame]]
 
 
-def origin_of(read: Reader, subset: SubsetRule | None, max_force: float) -> dict[str, Any]:
+def origin_of(
+    read: Reader, subset: SubsetRule | None, max_force: float, unlabelled: Sequence[str] = ()
+) -> dict[str, Any]:
     """Everything that determines the content of a set, as JSON.
 
-    These are the version of the readers, the functions with their arguments, and the size and modification time of the
-    files that the arguments name.
+    These are the version of the readers, the functions with their arguments, the files of structures that are added,
+    and the size and modification time of all files that these name.
     """
     functions = {"read": description(read), "subset": description(subset), "max_force": max_force}
-    files = {str(file): list(state_of(file)) for file in named_files(functions)}
-    return {"readers": READERS, **functions, "files": files}
+    named = [*named_files(functions), *(file for path in unlabelled for file in candidates(path))]
+    added = {"unlabelled": list(unlabelled)} if unlabelled else {}
+    return {"readers": READERS, **functions, **added, "files": {str(file): list(state_of(file)) for file in named}}
 
 
 def description(value: Any) -> Any:
@@ -112,6 +115,7 @@ def options_of(origin: dict[str, Any]) -> dict[str, Any]:
     options = {f"data.{name.removeprefix('read.')}": value for name, value in values.items()}
     if path := options.get("data.path"):
         options["data.path"] = Path(path).name
+    options["data.unlabelled"] = [Path(path).name for path in options.get("data.unlabelled", [])]
     sizes = {f"bytes of {Path(file).name}": size for file, (size, _) in origin["files"].items()}
     return reader | options | sizes
 

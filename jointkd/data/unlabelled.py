@@ -1,14 +1,16 @@
 """Structures without reference energy or forces: refused, or completed by the teacher and used for training only."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from ase.data import chemical_symbols
 
 from jointkd.data.alignment import Alignment
+from jointkd.data.options import DataOptions
 from jointkd.data.prepared import Frames
-from jointkd.data.splits import Split
+from jointkd.data.readers import extxyz
 from jointkd.errors import DataError
 from jointkd.labels.store import LabelStore
 from jointkd.structures.columns import elements_of, keys_of, select, with_labels, without_labels
@@ -18,6 +20,27 @@ from jointkd.students.energy_zero import EnergyZero
 log = logging.getLogger(__name__)
 
 PARENT = "parent"  # entry of a frame with the key of the structure that it was made from; see `jointkd.sampling`
+ADDED = "unlabelled"  # the split of frames of data.unlabelled
+
+
+def added_frames(options: DataOptions) -> Iterator[Frame]:
+    """The frames of data.unlabelled, in Å and without labels. Raises DataError for a file that cannot be read."""
+    for path in options.added_files:
+        group = getattr(options, "group_key", None)
+        frames, _ = extxyz.read(path, None, None, group_key=group, option="data.unlabelled")
+        yield from (replace(frame, split=ADDED) for frame in frames)
+
+
+def are_added(frames: Sequence[Frame]) -> np.ndarray:
+    """[M] whether each frame is of data.unlabelled."""
+    return np.array([frame.split == ADDED for frame in frames], dtype=bool)
+
+
+def to_be_labelled(options: DataOptions, frames: Mapping[str, Sequence[Frame]]) -> Mapping[str, Sequence[Frame]]:
+    """The frames that must have reference labels, by split."""
+    if options.missing == "teacher":
+        return {split: part for split, part in frames.items() if split != "train"}
+    return {**frames, "train": select(frames["train"], ~are_added(frames["train"]))} if options.added_files else frames
 
 
 def check_labels(name: str, frames: Mapping[str, Sequence[Frame]]) -> None:
@@ -34,15 +57,19 @@ def check_labels(name: str, frames: Mapping[str, Sequence[Frame]]) -> None:
         )
 
 
-def divide(split: Split, frames: Frames) -> dict[str, list[int]]:
+def divide(options: DataOptions, frames: Frames) -> dict[str, list[int]]:
     """The indices of the frames of each split; see `Split.indices`.
 
-    Frames with both labels are divided as if the others were not there, and the others are for training. Left out are
-    those that belong to validation or test: by their file, by their group if groups stay together, or because the
-    structure that they were made from is there. Raises DataError where no frame has both labels.
+    Frames of data.unlabelled, and with data.missing=teacher all without both labels, are for training; the others are
+    divided as if these were not there. Left out are those that belong to validation or test: by their file, by their
+    group if groups stay together, or because the structure that they were made from is there. Raises DataError where
+    data.missing=teacher and no frame has both labels.
     """
-    complete = np.logical_and(*with_labels(frames))
-    if not complete.any():
+    split, completing = options.division, options.missing == "teacher"
+    if not (completing or options.added_files):
+        return split.indices(frames)
+    complete = np.logical_and(*with_labels(frames)) if completing else ~are_added(frames)
+    if completing and not complete.any():
         raise DataError(
             f"none of the {len(frames)} structures has both a reference energy and forces, for validation and test",
             "name them with data.energy_key and data.forces_key, or learn from the teacher alone with "
@@ -66,7 +93,7 @@ def divide(split: Split, frames: Frames) -> dict[str, list[int]]:
 
 def is_for_training(frame: Frame, parents: set[str], groups: set[str]) -> bool:
     """Whether a frame has nothing to do with validation and test, whose keys and groups are given."""
-    return frame.split in (None, "train") and frame.info.get(PARENT) not in parents and frame.group not in groups
+    return frame.split in (None, "train", ADDED) and frame.info.get(PARENT) not in parents and frame.group not in groups
 
 
 def with_plausible_forces(frames: Sequence[Frame], store: LabelStore, max_force: float) -> Sequence[Frame]:
@@ -90,7 +117,7 @@ def completed(frames: Sequence[Frame], shift: Alignment, teacher: str) -> dict[s
     """
     energies, forces = without_labels(frames)
     log.info(
-        "data.missing=teacher: the energies of %d and the forces of %d of the %d training structures are those of %s",
+        "the energies of %d and the forces of %d of the %d training structures are those of %s",
         energies,
         forces,
         len(frames),

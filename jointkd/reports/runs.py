@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from jointkd.cli.config_tree import flatten, is_private
+from jointkd.cli.config_tree import as_text, flatten, is_private
 from jointkd.errors import DataError, first_line
 from jointkd.files.run_files import CONFIGURATION, SPLIT, SUMMARY
 
@@ -151,7 +151,7 @@ def options_of(run: Path) -> dict[str, str]:
     if follow_from_steps(config):
         without |= OF_STEPS
     return {
-        name: "null" if value is None else str(value).rpartition("/")[2]
+        name: as_text(value)
         for name, value in options.items()
         if not (isinstance(value, dict) or is_private(name) or {name, name.partition(".")[0]} & without)
     }

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from jointkd.cli.config_tree import flatten
+from jointkd.cli.config_tree import as_text, flatten
 from jointkd.errors import ConfigError, DataError
 from jointkd.files.run_files import CONFIGURATION, PROVENANCE
 from jointkd.moved import current_name
@@ -24,7 +24,7 @@ FREE = {  # options, or groups of them, that change neither the objective nor th
     *(f"callbacks.{name}" for name in ("early_stopping", "interrupt", "progress", "checkpoint", "last")),
     *("teacher.python", "teacher.device", "teacher.batch_atoms"),
     *("data.path", "data.train", "data.val", "data.test", "data.prepared", "data.source"),  # data: by content
-    *("data.downloads", "data.workers", "data.report"),
+    *("data.unlabelled", "data.downloads", "data.workers", "data.report"),
 }
 SILENT = {"logger", "name", "ckpt_path", "overwrite", "label.path", "data.prepared", "data.path"}  # not worth a line
 FOLLOWS = {"schedulers.cosine.T_max"}  # trainer.max_epochs, unless it is set
@@ -118,7 +118,7 @@ def options_of(configuration: str) -> dict[str, str]:
     for name, value in flatten(yaml.safe_load(configuration)).items():
         if isinstance(value, dict) or name.endswith((".dirpath", ".directory")):
             continue
-        text = "null" if value is None else str(value).rpartition("/")[2]
+        text = as_text(value)
         options[name] = current_name(text) if name.endswith("._target_") else text
     return options
 

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -196,7 +197,55 @@ def test_frames_without_labels_are_refused_unless_the_teacher_may_complete_them(
     assert len(list(read()[0])) == 24
 
 
+@pytest.mark.parametrize("options", [{}, {"missing": "teacher"}, {"reference": "teacher"}])
+def test_files_without_labels_are_for_training_alone_whatever_the_data_and_their_subset(tmp_path, options):
+    frames, subset = toy_frames(30), partial(filter, lambda frame: frame.energy is not None)
+    alone = data_of(frames, **{"missing": "refuse", **options})
+    new = [frame.to_ase() for frame in toy_frames(34)[30:]]
+    new[3].info[PARENT] = alone.division["test"][0]
+    files = [str(saved(tmp_path / "a.xyz", new[:1])), str(saved(tmp_path / "b.xyz", new[1:]))]
+    data = data_of(frames, **{"missing": "refuse", "subset": subset, "unlabelled": files, **options})
+    assert {split: data.division[split] for split in ("val", "test")} == {
+        split: alone.division[split] for split in ("val", "test")
+    }
+    added = [frame for frame in data.frames["train"] if frame.key not in set(alone.division["train"])]
+    assert len(added) == 3  # without the one that was made from a test structure
+    np.testing.assert_allclose(added[0].positions, new[0].positions, atol=1e-7)
+    one = data_of(frames, **{"missing": "refuse", "unlabelled": files[0], **options})
+    assert len(one.division["train"]) == len(alone.division["train"]) + 1
+
+
+def test_files_without_labels_excuse_no_other_structure(tmp_path):
+    path = str(saved(tmp_path / "a.xyz", [toy_frames(21)[20].to_ase()]))
+    with pytest.raises(DataError, match=r"10 of the 20 structures of data=toy have no reference energy"):
+        data_of([stripped(f) if n % 2 else f for n, f in enumerate(toy_frames(20))], missing="refuse", unlabelled=path)
+
+
+def test_files_without_labels_are_in_angstrom_and_their_change_gives_another_set(tmp_path):
+    some = molecules(20)
+    for atoms in some:
+        atoms.positions /= 0.529177
+    keys = {"energy_key": "REF_energy", "forces_key": "REF_forces", "units": {"energy": "eV", "length": "bohr"}}
+    mine = FileData(name="mine", path=str(saved(tmp_path / "mine.xyz", some)), prepared=str(tmp_path / "sets"), **keys)
+    new = saved(tmp_path / "new.xyz", molecules(1, seed=1))
+    both = DistillationData(replace(mine, unlabelled=[str(new)]))
+    (added,) = (frame for frame in both.frames["train"] if frame.energy is None)
+    np.testing.assert_allclose(added.positions, molecules(1, seed=1)[0].positions, atol=1e-7)
+    alone = DistillationData(mine)
+    assert alone.source.path != both.source.path == DistillationData(replace(mine, unlabelled=str(new))).source.path
+    saved(new, molecules(2, seed=1))
+    assert len(DistillationData(replace(mine, unlabelled=[str(new)])).division["train"]) == 18
+    one_set = replace(mine, prepared=str(alone.source.path), unlabelled=[str(new)])
+    with pytest.raises(ConfigError, match=r"was made with .*data.unlabelled=\[\].*data.unlabelled=\['new.xyz'\]"):
+        DistillationData(one_set)
+
+
 def test_choices_that_contradict_each_other_are_refused():
+    stress = {"kind": "stress", "positive": "tension", "order": None, "unit": "GPa"}
+    with pytest.raises(ConfigError, match=r"data.stress_key=stress is not used with data.unlabelled"):
+        FileData(name="x", path="x.xyz", stress_key="stress", stress=stress, unlabelled="new.xyz")
+    with pytest.raises(ConfigError, match=r"data.unlabelled=\[3\] must be a file, or a list of files"):
+        FileData(name="x", path="x.xyz", unlabelled=[3])
     with pytest.raises(ConfigError, match=r"data.missing='guess' is not known; choose refuse or teacher"):
         FileData(name="x", path="x.xyz", missing="guess")
     with pytest.raises(ConfigError, match=r"data.missing=teacher completes .* data.reference=teacher takes none"):
