@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,29 @@ def composed(
         check_exists(command, check_against, path)
         value = expand_home(value) if path in FILES else value
         OmegaConf.update(everything, path, value, force_add=True)
+    with _active(everything) as config:
+        yield config
+
+
+@contextmanager
+def repeated(recorded: Mapping[str, Any], folder: Path) -> Iterator[DictConfig]:
+    """A context in which the recorded configuration of a run is active again, for training in another folder.
+
+    recorded: without interpolations, but that files of the run lie below `${hydra:runtime.output_dir}`. For errors see
+    `composed`; a command or another configuration must be active around it.
+    """
+    hydra_config: Any = deepcopy(HydraConfig.get())
+    with read_write(hydra_config), open_dict(hydra_config):
+        hydra_config.run.dir = str(folder)
+        hydra_config.overrides.task = []
+        hydra_config.runtime.choices.recipe = "none"  # the record has its values instead
+    with _active(OmegaConf.create({**recorded, "hydra": hydra_config})) as config:
+        yield config
+
+
+@contextmanager
+def _active(everything: DictConfig) -> Iterator[DictConfig]:
+    """A context in which a configuration, with Hydra's own, is active in the folder `hydra.run.dir`, which is made."""
     before = HydraConfig.instance().cfg
     try:
         HydraConfig.instance().set_config(everything)  # the name of the folder may refer to it

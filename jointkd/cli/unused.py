@@ -85,6 +85,8 @@ def unused_of_sampling(config: DictConfig) -> Iterator[tuple[str, str]]:
         return
     others = OF_DYNAMICS if config.how == "rattle" else OF_RATTLE
     yield from ((option, f"how={config.how}") for option in others)
+    if config.rounds is not None:
+        yield from ((option, f"rounds={config.rounds}, which take those of the run") for option in ("data", "teacher"))
     if config["with"] == "teacher":
         yield from ((option, "with=teacher") for option in ("device", "trust"))
 

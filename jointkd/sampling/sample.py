@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -18,7 +18,7 @@ from jointkd.labels.records import TeacherLabels
 from jointkd.progress import Progress, format_time
 from jointkd.sampling.force_fields import Movers, TimedTeacher
 from jointkd.sampling.options import SamplingOptions
-from jointkd.sampling.sampled_file import TRAJECTORY, SampledFile
+from jointkd.sampling.sampled_file import TRAJECTORY, SampledFile, Tally
 from jointkd.sampling.selection import displaced_by, farthest
 from jointkd.sampling.trajectories import dynamics, rattle
 from jointkd.simulation.start import report_charges
@@ -33,11 +33,20 @@ from jointkd.teachers.charges import KEYS, check_charges
 log = logging.getLogger(__name__)
 
 CHARGES = tuple(name for names in KEYS.values() for name in names)
+EARLY, SECONDS = "trajectories that ended early", "seconds"  # of the tally in the file
+
+
+class Sampled(NamedTuple):
+    """The structures in a file, and what all commands that made it have counted."""
+
+    structures: list[Atoms]
+    early: int  # trajectories that ended early
+    seconds: float  # of the teacher
 
 
 def sample(
     options: SamplingOptions, frames: Sequence[Frame], teacher: Teacher, entries: dict[str, str], max_force: float
-) -> list[Atoms]:
+) -> Sampled:
     """Make structures from those of a training split, and return all in the file. Raises UserErrors.
 
     entries: what each new structure says beside its origin, as {"split": "train"}, `group` for that of its parent;
@@ -53,8 +62,8 @@ def sample(
     timed = TimedTeacher(teacher)
     sampler = Sampler(options, starts, timed, Movers(options, timed), entries, max_force)
     with SampledFile(Path(options.output).expanduser(), made_with(options, frames, teacher)) as file:
-        sampler.fill(file)
-        return file.structures
+        tally = sampler.fill(file)
+        return Sampled(file.structures, round(tally[EARLY]), tally[SECONDS])
 
 
 def made_with(options: SamplingOptions, frames: Sequence[Frame], teacher: Teacher) -> dict[str, Any]:
@@ -87,11 +96,14 @@ class Sampler:
         self.rejected: Counter[str] = Counter()
         self.energies: dict[str, float] = {}  # eV, of starts by key
 
-    def fill(self, file: SampledFile) -> None:
-        """Add structures to the file until there are enough, the teacher's time is used, or a pass finds none."""
+    def fill(self, file: SampledFile) -> Tally:
+        """Add structures to the file until there are enough, the teacher's time is used, or a pass finds none.
+
+        Returns what was counted, with what the file had before.
+        """
         known = [fingerprint(frame, self.elements) for frame in evenly_spread(self.starts, MOST_KNOWN)]
         known += [fingerprint(frame_of(atoms, {}), self.elements) for atoms in file.structures]
-        number, before, empty = self.options.number, len(file.structures), 0
+        number, before, empty, earlier = self.options.number, len(file.structures), 0, file.tally
         with Progress("sampling", before, number, unit=" structures") as progress:
             for trajectory in count(file.next_trajectory):
                 if len(file.structures) >= number or self.out_of_time or empty >= self.trajectories:
@@ -99,10 +111,16 @@ class Sampler:
                 kept, prints = self.choose(trajectory, np.array(known), number - len(file.structures))
                 empty = 0 if kept else empty + 1
                 if kept:
-                    file.append(kept)
+                    file.append(kept, self.tally(earlier))
                     known += prints
                 progress.show(len(file.structures), lambda: f"{len(file.structures)} of {number} structures")
         self.report(file, before)
+        return self.tally(earlier)
+
+    def tally(self, earlier: Tally) -> Tally:
+        """What was counted here and before."""
+        here = {EARLY: float(self.rejected[EARLY]), SECONDS: self.teacher.seconds}
+        return {name: earlier.get(name, 0.0) + count for name, count in here.items()}
 
     @property
     def out_of_time(self) -> bool:
@@ -114,7 +132,7 @@ class Sampler:
         start, temperature = self.begin(trajectory)
         rng = np.random.default_rng([self.options.seed, trajectory])
         candidates = [frame_of(atoms, start.info) for atoms in self.within_time(self.move(start, temperature, rng))]
-        self.rejected["trajectories that ended early"] += len(candidates) < self.planned and not self.out_of_time
+        self.rejected[EARLY] += len(candidates) < self.planned and not self.out_of_time
         if not candidates:
             return [], []
         prints = np.array([fingerprint(frame, self.elements) for frame in candidates])

@@ -1,20 +1,20 @@
 """The file of new structures: it grows by whole trajectories, each write is atomic, and the same command goes on."""
 
 import io
-import json
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ase import Atoms
 from ase.io import read, write
-from filelock import FileLock, Timeout
 
 from jointkd.errors import ConfigError
 from jointkd.files.atomic import storage_errors, write_whole
+from jointkd.sampling.record import Record
 
 TRAJECTORY = "trajectory"  # entry of a structure with the number of its trajectory
+
+Tally = dict[str, float]  # what was counted by name, over all trajectories up to one
 
 
 class SampledFile:
@@ -25,57 +25,47 @@ class SampledFile:
     """
 
     def __init__(self, path: Path, made_with: dict[str, Any]) -> None:
-        self.path, self.record, self.made_with = path, path.with_name(f".{path.name}.json"), made_with
+        self.path = path
         self.structures: list[Atoms] = []
         if not path.parent.is_dir():
             raise ConfigError(f"output={path}: there is no folder {path.parent}", "make it, or give another name")
-        self.lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+        self.record = Record(path.with_name(f".{path.name}.json"), path, made_with)
 
     def __enter__(self) -> "SampledFile":
-        with storage_errors(self.path.parent, "output"), suppress(Timeout):
-            self.lock.acquire()
-        if not self.lock.is_locked:
-            raise ConfigError(f"output={self.path}: another process is at work", "give another name")
+        self.record.__enter__()
         try:
-            self._open()
+            if not self.record.path.exists():
+                if self.path.exists():
+                    raise ConfigError(f"output={self.path} exists", "give the name of a new file; none is replaced")
+                self.record.write({})
+            if self.path.exists():
+                self.structures = read(self.path, ":", format="extxyz")  # type: ignore[assignment]
         except BaseException:
-            self.lock.release()
+            self.record.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.lock.release()
-
-    def _open(self) -> None:
-        if self.record.exists():
-            self._check()
-        elif self.path.exists():
-            raise ConfigError(f"output={self.path} exists", "give the name of a new file; none is replaced")
-        else:
-            with storage_errors(self.path.parent, "output"):
-                write_whole(self.record, (json.dumps(self.made_with, indent=1) + "\n").encode())
-        if self.path.exists():
-            self.structures = read(self.path, ":", format="extxyz")  # type: ignore[assignment]
-
-    def _check(self) -> None:
-        try:
-            before = dict(json.loads(self.record.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise ConfigError(f"{self.record} is damaged", "give another name with output=…") from error
-        now = json.loads(json.dumps(self.made_with))
-        differing = [name for name in before.keys() | now.keys() if before.get(name) != now.get(name)]
-        if differing:
-            listing = ", ".join(f"{name}={before.get(name)}" for name in sorted(differing))
-            raise ConfigError(f"{self.path} was made with {listing}", "give these options, or another output=…")
+        self.record.__exit__()
 
     @property
     def next_trajectory(self) -> int:
         """The number of the first trajectory of which the file has no structures yet."""
         return max((structure.info[TRAJECTORY] for structure in self.structures), default=-1) + 1
 
-    def append(self, structures: Sequence[Atoms]) -> None:
-        """Add the structures of one trajectory. Raises StorageError; the file is then as before."""
+    @property
+    def tally(self) -> Tally:
+        """What was counted up to the last trajectory of which the file has structures."""
+        return dict(self.record.so_far.get(str(self.next_trajectory - 1), {}))
+
+    def append(self, structures: Sequence[Atoms], tally: Tally) -> None:
+        """Add the structures of one trajectory, with what was counted up to it. Raises StorageError.
+
+        Two tallies are recorded, so that one of them belongs to the file however this ends.
+        """
+        before = {str(self.next_trajectory - 1): self.tally}
         self.structures += structures
+        self.record.write({**before, str(self.next_trajectory - 1): tally})
         text = io.StringIO()
         write(text, self.structures, format="extxyz")
         with storage_errors(self.path.parent, "output"):

@@ -46,7 +46,8 @@ class StopOnSignal(lightning.Callback):
             if trainer.is_global_zero:
                 with suppress(OSError):  # the terminal may be gone
                     print(
-                        f"\nstopped after step {trainer.global_step}; resume with the same command and ckpt_path=last"
+                        f"\nstopped after step {trainer.global_step}; resume with the same command, for train with "
+                        "ckpt_path=last"
                     )
             raise SystemExit(128 + (self.received or signal.SIGTERM))
 

@@ -43,6 +43,11 @@ def test_an_option_without_effect_is_named_with_the_reason(given, line):
         (["how=rattle", "steps=9"], "steps=9 is not used with how=rattle"),
         (["relax=9"], "relax=9 is not used with how=dynamics"),
         (["device=cpu"], "device=cpu is not used with with=teacher"),
+        (["with=RUN", "rounds=2", "data=iodine"], "data=iodine is not used with rounds=2, which take those of the run"),
+        (
+            ["with=RUN", "rounds=2", "teacher.device=cpu"],
+            "teacher.device=cpu is not used with rounds=2, which take those of the run",
+        ),
     ],
 )
 def test_options_of_the_other_way_of_sampling_are_named(given, line):

@@ -31,7 +31,8 @@ def options(folder: Path, **changes) -> SamplingOptions:
 
 def sampled(folder: Path, some: list[Frame] = SOME, teacher=None, entries=None, max_force: float = 50.0, **changes):
     """Sample from frames; all structures in the file."""
-    return sample(options(folder, **changes), some, teacher or ElasticTeacher(some), entries or {}, max_force)
+    teacher = teacher or ElasticTeacher(some)
+    return sample(options(folder, **changes), some, teacher, entries or {}, max_force).structures
 
 
 def test_new_structures_say_where_they_are_from_and_have_no_labels(tmp_path):
@@ -77,6 +78,25 @@ def test_rattled_structures_are_relaxed_by_the_forces(tmp_path):
         strained[relax] = np.mean([label.atomic_energies.mean() for label in labels])
         assert all("temperature" not in atoms.info for atoms in written)
     assert 0 < strained[8] < 0.5 * strained[0]
+
+
+def test_what_was_counted_before_an_interruption_counts_after_it(tmp_path, monkeypatch):
+    hot = {"temperatures": (30000.0,), "steps": 60, "window": 1e3, "number": 9}
+    for name in ("whole", "twice"):
+        (tmp_path / name).mkdir()
+    whole = sample(options(tmp_path / "whole", **hot), SOME, ElasticTeacher(SOME), {}, np.inf)
+    for calls in (60, 40):
+        with pytest.raises(KeyboardInterrupt):
+            sampled(tmp_path / "twice", teacher=ElasticTeacher(SOME, calls), max_force=np.inf, **hot)
+    with monkeypatch.context() as between:  # the record is written, and the file is not
+        between.setattr("jointkd.sampling.sampled_file.write", None)
+        with pytest.raises(TypeError):
+            sampled(tmp_path / "twice", max_force=np.inf, **hot)
+    twice = sample(options(tmp_path / "twice", **hot), SOME, ElasticTeacher(SOME), {}, np.inf)
+    assert whole.early == twice.early == 7
+    assert twice.seconds > 0
+    again = sample(options(tmp_path / "twice", **hot), SOME, ElasticTeacher(SOME), {}, np.inf)
+    assert again[1:] == twice[1:]
 
 
 def test_an_interrupted_command_goes_on_and_ends_as_if_it_had_not_been(tmp_path):
