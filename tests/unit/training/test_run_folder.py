@@ -35,6 +35,7 @@ def files(folder: Path) -> set[str]:
 def written(tmp_path, monkeypatch):
     """The data and the store of a run with results in the folder `run`."""
     data, module = toy_data(tmp_path), toy_module()
+    module.set_references(data.references.energies)
     store = data.teacher["train"].store
     module.compared = compare_sample(data, store)
     monkeypatch.setattr(type(module), "trainer", SimpleNamespace(global_step=7))
