@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +33,19 @@ class SampledFile:
         self.record = Record(path.with_name(f".{path.name}.json"), path, made_with)
 
     def __enter__(self) -> "SampledFile":
-        self.record.__enter__()
-        try:
+        with ExitStack() as held:
+            held.enter_context(self.record)
             if not self.record.path.exists():
                 if self.path.exists():
                     raise ConfigError(f"output={self.path} exists", "give the name of a new file; none is replaced")
                 self.record.write({})
             if self.path.exists():
                 self.structures = read(self.path, ":", format="extxyz")  # type: ignore[assignment]
-        except BaseException:
-            self.record.__exit__()
-            raise
+            self.held = held.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.record.__exit__()
+        self.held.close()
 
     @property
     def next_trajectory(self) -> int:

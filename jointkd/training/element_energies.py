@@ -18,7 +18,7 @@ def element_energies(module: DistillationModule, data: DistillationData) -> dict
     """By chemical symbol the fields of an `ElementEnergy`, of which `formation_energies` is made.
 
     The reference phase is that structure of the training split which has no other element and the lowest energy per
-    atom; without one the element has its reference energy, to which the student's energies are relative.
+    atom; without one the element has the reference energy of the data, on both sides.
     """
     known = data.references.energies if data.references else {}
     result = {
