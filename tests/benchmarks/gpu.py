@@ -7,8 +7,9 @@ Training steps are those of the paper's students on 4 and 32 solvated amino acid
 energies; targets are random numbers) without and with one Hessian row per structure, float32 without TF32: prediction,
 loss, gradients, clipping and AdamW, compiled and as they come. All cases compile at the same time, in processes of
 their own, and are timed one after the other once all are compiled. With --student also MD steps of that student, on
-lattices of random elements with 0.1 atoms per Å³, of its file and of a package that is exported from it, and 1,000
-steps of NVE on the GPU and on the CPU. It needs torch, ase, vesin and h5py beside a GPU.
+lattices of random elements with 0.1 atoms per Å³, of its file and of a package that is exported from it, of replicas in
+one call, and 1,000 steps of NVE on the GPU and on the CPU. Where mace-torch is installed also the labelling of two MACE
+models. It needs torch, ase, vesin and h5py beside a GPU.
 """
 
 import argparse
@@ -20,10 +21,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,8 @@ from ase.optimize import BFGS
 
 from jointkd.deploy.ase import JointKD
 from jointkd.deploy.export import export
+from jointkd.deploy.model import load_model
+from jointkd.deploy.replicas import ReplicaCalculator, joined
 from jointkd.structures.batch import Structure, collate
 from jointkd.structures.padding import Size, pad
 from jointkd.students.derivatives import predict
@@ -44,6 +48,7 @@ from jointkd.students.operations import plain_graph
 from jointkd.students.painn import PaiNN
 from jointkd.training.compiled_step import CompiledStep
 from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian, weighted_sum
+from tests.benchmarks import labelling as labelling_benchmark
 from tests.benchmarks.solvated import structures
 
 STUDENTS: dict[str, Callable[..., Any]] = {
@@ -199,27 +204,68 @@ def lattice(side: int) -> Atoms:
     return Atoms(rng.choice([1, 1, 6, 7, 8], side**3), positions, cell=[side * spacing] * 3, pbc=side > 3)
 
 
-def simulations(path: Path) -> Iterator[dict[str, Any]]:
-    """MD steps through the calculator."""
+def dynamics(path: Path) -> Iterator[dict[str, Any]]:
+    """MD steps of a student's file through the calculator, the energy they keep, and replicas in one call."""
+    yield from md_steps("file", path, path)
+    yield {"nve_eV_per_atom": nve(path)}
+    yield from replicas(path)
+
+
+def exported_dynamics(path: Path) -> Iterator[dict[str, Any]]:
+    """MD steps of a package that is exported here."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         package = export(str(path), "aoti", str(Path(folder) / "student.pt2"), "cuda")
         yield {"export_s": round(time.perf_counter() - started, 1)}
-        for form, file in (("file", path), ("package", package)):
-            calculator = JointKD(file, device="cuda", trust=form == "package")
-            for side in (3, 9, 15, 21):
-                atoms = lattice(side)
-                atoms.calc = calculator
-                forces = atoms.get_forces()
-                with alone():
-                    dynamics = VelocityVerlet(atoms, 0.2 * units.fs)
-                    searches = calculator.force_field.evaluator.searches
-                    taken = milliseconds(lambda dynamics=dynamics: dynamics.run(1), 60)
-                searched = calculator.force_field.evaluator.searches - searches
-                of_cpu = JointKD(path, device="cpu", dtype="float64").get_forces(lattice(side))
-                error = float(np.abs(forces - of_cpu).max() / np.abs(of_cpu).max())
-                yield {"form": form, "atoms": side**3, "ms": taken, "searches_in_63": searched, "force_error": error}
-    yield {"nve_eV_per_atom": nve(path)}
+        yield from md_steps("package", package, path)
+
+
+def md_steps(form: str, file: Path, student: Path) -> Iterator[dict[str, Any]]:
+    """Steps of lattices, and their forces against the student's on a CPU in float64."""
+    calculator = JointKD(file, device="cuda", trust=form == "package")
+    for side in (3, 9, 15, 21):
+        atoms = lattice(side)
+        atoms.calc = calculator
+        forces = atoms.get_forces()
+        with alone():
+            verlet = VelocityVerlet(atoms, 0.2 * units.fs)
+            searches = calculator.force_field.evaluator.searches
+            taken = milliseconds(lambda verlet=verlet: verlet.run(1), 60)
+        searched = calculator.force_field.evaluator.searches - searches
+        of_cpu = JointKD(student, device="cpu", dtype="float64").get_forces(lattice(side))
+        error = float(np.abs(forces - of_cpu).max() / np.abs(of_cpu).max())
+        yield {"form": form, "atoms": side**3, "ms": taken, "searches_in_63": searched, "force_error": error}
+
+
+def replicas(path: Path) -> Iterator[dict[str, Any]]:
+    """MD steps of several lattices of 27 atoms in one call."""
+    model = load_model(path, "cuda", None, ())
+    for number in (1, 64, 1024):
+        structures = [lattice(3) for _ in range(number)]
+        atoms = joined(structures)
+        atoms.calc = ReplicaCalculator(model, structures)
+        atoms.get_forces()
+        with alone():
+            verlet = VelocityVerlet(atoms, 0.2 * units.fs)
+            yield {"replicas": number, "ms": milliseconds(lambda verlet=verlet: verlet.run(1), 20)}
+
+
+def labelling() -> Iterator[dict[str, Any]]:
+    """Hessian rows per second of MACE teachers of random weights, beside mace-torch's `get_hessian`."""
+    from mace.calculators import MACECalculator
+
+    for size in labelling_benchmark.SIZES:
+        model = labelling_benchmark.model(size, torch.float32).cuda()
+        teacher = labelling_benchmark.teacher(size, "float32", "cuda")
+        frames = 16 * labelling_benchmark.frames(Path(), 25)
+        rows = [np.arange(16)] * len(frames)
+        theirs = MACECalculator(models=[model], device="cuda", default_dtype="float32")
+        image = Atoms(frames[0].numbers, frames[0].positions)
+        with alone():
+            ours = milliseconds(lambda teacher=teacher, frames=frames, rows=rows: teacher.label(frames, rows), 3)
+            others = milliseconds(lambda theirs=theirs, image=image: theirs.get_hessian(image), 3)
+        rates = {"rows_per_s": 1e3 * 16 * len(frames) / ours, "get_hessian_rows_per_s": 1e3 * 3 * len(image) / others}
+        yield {"teacher": size, "atoms": len(image), **{name: round(rate) for name, rate in rates.items()}}
 
 
 def nve(path: Path) -> dict[str, float]:
@@ -253,7 +299,8 @@ def main() -> None:
         run_job(arguments.path, *arguments.job)
         return
     jobs = [("case", each) for each in arguments.cases] + [("parity", name) for name in arguments.parity]
-    jobs += [] if arguments.student is None else [("simulations", str(arguments.student))]
+    jobs += [] if arguments.student is None else [(kind, str(arguments.student)) for kind in ("dynamics", "package")]
+    jobs += [("labelling", "")] if find_spec("mace") else []
     with tempfile.TemporaryDirectory() as folder:
         environment = {
             **os.environ,
@@ -261,7 +308,7 @@ def main() -> None:
             "OMP_NUM_THREADS": "1",
             "JOINTKD_GPU_READY": folder,
             "JOINTKD_GPU_CASES": str(len(arguments.cases)),
-            "JOINTKD_GPU_LATE": str(time.time() + 0.75 * arguments.limit),
+            "JOINTKD_GPU_LATE": str(time.time() + 0.65 * arguments.limit),
         }
         results = list(run_jobs(arguments.path, jobs, environment, arguments.limit))
     card = {"card": torch.cuda.get_device_name(), "torch": torch.__version__}
@@ -270,11 +317,13 @@ def main() -> None:
 
 def run_job(path: Path, kind: str, of: str) -> None:
     """One job, in a process of its own; prints lines of JSON."""
-    if kind == "case":
-        name, molecules, rows = of.split(",")
-        results = iter([case(path, name, int(molecules), int(rows))])
-    else:
-        results = iter([parity(path, of)]) if kind == "parity" else simulations(Path(of))
+    results: Iterable[dict[str, Any]] = {
+        "case": lambda: [case(path, *of.split(",")[:1], *map(int, of.split(",")[1:]))],
+        "parity": lambda: [parity(path, of)],
+        "dynamics": lambda: dynamics(Path(of)),
+        "package": lambda: exported_dynamics(Path(of)),
+        "labelling": labelling,
+    }[kind]()
     for result in results:
         print(json.dumps(result), flush=True)
 

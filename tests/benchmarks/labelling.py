@@ -54,9 +54,9 @@ def model(size: str, dtype: torch.dtype) -> Any:
         return mace_model.build({"free_atom_energies": {str(z): 0.0 for z in ELEMENTS}, "architecture": shape})
 
 
-def teacher(size: str, dtype: str) -> mace.MaceTeacher:
+def teacher(size: str, dtype: str, device: str = "cpu") -> mace.MaceTeacher:
     identity = TeacherIdentity(size, "random", dtype, ELEMENTS, dict.fromkeys(ELEMENTS, 0.0))
-    return mace.MaceTeacher(model(size, getattr(torch, dtype)), identity, "cpu", None)
+    return mace.MaceTeacher(model(size, getattr(torch, dtype)).to(device), identity, device, None)
 
 
 def frames(path: Path, atoms: int) -> list[Frame]:
