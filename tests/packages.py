@@ -27,6 +27,7 @@ def package_of_another_torch(folder: Path) -> Path:
         reference_energies={11: -4400.0, 17: -12500.0},
         undetermined=[],
         origin={},
+        force_uncertainty=False,
     )
     describe(file, description)
     return file

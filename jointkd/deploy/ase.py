@@ -47,7 +47,7 @@ class JointKD(Calculator):
         self.implemented_properties = ["energy", "free_energy", "energies", "forces"]
         if self.model.conservative:
             self.implemented_properties.append("stress")
-        if self.model.saved.uncertainty is not None:
+        if self.model.gives_uncertainty:
             self.implemented_properties.append("force_uncertainty")
 
     def calculate(
@@ -71,8 +71,8 @@ class JointKD(Calculator):
         self.results = {"energy": total, "free_energy": total, "energies": energies, "forces": predicted.forces}
         if self.model.conservative and solid:
             self.results["stress"] = full_3x3_to_voigt_6_stress(predicted.virial / system.get_volume())
-        if self.model.saved.uncertainty is not None and predicted.features is not None:
-            self.results["force_uncertainty"] = self.model.saved.uncertainty(predicted.features, system.numbers)
+        if predicted.force_uncertainty is not None:
+            self.results["force_uncertainty"] = predicted.force_uncertainty
 
     def get_hessian(self, atoms: Atoms, rows: Sequence[int] | None = None) -> np.ndarray:
         """The exact Hessian H = +∂²E/∂R² [3N, 3N] in eV/Å², row and column 3 · atom + axis, as ASE orders them.

@@ -17,7 +17,7 @@ class Results(NamedTuple):
     atomic_energies: np.ndarray  # [N] eV, relative to the reference energies
     forces: np.ndarray  # [N, 3] eV/Å
     virial: np.ndarray  # [3, 3] eV; zero for a student with a force head
-    features: np.ndarray | None = None  # [N, F] of atoms, see `Prediction`; None where the form has none
+    force_uncertainty: np.ndarray | None = None  # [N] eV/Å, see `ForceUncertainty`; None where the form has none
 
 
 class Evaluator:

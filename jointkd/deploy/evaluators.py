@@ -1,5 +1,7 @@
 """Which evaluator serves a model: that of a GPU where the form of its student allows it, else the general one."""
 
+from typing import Any
+
 import torch
 
 from jointkd.deploy.evaluator import SKIN, Evaluator
@@ -15,7 +17,8 @@ def evaluator_of(model: Model) -> Evaluator | GraphedEvaluator:
     """The evaluator of a model, which has a state of its own."""
     plain = isinstance(model.student, PaiNN | GemNet) or model.student is None
     if torch.device(model.device).type == "cuda" and plain and model.max_neighbors is None:
-        form = model.form if model.student is None else TraceableForm(model.student)  # type: ignore[arg-type]
+        student: Any = model.student
+        form = model.form if student is None else TraceableForm(student, model.uncertainty)
         return GraphedEvaluator(form, model.cutoff, model.device, model.dtype)
     near = SkinNeighbors(model.cutoff, SKIN, model.max_neighbors)
     return Evaluator(model.form, near, model.device, model.dtype)

@@ -112,7 +112,7 @@ def build(model: Model, to: str, archive: Path, careful: bool) -> None:
     *_, (_, example) = structures(elements_of(model), model.cutoff, model.device, model.dtype)
     with stage("tracing energies and their gradient"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, on its interior
-        program = trace(cast(PaiNN | GemNet, model.student), example)
+        program = trace(cast(PaiNN | GemNet, model.student), example, model.uncertainty)
     if to == "exported":
         torch.export.save(program, archive)
         return
@@ -151,6 +151,7 @@ def description_of(model: Model, student: PaiNN | GemNet, to: str, sha256: str) 
         reference_energies=saved.reference_energies,
         undetermined=list(saved.undetermined),
         origin=saved.origin,
+        force_uncertainty=model.gives_uncertainty,
     )
 
 

@@ -58,12 +58,12 @@ class GraphedEvaluator:
             self._renew(places)
             outputs = self._step(places)
         atoms = len(numbers)
-        energies, forces, virial, features = np.split(outputs[:-1], [atoms, 4 * atoms, 4 * atoms + 9])
-        of_atoms = features.reshape(atoms, -1) if features.size else None
-        return Results(energies, forces.reshape(atoms, 3), virial.reshape(3, 3), of_atoms)
+        energies, forces, virial, uncertainty = np.split(outputs[:-1], [atoms, 4 * atoms, 4 * atoms + 9])
+        own = uncertainty if uncertainty.size else None
+        return Results(energies, forces.reshape(atoms, 3), virial.reshape(3, 3), own)
 
     def _step(self, positions: Tensor) -> np.ndarray:
-        """Energies [N], forces [N · 3], virial [9], features [N · F] and the largest square of a displacement."""
+        """Energies [N], forces [N · 3], virial [9], uncertainties [N] and the largest square of a displacement."""
         assert self._replay is not None
         return self._replay([positions])[0].cpu().numpy()
 

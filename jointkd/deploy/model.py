@@ -15,6 +15,7 @@ from jointkd.errors import ConfigError, DataError
 from jointkd.runtime import device_of
 from jointkd.students.base import Student
 from jointkd.students.student_file import SavedStudent, load_student, locate_student
+from jointkd.students.uncertainty import TraceableUncertainty
 from jointkd.trust import Consent
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -33,6 +34,8 @@ class Model:
     device: str
     dtype: torch.dtype
     student: Student | None = None  # None: the model is a package
+    uncertainty: TraceableUncertainty | None = None  # of the student's forces, by its features
+    gives_uncertainty: bool = False  # whether the form says how uncertain the force on each atom is
 
 
 def load_model(path: Path, device: str | None, dtype: str | None, trust: Consent) -> Model:
@@ -49,12 +52,15 @@ def load_model(path: Path, device: str | None, dtype: str | None, trust: Consent
     if is_package(path):
         form, of = load_package(path, device, dtype, trust)
         here = device or of.device
-        return Model(form, of.cutoff, of.max_neighbors, of.conservative, of.elements, of.saved, here, DTYPES[of.dtype])
+        facts = of.cutoff, of.max_neighbors, of.conservative, of.elements
+        return Model(form, *facts, of.saved, here, DTYPES[of.dtype], gives_uncertainty=of.force_uncertainty)
     device, precision = device_of(device), DTYPES[dtype or "float32"]
     module, saved = load_student(path, trust)
     student = cast(Student, module.to(device=device, dtype=precision).eval().requires_grad_(False))
     facts = student.cutoff, student.max_neighbors, student.conservative, student.elements
-    return Model(EagerForm(student), *facts, saved, device, precision, student)
+    uncertainty = None if saved.uncertainty is None else saved.uncertainty.on(device, precision)
+    known = uncertainty, uncertainty is not None
+    return Model(EagerForm(student, uncertainty), *facts, saved, device, precision, student, *known)
 
 
 def check_atoms(numbers: np.ndarray, positions: np.ndarray, references: Mapping[int, float], heaviest: int) -> None:

@@ -15,7 +15,7 @@ from jointkd.runtime import device_of
 from jointkd.students.student_file import SavedStudent, by_number, check_format
 from jointkd.trust import Consent, require_consent
 
-FORMAT = 1
+FORMAT = 2  # 1: without `force_uncertainty`
 ENTRY = "extra/jointkd.json"  # of the archive, below its one folder
 AGAIN = "export it again here with python -m jointkd.export, or use the student's file, which runs everywhere"
 
@@ -39,6 +39,7 @@ class Description:
     reference_energies: dict[int, float]  # eV by atomic number
     undetermined: list[dict[int, float]]  # see `SavedStudent`
     origin: dict[str, Any]
+    force_uncertainty: bool  # whether it says how uncertain the force on each atom is
     jointkd_format: int = FORMAT
 
     @property
@@ -64,7 +65,9 @@ def read_description(path: Path) -> Description:
     try:
         with zipfile.ZipFile(path) as archive:
             values = json.loads(archive.read(_entry(path) or ENTRY))
-        check_format(path, values.setdefault("jointkd_format", FORMAT), FORMAT)
+        check_format(path, values.setdefault("jointkd_format", 1), FORMAT)
+        if values["jointkd_format"] == 1:
+            values["force_uncertainty"] = False
         values["reference_energies"] = by_number(values["reference_energies"])
         values["undetermined"] = [by_number(direction) for direction in values["undetermined"]]
         return Description(**{field.name: values[field.name] for field in fields(Description)})

@@ -7,15 +7,16 @@ from torch import Tensor
 
 from jointkd.structures.batch import Prediction, Structure
 from jointkd.students.base import Student
+from jointkd.students.uncertainty import TraceableUncertainty
 
 
 class Evaluated(NamedTuple):
-    """Energies, forces and virial of one structure."""
+    """Energies, forces and virial of one structure, and how uncertain its forces are."""
 
     atomic_energies: Tensor  # [N] eV, relative to the reference energies
     forces: Tensor  # [N, 3] eV/Å
     virial: Tensor  # [3, 3] eV, ∂E/∂ε by a symmetric strain; zero for a student with a force head
-    features: Tensor | None = None  # [N, F] of atoms, see `Prediction`; None: a package has none
+    force_uncertainty: Tensor | None = None  # [N] eV/Å, see `ForceUncertainty`; None where the form has none
 
 
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor]  # vectors of pairs, sources, targets, atomic numbers
@@ -28,22 +29,25 @@ class PairForm(Protocol):
 
 
 class EagerForm:
-    """Any student, called as it is."""
+    """Any student, called as it is. uncertainty: of its forces, where it is known."""
 
-    def __init__(self, student: Student) -> None:
-        self.student = student
+    def __init__(self, student: Student, uncertainty: TraceableUncertainty | None = None) -> None:
+        self.student, self.uncertainty = student, uncertainty
 
     def __call__(self, vectors: Tensor, source: Tensor, target: Tensor, atomic_numbers: Tensor) -> Evaluated:
         """See `PairForm`."""
         if not self.student.conservative:
             found = self.predict(vectors, source, target, atomic_numbers)
             assert found.forces is not None
-            return Evaluated(found.atomic_energies, found.forces, vectors.new_zeros(3, 3), found.features)
-        with torch.enable_grad():
-            vectors = vectors.detach().requires_grad_()
-            found = self.predict(vectors, source, target, atomic_numbers)
-            features = None if found.features is None else found.features.detach()
-            return differentiated(found.atomic_energies, vectors, source, target)._replace(features=features)
+            results = Evaluated(found.atomic_energies, found.forces, vectors.new_zeros(3, 3))
+        else:
+            with torch.enable_grad():
+                vectors = vectors.detach().requires_grad_()
+                found = self.predict(vectors, source, target, atomic_numbers)
+                results = differentiated(found.atomic_energies, vectors, source, target)
+        if self.uncertainty is None or found.features is None:
+            return results
+        return results._replace(force_uncertainty=self.uncertainty(found.features, atomic_numbers))
 
     def predict(self, vectors: Tensor, source: Tensor, target: Tensor, atomic_numbers: Tensor) -> Prediction:
         """What the student itself predicts."""

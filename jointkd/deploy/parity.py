@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from jointkd.deploy.model import Model
 from jointkd.deploy.pair_form import EagerForm, Inputs, PairForm
@@ -30,12 +31,23 @@ SIZES = {  # atoms along each axis, and whether the structure is periodic
 def deviation(form: PairForm, reference: PairForm, inputs: Inputs) -> float:
     """The largest difference of energies (eV), forces (eV/Å) and virials (eV), over the largest of all values or 1.
 
-    reference: in float64.
+    Or that of uncertainties (eV/Å) over the largest or 1, where it is larger and the form has them: in these lattices
+    they may be far larger than all else. reference: in float64.
     """
     vectors, *others = inputs
-    values = reference(vectors.double(), *others)[:3]
-    differences = [(ours - theirs).abs().max() for ours, theirs in zip(form(*inputs)[:3], values, strict=True)]
-    return float(torch.stack(differences).max() / max(1.0, *(float(value.abs().max()) for value in values)))
+    found = [output for output in form(*inputs) if output is not None]
+    expected = [output for output in reference(vectors.double(), *others) if output is not None]
+    parts = [slice(0, 3), slice(3, len(found))]
+    return float(torch.stack([relative(found[part], expected[part]) for part in parts if found[part]]).max())
+
+
+def relative(found: list[Tensor], expected: list[Tensor]) -> Tensor:
+    """The largest difference over the largest expected value that is finite, or over 1. Infinite ones may be equal."""
+    differences = [
+        (ours - theirs).where(ours != theirs, 0).abs().max() for ours, theirs in zip(found, expected, strict=True)
+    ]
+    largest = [torch.where(theirs.isfinite(), theirs.abs(), 0).max() for theirs in expected]
+    return torch.stack(differences).max() / torch.stack(largest).max().clamp(min=1)
 
 
 def structures(elements: list[int], cutoff: float, device: str, dtype: torch.dtype) -> Iterator[tuple[str, Inputs]]:
@@ -56,7 +68,9 @@ def structures(elements: list[int], cutoff: float, device: str, dtype: torch.dty
 def compare(model: Model, form: PairForm) -> None:
     """Compare another form of a model's student with the student in float64. Raises ConfigError where they differ."""
     student: Any = copy.deepcopy(model.student)
-    reference, largest = EagerForm(student.double()), 0.0
+    own_uncertainty = model.saved.uncertainty
+    exact = None if own_uncertainty is None else own_uncertainty.on(model.device, torch.float64)
+    reference, largest = EagerForm(student.double(), exact), 0.0
     for name, inputs in structures(elements_of(model), model.cutoff, model.device, model.dtype):
         found, own = (deviation(each, reference, inputs) for each in (form, model.form))
         if not found <= max(TOLERANCE[model.dtype], ROUNDING * own):

@@ -13,6 +13,7 @@ from jointkd.deploy.skin import NearPairs, SkinNeighbors
 from jointkd.errors import ConfigError
 from jointkd.structures.batch import Prediction
 from jointkd.students.base import Student
+from jointkd.students.uncertainty import TraceableUncertainty
 
 
 class Part(NamedTuple):
@@ -41,8 +42,8 @@ def part_of(pairs: NearPairs, own: np.ndarray, hops: int) -> Part:
 class OwnForm(EagerForm):
     """A student of which some atoms count: energies, and forces of a head, are zero for others. own: [N] bool."""
 
-    def __init__(self, student: Student, own: Tensor) -> None:
-        super().__init__(student)
+    def __init__(self, student: Student, own: Tensor, uncertainty: TraceableUncertainty | None = None) -> None:
+        super().__init__(student, uncertainty)
         self.own = own
 
     def predict(self, vectors: Tensor, source: Tensor, target: Tensor, atomic_numbers: Tensor) -> Prediction:
@@ -66,24 +67,25 @@ class PartEvaluator(Evaluator):
             )
         near = SkinNeighbors(model.cutoff, SKIN, model.max_neighbors)
         super().__init__(model.form, near, model.device, model.dtype)
-        self.student, self.hops = model.student, hops
+        self.student, self.uncertainty, self.hops = model.student, model.uncertainty, hops
         self.computed = 0  # how many atoms the last call computed
 
     def of_part(
         self, numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, own: np.ndarray
     ) -> Results:
-        """Energies and features of the own atoms, what these contribute to the virial and to the forces on all N.
+        """Energies and uncertainties of the own atoms, what these contribute to the virial and to the forces on all N.
 
         numbers [N]; positions [N, 3] Å; cell [3, 3] Å; pbc [3]; own [N] bool. Raises DataError as `Evaluator` does.
         """
         atoms, pairs = part_of(self.neighbors.pairs(positions, cell, pbc), own, self.hops)
         self.computed = len(atoms)
         if not len(atoms):
-            return Results(np.zeros(0), np.zeros((len(numbers), 3)), np.zeros((3, 3)))
+            none = None if self.uncertainty is None else np.zeros(0)
+            return Results(np.zeros(0), np.zeros((len(numbers), 3)), np.zeros((3, 3)), none)
         counts = own[atoms]
-        form = OwnForm(self.student, torch.from_numpy(counts).to(self.device))
+        form = OwnForm(self.student, torch.from_numpy(counts).to(self.device), self.uncertainty)
         found = self.evaluated(form, numbers[atoms], pairs)
         forces = np.zeros((len(numbers), 3))
         forces[atoms] = found.forces
-        features = None if found.features is None else found.features[counts]
-        return Results(found.atomic_energies[counts], forces, found.virial, features)
+        uncertainty = None if found.force_uncertainty is None else found.force_uncertainty[counts]
+        return Results(found.atomic_energies[counts], forces, found.virial, uncertainty)

@@ -57,7 +57,7 @@ class RanksForceField(ForceField):
             self.part = PartEvaluator(self.model)
 
     def __call__(self, numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> Results:
-        """Atomic energies of and forces on the n atoms of this rank, and the virial of all atoms.
+        """Energies of, forces on and uncertainties of the n atoms of this rank, and the virial of all atoms.
 
         numbers [n]; positions [n, 3] Å; cell [3, 3] Å; pbc [3]. All ranks must call it.
         """

@@ -22,7 +22,7 @@ class ReplicaResults(NamedTuple):
     energies: np.ndarray  # [B] eV, relative to the reference energies
     atomic_energies: np.ndarray  # [N] eV, relative to the reference energies
     forces: np.ndarray  # [N, 3] eV/Å
-    features: np.ndarray | None = None  # [N, F], see `Prediction`; None where the form has none
+    force_uncertainty: np.ndarray | None = None  # [N] eV/Å, see `ForceUncertainty`; None where the form has none
 
 
 class ReplicaEvaluator:

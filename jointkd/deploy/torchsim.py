@@ -28,7 +28,8 @@ except ImportError as error:
 
 class TorchSimModel(ModelInterface):
     """A student in torch-sim: total energies (eV), forces (eV/Å), `energies` of atoms (eV) and, for conservative
-    students, stress (eV/Å³), which is NaN for a system without a volume.
+    students, stress (eV/Å³), which is NaN for a system without a volume. Where the student's file has it,
+    `force_uncertainty` [N] says how uncertain the force on each atom is (eV/Å).
 
     States are in float64 whatever the precision of the student: float32 holds too few digits of total energies, and
     vectors between atoms are differences in float64, cast to the student's precision.
@@ -51,6 +52,7 @@ class TorchSimModel(ModelInterface):
                 "use it in ASE, or train a student with student.max_neighbors=null",
             )
         self.student, self.cutoff, self.precision = model.student, model.cutoff, model.dtype
+        self.uncertainty = model.uncertainty
         references = model.saved.reference_energies
         self.trained, self.heaviest = references, model.elements
         self.references = reference_table(references, model.elements).to(model.device)
@@ -72,7 +74,8 @@ class TorchSimModel(ModelInterface):
         self._compute_stress = wanted
 
     def forward(self, state: SimState, **kwargs: object) -> dict[str, Tensor]:
-        """energy [S], forces [N, 3], stress [S, 3, 3] and energies [N] of a state of S systems and N atoms.
+        """energy [S], forces [N, 3], stress [S, 3, 3], energies [N] and, where it is known, force_uncertainty [N] of a
+        state of S systems and N atoms.
 
         Raises DataError for elements on which the student was not trained, and for positions that are not finite.
         """
@@ -86,6 +89,8 @@ class TorchSimModel(ModelInterface):
             gradient = pair_gradient(energies, vectors) if self.student.conservative else None
         energies = energies.detach().double() + self.references[numbers]
         results = {"energy": energies.new_zeros(len(cell)).index_add(0, system, energies), "energies": energies}
+        if self.uncertainty is not None and predicted.features is not None:
+            results["force_uncertainty"] = self.uncertainty(predicted.features, numbers)
         if gradient is None:
             results["forces"] = cast(Tensor, predicted.forces).detach()
         else:

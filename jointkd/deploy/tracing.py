@@ -16,6 +16,7 @@ from jointkd.students.gemnet import GemNet
 from jointkd.students.graph import Graph
 from jointkd.students.painn import PaiNN
 from jointkd.students.triplets import SummedTriplets
+from jointkd.students.uncertainty import TraceableUncertainty
 
 
 class TraceableForm(EagerForm):
@@ -24,11 +25,11 @@ class TraceableForm(EagerForm):
     PaiNN's energies of isolated atoms are constants here.
     """
 
-    def __init__(self, student: PaiNN | GemNet) -> None:
+    def __init__(self, student: PaiNN | GemNet, uncertainty: TraceableUncertainty | None = None) -> None:
         plain: Any = copy.deepcopy(student)
         if isinstance(student, PaiNN):
             plain.isolated_energies = partial(torch.clone, student.isolated_energies())
-        super().__init__(plain)
+        super().__init__(plain, uncertainty)
 
     def predict(self, vectors: Tensor, source: Tensor, target: Tensor, atomic_numbers: Tensor) -> Prediction:
         first = torch.arange(vectors.shape[0], device=vectors.device)
@@ -39,15 +40,17 @@ class TraceableForm(EagerForm):
         return student.from_vectors(vectors, graph, atomic_numbers)
 
 
-def trace(student: PaiNN | GemNet, example: Inputs) -> ExportedProgram:
-    """Energies, forces and virial of the student's form as one graph for all sizes.
+def trace(student: PaiNN | GemNet, example: Inputs, uncertainty: TraceableUncertainty | None = None) -> ExportedProgram:
+    """Energies, forces, virial and, where it is known, uncertainties of the student's form as one graph for all sizes.
 
     example: inputs whose sizes are neither alike nor 0 or 1.
     """
     with kernels.disabled():  # those pay in training
-        form = TraceableForm(student)
+        form = TraceableForm(student, uncertainty)
         function = make_fx(
-            lambda *inputs: tuple(form(*inputs))[:3], tracing_mode="symbolic", _allow_non_fake_inputs=True
+            lambda *inputs: tuple(output for output in form(*inputs) if output is not None),
+            tracing_mode="symbolic",
+            _allow_non_fake_inputs=True,
         )
         pairs, atoms = Dim("pairs", min=2), Dim("atoms", min=2)  # the graph is right for 0 and 1 as well
         sizes = ({0: pairs}, {0: pairs}, {0: pairs}, {0: atoms})

@@ -41,10 +41,9 @@ class Doubt:
         if len(self.members) > 1:
             uncertainty = force_uncertainty(np.stack([results.forces for results in found_by]))
         else:
-            own, features = self.members[0].saved.uncertainty, found_by[0].features
+            own = found_by[0].force_uncertainty
             assert own is not None
-            assert features is not None
-            uncertainty = own(features, np.concatenate([atoms.numbers for atoms in structures]))
+            uncertainty = own
         found = [uncertainty[self._evaluators[0].atoms_of(number)] for number in range(len(structures))]
         for atoms, of_one in zip(structures, found, strict=True):
             if np.isfinite(atoms.positions).all():
@@ -90,11 +89,11 @@ def doubt_of(run: str, model: Model, committee: Mapping[str, Model], limit: floa
     None: nobody. Raises ConfigError where neither a committee nor the student can say how uncertain forces are.
     """
     if not committee:
-        if limit is not None and model.saved.uncertainty is None:
+        if limit is not None and not model.gives_uncertainty:
             raise ConfigError(
-                f"uncertainty={limit}: run={run} does not say how uncertain its forces are, as packages, imported "
-                "students and those of earlier versions do not",
-                "give its student's file, train it again, or give other students with committee=[…]",
+                f"uncertainty={limit}: run={run} does not say how uncertain its forces are, as imported students "
+                "and files of earlier versions do not",
+                "train it again, export a package again, or give other students with committee=[…]",
             )
         return None if limit is None else Doubt([model], limit)
     own = checksum(run)

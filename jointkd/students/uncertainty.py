@@ -9,6 +9,7 @@ from torch import Tensor
 
 PREFIX = "force_uncertainty."  # of its arrays in a student's file
 RIDGE = 1e-6  # of the mean variance, so that features that hardly vary have an inverse
+NUMBERS = 119  # atomic numbers of a table, from 0
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,15 @@ class ForceUncertainty:
         precision = np.linalg.inv((scatters + width * common) / (counts + width))
         return cls(elements.astype(np.int64), means, precision, 1.0)
 
+    def on(self, device: str | torch.device, dtype: torch.dtype) -> "TraceableUncertainty":
+        """The same in torch, for features of this precision."""
+        index, known = np.zeros(NUMBERS, dtype=np.int64), np.zeros(NUMBERS, dtype=bool)
+        index[self.elements], known[self.elements] = np.arange(len(self.elements)), True
+        values, axes = np.linalg.eigh((self.precision + self.precision.swapaxes(1, 2)) / 2)
+        roots = self.scale * axes * np.sqrt(values.clip(min=0))[:, None]
+        floats = (torch.from_numpy(array).to(device, dtype) for array in (self.mean, roots))
+        return TraceableUncertainty(*floats, *(torch.from_numpy(array).to(device) for array in (index, known)))
+
     def tensors(self) -> dict[str, Tensor]:
         """Its arrays by their names in a student's file."""
         arrays = {"elements": self.elements, "mean": self.mean, "precision": self.precision}
@@ -71,4 +81,27 @@ class ForceUncertainty:
         elements, mean, precision = (own[name].numpy() for name in ("elements", "mean", "precision"))
         if mean.shape[:1] != elements.shape or precision.shape != (*mean.shape, mean.shape[1]):
             raise ValueError(f"{PREFIX}mean and {PREFIX}precision do not fit each other")
+        if not np.isfinite(precision).all():
+            raise ValueError(f"{PREFIX}precision is not finite")
         return cls(elements, mean, precision, float(own["scale"]))
+
+
+@dataclass(frozen=True)
+class TraceableUncertainty:
+    """`ForceUncertainty` in torch operations whose shapes and course do not depend on the atoms; see `on`.
+
+    It computes lengths of vectors, by a root of the precision, not roots of a quadratic form: the error of the latter
+    grows with the square of what the form magnifies, and float32 would not do. All atoms are compared with all
+    elements, of which each then takes its own: the matrices of all atoms would need more memory and time.
+    """
+
+    mean: Tensor  # [Z, F]
+    root: Tensor  # [Z, F, F] eV/Å; its product with its transpose is the precision times the square of the scale
+    index: Tensor  # [119] int64, of elements in `mean` by atomic number; 0 for those that were not in training
+    known: Tensor  # [119] bool, by atomic number: whether it was in training
+
+    def __call__(self, features: Tensor, atomic_numbers: Tensor) -> Tensor:
+        """features [N, F], atomic numbers [N] → [N] eV/Å; infinite for elements that were not in training."""
+        from_all = torch.linalg.vector_norm((features.detach() - self.mean[:, None]) @ self.root, dim=2)  # [Z, N]
+        own = from_all.gather(0, self.index.index_select(0, atomic_numbers)[None])[0]
+        return own.where(self.known.index_select(0, atomic_numbers), torch.inf)

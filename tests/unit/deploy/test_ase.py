@@ -1,7 +1,6 @@
 """Students as ASE calculators."""
 
 import re
-from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from ase.md.verlet import VelocityVerlet
 from ase.vibrations import VibrationsData
 
 from jointkd.deploy.ase import JointKD
-from jointkd.deploy.force_field import ForceField
 from jointkd.deploy.loaded import load
 from jointkd.errors import ConfigError, DataError
 from jointkd.labelling.checker import LabelChecker
@@ -26,10 +24,10 @@ from jointkd.students import student_file as student_file_module
 from jointkd.students.derivatives import predict
 from jointkd.students.painn import PaiNN
 from jointkd.students.student_file import SavedStudent, build, read_student, save_student
-from jointkd.students.uncertainty import ForceUncertainty
 from jointkd.teachers.ase import from_calculator
 from tests.labelled import frame_of, labels_of
 from tests.structures import ETHANOL, PEROVSKITE, TRICLINIC, batch_of
+from tests.uncertain import uncertainty_of, with_uncertainty
 
 FREE = {1: -13.0, 6: -1030.0, 8: -2040.0, 11: -4400.0, 17: -12500.0, 22: -23000.0, 38: -800.0}
 PAINN = {"_target_": "jointkd.students.painn.PaiNN", "width": 8, "layers": 2, "radial": 6, "cutoff": 4.0}
@@ -48,18 +46,6 @@ def student_file(folder: Path, config: dict[str, Any], references: dict[int, flo
         torch.nn.init.normal_(parameter, std=0.3)
     file = folder / "student.safetensors"
     save_student(file, SavedStudent(config, student.state_dict(), references, {}))
-    return file
-
-
-def with_uncertainty(file: Path, scale: float = 1.0) -> Path:
-    """The file, with an uncertainty of forces by the features of ethanol with small displacements."""
-    plain, atoms = ForceField(file, dtype="float64"), ETHANOL.copy()
-    features = []
-    for seed in range(8):
-        atoms.rattle(0.02, seed=seed)
-        features.append(plain(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc).features)
-    uncertainty = ForceUncertainty.of(np.concatenate(features), np.tile(atoms.numbers, 8))
-    save_student(file, read_student(file)._replace(uncertainty=replace(uncertainty, scale=scale)))
     return file
 
 
@@ -296,6 +282,8 @@ def test_the_force_on_an_atom_far_from_the_training_is_uncertain(tmp_path, confi
     near.rattle(0.02, seed=1)
     far.positions[3] += 0.3
     usual, unusual = (calculator.get_property("force_uncertainty", atoms) for atoms in (near, far))
+    np.testing.assert_allclose(unusual, uncertainty_of(file, far), rtol=1e-8)
+    np.testing.assert_allclose(load(file).ase().get_property("force_uncertainty", far), unusual, rtol=1e-3)
     assert usual.shape == (len(near),)
     assert 0 < usual.mean() < 0.1 * np.sqrt(8)  # eV/Å: the mean square of a distance is the number of features
     assert unusual[3] > 1.5 * usual[3]

@@ -14,7 +14,8 @@ from jointkd.deploy.committee import force_uncertainty
 from jointkd.errors import ConfigError, DataError
 from jointkd.students.student_file import SavedStudent, build, save_student
 from tests.structures import ETHANOL
-from tests.unit.deploy.test_ase import CONSERVATIVE, FREE, PAINN, with_uncertainty
+from tests.uncertain import with_uncertainty
+from tests.unit.deploy.test_ase import CONSERVATIVE, FREE, PAINN
 
 SALT = bulk("NaCl", "rocksalt", a=5.6)
 

@@ -28,10 +28,10 @@ ANSWERS = json.loads((FORMATS / "answers.json").read_text())
 LATER = f"has format 9, and this jointkd {version('jointkd')} reads formats up to"
 
 
-@pytest.fixture
-def package(tmp_path: Path) -> Path:
-    """The archived package, unpacked."""
-    file = tmp_path / "package-1.pt2"
+@pytest.fixture(params=[1, 2])
+def package(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """An archived package, unpacked."""
+    file = tmp_path / f"package-{request.param}.pt2"
     with gzip.open(FORMATS / f"{file.name}.gz") as packed, file.open("wb") as content:
         shutil.copyfileobj(packed, content)
     return file
@@ -65,13 +65,17 @@ def test_a_student_of_an_earlier_format_has_the_results_and_all_that_it_carried(
     assert saved.origin["bond_lengths"] == {"H1-O2": 0.97}
 
 
-def test_a_package_of_format_1_has_its_results_where_it_holds_and_is_refused_in_one_line_elsewhere(package):
+def test_a_package_has_its_results_where_it_holds_and_is_refused_in_one_line_elsewhere(package):
     described = read_description(package)
+    assert package.stem == f"package-{described.jointkd_format}"
+    assert described.force_uncertainty == (described.jointkd_format > 1)
     assert (described.form, described.dtype, described.hops, described.cutoff) == ("exported", "float64", 1, 4.0)
     assert described.undetermined == [{1: 0.6, 6: 0.8}]
     assert load(package).origin["data"] == "formats"
     if (described.torch, described.processor) == (torch.__version__, processor("cpu")):
-        check(JointKD(package, trust=True), "package-1.pt2.gz")
+        calculator = JointKD(package, trust=True)
+        assert ("force_uncertainty" in calculator.implemented_properties) == described.force_uncertainty
+        check(calculator, f"{package.name}.gz")
     else:
         with pytest.raises(DataError, match=r"was exported with .*, but this is .*; export it again here"):
             JointKD(package, trust=True)
@@ -87,7 +91,6 @@ def test_a_student_of_a_later_format_is_refused_in_one_line(tmp_path):
 
 def test_a_package_of_a_later_format_is_refused_in_one_line(package, tmp_path):
     described = read_description(package)
-    assert described.jointkd_format == PACKAGE
     later = tmp_path / "later.pt2"
     with zipfile.ZipFile(later, "w") as archive:
         archive.writestr("student/version", "1")

@@ -11,6 +11,7 @@ from jointkd.deploy.model import load_model
 from jointkd.deploy.part import PartEvaluator, part_of
 from jointkd.deploy.skin import NearPairs
 from jointkd.errors import ConfigError
+from tests.uncertain import with_uncertainty
 from tests.unit.deploy.test_ase import CONSERVATIVE, GEMNET, PAINN, student_file
 
 LONG = bulk("NaCl", "rocksalt", a=5.64, cubic=True).repeat((12, 1, 1))  # 68 Å
@@ -25,7 +26,7 @@ CONFIGS = {
 
 
 def evaluator(folder, config=CONSERVATIVE[0]) -> PartEvaluator:
-    return PartEvaluator(load_model(student_file(folder, config), "cpu", "float64", None))
+    return PartEvaluator(load_model(with_uncertainty(student_file(folder, config)), "cpu", "float64", None))
 
 
 def given(atoms: Atoms) -> tuple[np.ndarray, ...]:
@@ -41,7 +42,7 @@ def test_parts_sum_to_the_whole(tmp_path, name):
         found = part.of_part(*given(LONG), own)
         assert own.sum() < part.computed < len(LONG)
         np.testing.assert_allclose(found.atomic_energies, whole.atomic_energies[own], atol=1e-12)
-        np.testing.assert_allclose(found.features, whole.features[own], atol=1e-12)
+        np.testing.assert_allclose(found.force_uncertainty, whole.force_uncertainty[own], rtol=1e-9)
         forces += found.forces
         virial += found.virial
     np.testing.assert_allclose(forces, whole.forces, atol=1e-12)
@@ -60,7 +61,8 @@ def test_a_part_has_no_atom_on_which_nothing_depends():
 
 def test_no_atoms_have_no_part(tmp_path):
     found = evaluator(tmp_path, CONFIGS["gemnet"]).of_part(*given(LONG), np.zeros(len(LONG), dtype=bool))
-    assert (found.atomic_energies.shape, np.abs(found.forces).max(), np.abs(found.virial).max()) == ((0,), 0, 0)
+    assert found.atomic_energies.shape == found.force_uncertainty.shape == (0,)
+    assert (np.abs(found.forces).max(), np.abs(found.virial).max()) == (0, 0)
 
 
 @pytest.mark.parametrize("kind", ["a package", "a student without hops"])

@@ -10,6 +10,7 @@ from jointkd.deploy.model import load_model
 from jointkd.deploy.replicas import ReplicaCalculator, ReplicaEvaluator, joined
 from jointkd.errors import DataError
 from tests.structures import ETHANOL, TRICLINIC, WATER
+from tests.uncertain import with_uncertainty
 from tests.unit.deploy.test_ase import CONSERVATIVE, GEMNET, PAINN, student_file
 
 STUDENTS = [*CONSERVATIVE, PAINN, GEMNET, {**CONSERVATIVE[0], "max_neighbors": 6}]
@@ -33,7 +34,7 @@ def several() -> list[Atoms]:
     ids=[*NAMES, "painn in float32", "gemnet_t in float32"],
 )
 def test_several_structures_have_the_results_of_each_alone_as_they_move(tmp_path, config, dtype, tolerance):
-    file = student_file(tmp_path, config)
+    file = with_uncertainty(student_file(tmp_path, config))
     structures = several()
     evaluator = ReplicaEvaluator(load_model(file, None, dtype, None), structures)
     alone = JointKD(file, dtype=dtype)
@@ -46,6 +47,9 @@ def test_several_structures_have_the_results_of_each_alone_as_they_move(tmp_path
             place = evaluator.atoms_of(number)
             np.testing.assert_allclose(results.forces[place], expected.forces, atol=tolerance * size)
             np.testing.assert_allclose(results.atomic_energies[place], expected.atomic_energies, atol=tolerance * size)
+            own = results.force_uncertainty[place]
+            np.testing.assert_allclose(own, expected.force_uncertainty, rtol=1e3 * tolerance)
+            assert np.isinf(own[~np.isin(atoms.numbers, ETHANOL.numbers)]).all()
             total = expected.atomic_energies.sum()
             assert results.energies[number] == pytest.approx(total, abs=tolerance * size * len(atoms))
             atoms.rattle(0.3, seed=10 * step + number)  # within the skin and beyond it
@@ -55,7 +59,8 @@ def test_several_structures_have_the_results_of_each_alone_as_they_move(tmp_path
 @pytest.mark.parametrize("config", CONSERVATIVE, ids=NAMES[:2])
 def test_a_structure_that_is_lost_does_not_change_the_others(tmp_path, config, place):
     structures = several()
-    evaluator = ReplicaEvaluator(load_model(student_file(tmp_path, config), None, "float64", None), structures)
+    file = with_uncertainty(student_file(tmp_path, config))
+    evaluator = ReplicaEvaluator(load_model(file, None, "float64", None), structures)
     positions = np.concatenate([atoms.positions for atoms in structures])
     before = evaluator(positions)
     lost = evaluator.atoms_of(0)
@@ -64,6 +69,8 @@ def test_a_structure_that_is_lost_does_not_change_the_others(tmp_path, config, p
     others = np.ones(len(positions), dtype=bool)
     others[lost] = False
     assert np.isnan(after.forces[lost]).all()
+    assert np.isnan(after.force_uncertainty[lost]).all()
+    np.testing.assert_allclose(after.force_uncertainty[others], before.force_uncertainty[others], rtol=1e-9)
     assert np.isnan(after.energies[0])
     np.testing.assert_allclose(after.forces[others], before.forces[others], atol=1e-12)
     np.testing.assert_allclose(after.energies[1:], before.energies[1:], atol=1e-12)

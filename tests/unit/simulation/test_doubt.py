@@ -142,25 +142,17 @@ def test_a_student_is_not_its_own_committee(tmp_path):
     assert doubt_of(str(run), model, {}, None) is None
 
 
-class Stretched:
-    """The uncertainty of an atom is how far its bond is from 2.67 Å, which is its only feature."""
-
-    def __call__(self, features, numbers):
-        assert features.shape == (len(numbers), 1)
-        return np.abs(features[:, 0] - 2.67)
-
-
 def alone() -> Any:
-    """A student that says itself how uncertain its forces are."""
+    """A student that says itself how uncertain its forces are: by how far the bond of an atom is from 2.67 Å."""
     model: Any = model_of(morse)
     plain = model.form
 
     def form(vectors, source, target, numbers):
-        lengths = vectors.norm(dim=1, keepdim=True)
-        features = vectors.new_zeros(len(numbers), 1).index_add(0, source, lengths).index_add(0, target, lengths)
-        return plain(vectors, source, target, numbers)._replace(features=features)
+        lengths = vectors.norm(dim=1)
+        own = vectors.new_zeros(len(numbers)).index_add(0, source, lengths).index_add(0, target, lengths)
+        return plain(vectors, source, target, numbers)._replace(force_uncertainty=(own - 2.67).abs())
 
-    return replace(model, form=form, saved=model.saved._replace(uncertainty=Stretched()))
+    return replace(model, form=form, gives_uncertainty=True)
 
 
 def test_one_student_is_as_uncertain_as_its_file_says():

@@ -12,9 +12,9 @@ from jointkd.errors import DataError
 from jointkd.students.student_file import SavedStudent, build, read_student, save_student
 from jointkd.students.uncertainty import ForceUncertainty
 from tests.structures import ETHANOL, batch_of
+from tests.uncertain import features_of
 from tests.unit.deploy.test_ase import CONSERVATIVE, FREE, student_file
 from tests.unit.deploy.test_evaluator import NAMES, STUDENTS
-from tests.unit.deploy.test_graphed import evaluators
 
 WIDTH = 3
 
@@ -61,15 +61,48 @@ def test_features_that_never_vary_have_an_inverse_and_any_change_of_them_is_far(
 
 @pytest.mark.parametrize("config", STUDENTS, ids=NAMES)
 def test_features_are_those_of_surroundings(tmp_path, config):
-    general, _ = evaluators(student_file(tmp_path, config))
-    atoms = ETHANOL.copy()
-    arguments = lambda: (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)  # noqa: E731
-    first = general(*arguments())
-    assert first.features.shape[0] == len(atoms)
+    file, atoms = student_file(tmp_path, config), ETHANOL.copy()
+    first = features_of(file, atoms)
+    assert first.shape[0] == len(atoms)
     atoms.rotate(40, (1, 2, 3))
-    np.testing.assert_allclose(general(*arguments()).features, first.features, atol=1e-10)
+    np.testing.assert_allclose(features_of(file, atoms), first, atol=1e-10)
     atoms.rattle(0.05, seed=0)
-    assert np.abs(general(*arguments()).features - first.features).max() > 1e-4
+    assert np.abs(features_of(file, atoms) - first).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("dtype", "dependent", "tolerance"),
+    [
+        (torch.float64, False, 1e-12),
+        (torch.float64, True, 1e-6),
+        (torch.float32, False, 1e-5),
+        (torch.float32, True, 1e-3),  # where the quadratic form itself is negative for some
+    ],
+)
+def test_in_torch_it_is_the_same_to_rounding(dtype, dependent, tolerance):
+    features, numbers = training()
+    if dependent:
+        features = np.append(features, features[:, 1:2] + 1e-3 * features[:, :1], axis=1)
+    uncertainty = replace(ForceUncertainty.of(features, numbers), scale=0.3)
+    assert (np.linalg.cond(uncertainty.precision) > 1e9).all() == dependent
+    given = torch.from_numpy(np.concatenate([features, features[:9] + 5])).to(dtype)
+    kinds = np.append(numbers, [1, 8, 35, 1, 8, 118, 2, 8, 1])
+    found = uncertainty.on("cpu", dtype)(given, torch.from_numpy(kinds)).numpy()
+    expected = uncertainty(given.double().numpy(), kinds)
+    assert found.dtype == given.numpy().dtype
+    np.testing.assert_allclose(found, expected, rtol=tolerance)
+    assert np.isinf(found).sum() == 3
+
+
+def test_in_torch_an_atom_without_a_number_does_not_disturb_the_others():
+    features, numbers = training(50)
+    traceable = ForceUncertainty.of(features, numbers).on("cpu", torch.float64)
+    before = traceable(torch.from_numpy(features), torch.from_numpy(numbers))
+    features[3] = np.nan
+    after = traceable(torch.from_numpy(features), torch.from_numpy(numbers))
+    assert after.isnan().nonzero().tolist() == [[3]]
+    others = np.arange(len(numbers)) != 3
+    torch.testing.assert_close(after[others], before[others], rtol=0, atol=0)
 
 
 def saved_with(uncertainty: ForceUncertainty | None) -> SavedStudent:
@@ -100,6 +133,7 @@ def test_a_file_with_a_part_of_it_is_refused(tmp_path):
     for changed in (
         {name: value for name, value in tensors.items() if name != "force_uncertainty.mean"},
         {**tensors, "force_uncertainty.precision": torch.zeros(2, 3, 4)},
+        {**tensors, "force_uncertainty.precision": torch.full((2, 3, 3), torch.inf)},
     ):
         save_file(changed, file, metadata)
         with pytest.raises(DataError, match="is not a student file"):
