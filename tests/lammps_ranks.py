@@ -36,7 +36,8 @@ def last_step(lmp: Any, ranks: Any) -> dict[str, Any]:
     count = lmp.extract_setting("nlocal")
     mine = [lmp.numpy.extract_atom(name)[:count] for name in ("id", "x", "f")]
     mine.append(lmp.numpy.extract_compute("atomic", 1, 1)[:count])
-    names = ("order", "positions", "forces", "energies")
+    mine.append(lmp.numpy.extract_atom("d_jointkd_uncertainty")[:count])
+    names = ("order", "positions", "forces", "energies", "uncertainties")
     whole = {name: np.concatenate(ranks.allgather(np.array(array))) for name, array in zip(names, mine, strict=True)}
     order = np.argsort(whole.pop("order"))
     return {name: array[order] for name, array in whole.items()} | {

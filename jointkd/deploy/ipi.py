@@ -5,6 +5,7 @@
 This file itself is called as i-PI is, whose modules it would hide where it is given as `pes_path`.
 """
 
+import json
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from ase.io import read
 from ipi.pes.dummy import Dummy_driver
 from ipi.utils.units import unit_to_internal, unit_to_user
 
+from jointkd.deploy.evaluator import Results
 from jointkd.deploy.force_field import ForceField
 from jointkd.errors import ConfigError, DataError
 
@@ -28,7 +30,7 @@ class JointKDDriver(Dummy_driver):
     of a finished run, a student's file or a package; device, dtype, trust: as for `JointKD`. Raises ConfigError for
     other parameters, and DataError for a template that cannot be read, for elements on which the student was not
     trained, and for positions that are not finite. A student with a force head has no virial: pressures are then not
-    numbers.
+    numbers. The extra `force_uncertainty` says how uncertain the force on each atom is (eV/Å), where the student does.
     """
 
     def __init__(
@@ -60,7 +62,10 @@ class JointKDDriver(Dummy_driver):
         self.force_field.check(self.numbers)
 
     def compute_structure(self, cell: np.ndarray, pos: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, str]:
-        """Energy, forces [N, 3] and virial [3, 3] in atomic units. cell [3, 3] (columns) and pos [N, 3] likewise."""
+        """Energy, forces [N, 3] and virial [3, 3] in atomic units, and extras; see there.
+
+        cell [3, 3] (columns) and pos [N, 3] likewise in atomic units.
+        """
         positions, vectors = (np.array(unit_to_user("length", "angstrom", length)) for length in (pos, cell.T))
         if len(positions) != len(self.numbers):
             raise DataError(
@@ -73,5 +78,11 @@ class JointKDDriver(Dummy_driver):
             unit_to_internal("energy", "electronvolt", float(results.atomic_energies.sum())),
             unit_to_internal("force", "ev/ang", results.forces),
             unit_to_internal("energy", "electronvolt", virial),
-            "",
+            extras(results),
         )
+
+
+def extras(results: Results) -> str:
+    """What i-PI gives out as extras, in JSON: `force_uncertainty` [N] in eV/Å, where the student says it."""
+    own = results.force_uncertainty
+    return "" if own is None else json.dumps({"force_uncertainty": own.tolist()})

@@ -1,6 +1,9 @@
 """A student in LAMMPS: `attach(lmp, "student.safetensors", elements=["H", "O"])` makes it a `fix external`.
 
-The fix has the energy, per-atom energies, forces and virial. On several MPI ranks each computes its own atoms.
+The fix has the energy, per-atom energies, forces and virial. Where the student says how uncertain the force on each
+atom is, the custom per-atom vector `d_jointkd_uncertainty` holds it (eV/Å). On several MPI ranks each computes its own
+atoms.
+
 Python code that LAMMPS calls cannot raise through it: ctypes prints an exception and goes on. So a failed callback ends
 the run at its step, and the exception is raised again when the command that ran returns.
 """
@@ -37,6 +40,9 @@ def attach(
 ) -> "Callback":
     """Add a student to a `lammps.lammps` whose box exists, as a fix of the name `fix`, until `unfix`.
 
+    Uncertainties of forces, where the student gives them, are in the vector `d_{fix}_uncertainty` of a fix
+    property/atom `{fix}_uncertainty`, which stays when the student is gone.
+
     elements: the chemical symbol of each atom type, in their order; other arguments as those of `JointKD`. Raises
     ConfigError for units other than metal, symbols that do not fit the types, or a fix of that name, and what `JointKD`
     raises; on several MPI ranks, which all must call it, MissingExtra without mpi4py, and ConfigError for a package. A
@@ -50,6 +56,8 @@ def attach(
     else:
         callback = RanksCallback(lmp, RanksForceField(communicator(lmp), student, device, dtype, trust), numbers, fix)
     callback.force_field.check(numbers)
+    if callback.vector is not None and not lmp.has_id("fix", f"{fix}_uncertainty"):
+        lmp.command(f"fix {fix}_uncertainty all property/atom {callback.vector}")
     lmp.command(f"fix {fix} all external pf/callback 1 1")
     lmp.command(f"fix_modify {fix} energy yes virial yes")
     lmp.set_fix_external_callback(fix, callback)
@@ -90,6 +98,7 @@ class Callback:
     def __init__(self, lmp: Any, force_field: ForceField, numbers: np.ndarray, fix: str) -> None:
         self.lmp, self.force_field, self.fix = lmp, force_field, fix
         self.numbers = numbers
+        self.vector = f"d_{fix}_uncertainty" if force_field.model.gives_uncertainty else None
         self.command = lmp.command
         self.error: BaseException | None = None  # of the run that goes on
 
@@ -118,12 +127,18 @@ class Callback:
         return float(energies.sum())
 
     def hand_over(self, results: Results) -> None:
-        """Give LAMMPS the energies and the virial of this step, whose sign is that of a pressure: −∂E/∂ε."""
+        """Give LAMMPS the energies, the uncertainties of forces and the virial of this step.
+
+        The sign of the virial is that of a pressure: −∂E/∂ε.
+        """
         conservative = self.force_field.model.conservative
         virial = [-float(results.virial[pair]) if conservative else np.nan for pair in VOIGT]
         self.lmp.fix_external_set_energy_global(self.fix, self.total(results.atomic_energies))
         self.lmp.fix_external_set_energy_peratom(self.fix, results.atomic_energies)
         self.lmp.fix_external_set_virial_global(self.fix, virial)
+        own = results.force_uncertainty
+        if own is not None and len(own):
+            self.lmp.numpy.extract_atom(self.vector)[: len(own)] = own
 
     def raising(self, method: Callable[..., Any]) -> Callable[..., Any]:
         """A method of LAMMPS that raises what went wrong in a callback meanwhile."""

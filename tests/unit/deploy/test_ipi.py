@@ -10,22 +10,26 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from ase.io import write
+from ase.io import read, write
 
 from jointkd.deploy.ase import JointKD
 from jointkd.errors import ConfigError, DataError
+from jointkd.students.student_file import read_student, save_student
 from tests.packages import package_of_another_torch
 from tests.structures import ETHANOL
+from tests.uncertain import uncertainty_of, with_uncertainty
 from tests.unit.deploy.test_ase import CONSERVATIVE, PAINN, student_file
 
 pytest.importorskip("ipi")
 
+from ipi.interfaces.utils import parse_extra
 from ipi.pes import load_pes
 from ipi.pes._ase import ASEDriver
 from ipi.utils.units import unit_to_internal
 
 from jointkd.deploy.ipi import JointKDDriver
 
+UNCERTAINTY = "<trajectory filename='uncertainty' stride='20' extra_type='force_uncertainty'> extras </trajectory>"
 EXAMPLES = Path(__file__).parents[3] / "examples"
 CRYSTAL = bulk("NaCl", "rocksalt", a=5.64, cubic=True)
 CRYSTAL.set_cell([[5.64, 0, 0], [0.8, 5.64, 0], [-0.5, 0.6, 5.64]], scale_atoms=True)
@@ -45,14 +49,20 @@ def as_i_pi(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("atoms", [ETHANOL, CRYSTAL], ids=["molecule", "crystal"])
 def test_energies_forces_and_virial_are_those_of_ases_calculator_in_i_pi(tmp_path, atoms):
-    file, start = student_file(tmp_path, CONSERVATIVE[0]), template(tmp_path, atoms)
+    file, start = with_uncertainty(student_file(tmp_path, CONSERVATIVE[0])), template(tmp_path, atoms)
     driver = JointKDDriver(template=start, student=str(file), dtype="float64", verbosity=1)
     theirs = ASEDriver(start, has_stress=bool(atoms.pbc.any()))
-    theirs.ase_calculator = JointKD(file, dtype="float64")
+    plain = tmp_path / "plain.safetensors"  # i-PI's own driver fails on results that ASE does not know
+    save_student(plain, read_student(file)._replace(uncertainty=None))
+    theirs.ase_calculator = JointKD(plain, dtype="float64")
     moved = atoms.copy()
     moved.rattle(0.05, seed=3)
+    uncertain = JointKD(file, dtype="float64").get_property("force_uncertainty", moved)
     ours = driver(*as_i_pi(moved))
     assert np.abs(ours[1]).max() > 1e-4
+    said = parse_extra(ours[3])["force_uncertainty"]
+    np.testing.assert_allclose(said, uncertain, rtol=1e-6)
+    assert np.isinf(said).all() == bool(atoms.pbc.all())
     if not atoms.pbc.any():  # i-PI's own driver refuses a calculator without stress
         energy = JointKD(file, dtype="float64").get_potential_energy(moved)
         assert ours[0] == pytest.approx(unit_to_internal("energy", "electronvolt", energy))
@@ -64,7 +74,8 @@ def test_energies_forces_and_virial_are_those_of_ases_calculator_in_i_pi(tmp_pat
 
 def test_a_force_head_has_no_virial_rather_than_a_wrong_one(tmp_path):
     driver = JointKDDriver(template(tmp_path, CRYSTAL), str(student_file(tmp_path, PAINN)))
-    _, forces, virial, _ = driver(*as_i_pi(CRYSTAL))
+    _, forces, virial, said = driver(*as_i_pi(CRYSTAL))
+    assert said == ""  # the student's file does not say how uncertain its forces are
     assert np.isfinite(forces).all()
     assert np.isnan(virial).all()
 
@@ -109,10 +120,14 @@ def run_example(folder: Path, changes: dict[str, str]) -> subprocess.CompletedPr
 
 @pytest.mark.slow
 def test_path_integral_dynamics_of_a_molecule_conserve_energy(tmp_path):
-    student_file(tmp_path, CONSERVATIVE[0])
+    with_uncertainty(student_file(tmp_path, CONSERVATIVE[0]))
     template(tmp_path, ETHANOL)
-    done = run_example(tmp_path, {})
+    done = run_example(tmp_path, {"</output>": f"{UNCERTAINTY}</output>"})
     assert done.returncode == 0, done.stdout + done.stderr
+    last = np.loadtxt((tmp_path / "ipi.uncertainty_0").read_text().splitlines()[-1:])
+    atoms = read(tmp_path / "ipi.positions_0.extxyz", "-1")
+    expected = uncertainty_of(tmp_path / "student.safetensors", Atoms(atoms.numbers, atoms.positions))
+    np.testing.assert_allclose(last, expected, rtol=1e-3)
     steps = np.loadtxt(tmp_path / "ipi.out")
     conserved, potential = steps[:, 2], steps[:, 3]
     assert len(steps) == 201

