@@ -6,6 +6,7 @@ import torch
 
 from jointkd.deploy.evaluator import SKIN, Evaluator
 from jointkd.deploy.graphed import GraphedEvaluator
+from jointkd.deploy.graphed_systems import GraphedSystems
 from jointkd.deploy.model import Model
 from jointkd.deploy.skin import SkinNeighbors
 from jointkd.deploy.tracing import TraceableForm
@@ -15,10 +16,17 @@ from jointkd.students.painn import PaiNN
 
 def evaluator_of(model: Model) -> Evaluator | GraphedEvaluator:
     """The evaluator of a model, which has a state of its own."""
-    plain = isinstance(model.student, PaiNN | GemNet) or model.student is None
-    if torch.device(model.device).type == "cuda" and plain and model.max_neighbors is None:
-        student: Any = model.student
-        form = model.form if student is None else TraceableForm(student, model.uncertainty)
-        return GraphedEvaluator(form, model.cutoff, model.device, model.dtype)
+    if (graphed := graphed_systems_of(model)) is not None:
+        return GraphedEvaluator(graphed)
     near = SkinNeighbors(model.cutoff, SKIN, model.max_neighbors)
     return Evaluator(model.form, near, model.device, model.dtype)
+
+
+def graphed_systems_of(model: Model) -> GraphedSystems | None:
+    """What evaluates structures with this model on a GPU; None where there is no GPU, or the form does not allow it."""
+    plain = isinstance(model.student, PaiNN | GemNet) or model.student is None
+    if torch.device(model.device).type != "cuda" or not plain or model.max_neighbors is not None:
+        return None
+    student: Any = model.student
+    form = model.form if student is None else TraceableForm(student, model.uncertainty)
+    return GraphedSystems(form, model.cutoff, model.device, model.dtype)

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from jointkd.deploy.evaluator import SKIN
+from jointkd.deploy.evaluators import graphed_systems_of
+from jointkd.deploy.listed_systems import ListedSystems
 from jointkd.deploy.model import Model, check_atoms
-from jointkd.deploy.skin import NearPairs, SkinNeighbors
+from jointkd.deploy.systems import Systems
 from jointkd.errors import DataError
-
-NO_PAIRS = NearPairs(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty((0, 3)))
+from jointkd.structures.cells import cell_fault
 
 
 class ReplicaResults(NamedTuple):
@@ -28,59 +28,44 @@ class ReplicaResults(NamedTuple):
 class ReplicaEvaluator:
     """As `Evaluator`, for several structures at once, which may differ in size, elements and cell.
 
-    Each has a neighbour list with a skin of its own; the pairs of all are evaluated together. A structure whose
-    neighbours cannot be found, because a position is not finite or absurdly far, is lost: its results are NaN, and
-    those of the others do not change.
+    A structure whose neighbours cannot be found, because a position is not finite or absurdly far, is lost: its results
+    are NaN, and those of the others do not change.
     """
 
     def __init__(self, model: Model, structures: Sequence[Atoms], skin: float = SKIN) -> None:
-        """Raises DataError for a structure that the student cannot evaluate. skin: Å."""
-        self.model, self.skin = model, skin
+        """Raises DataError for a structure that the student cannot evaluate. skin: Å, where there is no GPU."""
+        self.model = model
         self.sizes = [len(atoms) for atoms in structures]
         self.first = np.cumsum([0, *self.sizes])  # [B + 1] the first atom of each structure, and N
-        self.cells = [(atoms.cell.array.copy(), atoms.pbc.copy()) for atoms in structures]
-        numbers = np.concatenate([atoms.numbers for atoms in structures]).astype(np.int64)
-        self._numbers = torch.from_numpy(numbers).to(model.device)
-        self.forget_neighbors()
-        for atoms, near, cell in zip(structures, self.neighbors, self.cells, strict=True):
+        for atoms in structures:
             check_atoms(atoms.numbers, atoms.positions, model.saved.reference_energies, model.elements)
-            near.pairs(atoms.positions, *cell)
+            if fault := cell_fault(atoms.positions, atoms.cell.array, atoms.pbc, model.cutoff):
+                raise DataError(f"the neighbours of a structure cannot be found: {fault}", "correct its cell")
+        self.systems = Systems(
+            np.concatenate([atoms.numbers for atoms in structures]).astype(np.int64),
+            self.first,
+            np.stack([atoms.cell.array for atoms in structures]),
+            np.stack([atoms.pbc for atoms in structures]),
+        )
+        self.together = graphed_systems_of(model) or ListedSystems(model, skin)
 
     def forget_neighbors(self) -> None:
         """Search all neighbours anew at the next call, so that its results depend on the positions alone."""
-        cutoff, most = self.model.cutoff, self.model.max_neighbors
-        self.neighbors = [SkinNeighbors(cutoff, self.skin, most) for _ in self.cells]
+        self.together.forget()
 
     def __call__(self, positions: np.ndarray) -> ReplicaResults:
         """positions [N, 3] Å, of one structure after the other."""
-        found = [self._pairs(number, positions[self.atoms_of(number)]) for number in range(len(self.sizes))]
-        pairs = [NO_PAIRS if each is None else each for each in found]
-        first = self.first[:-1]
-        source = np.concatenate([each.source + start for each, start in zip(pairs, first, strict=True)])
-        target = np.concatenate([each.target + start for each, start in zip(pairs, first, strict=True)])
-        vectors = np.concatenate([each.vectors for each in pairs])
-        ends = torch.from_numpy(np.stack([source, target])).to(self.model.device)
-        outputs = self.model.form(
-            torch.from_numpy(vectors).to(self.model.device, self.model.dtype), ends[0], ends[1], self._numbers
-        )
-        arrays = [output.double().cpu().numpy() for output in (*outputs[:2], *outputs[3:]) if output is not None]
-        for number, each in enumerate(found):
-            if each is None:
-                for array in arrays:
-                    array[self.atoms_of(number)] = np.nan
-        return ReplicaResults(np.add.reduceat(arrays[0], first), *arrays)
+        energies, forces, _, uncertainty = self.together(self.systems, positions)
+        arrays = [array for array in (energies, forces, uncertainty) if array is not None]
+        lost = ~np.logical_and.reduceat(np.isfinite(positions).all(1), self.first[:-1])
+        lost[list(self.together.lost)] = True
+        for array in arrays:
+            array[np.repeat(lost, self.sizes)] = np.nan
+        return ReplicaResults(np.add.reduceat(energies, self.first[:-1]), *arrays)
 
     def atoms_of(self, number: int) -> slice:
         """Where the atoms of a structure are among those of all."""
         return slice(int(self.first[number]), int(self.first[number + 1]))
-
-    def _pairs(self, number: int, positions: np.ndarray) -> NearPairs | None:
-        if not np.isfinite(positions).all():
-            return None
-        try:
-            return self.neighbors[number].pairs(positions, *self.cells[number])
-        except DataError:  # the cell was sound at first: an atom has flown away
-            return None
 
 
 class ReplicaCalculator(Calculator):

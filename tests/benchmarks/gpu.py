@@ -15,6 +15,7 @@ models. It needs torch, ase, vesin and h5py beside a GPU.
 import argparse
 import fcntl
 import json
+import logging
 import os
 import statistics
 import subprocess
@@ -205,10 +206,10 @@ def lattice(side: int) -> Atoms:
 
 
 def dynamics(path: Path) -> Iterator[dict[str, Any]]:
-    """MD steps of a student's file through the calculator, the energy they keep, and replicas in one call."""
+    """MD steps of a student's file through the calculator, of replicas in one call, and the energy they keep."""
     yield from md_steps("file", path, path)
-    yield {"nve_eV_per_atom": nve(path)}
     yield from replicas(path)
+    yield {"nve_eV_per_atom": nve(path)}
 
 
 def exported_dynamics(path: Path) -> Iterator[dict[str, Any]]:
@@ -295,6 +296,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=500, help="s, after which a case is stopped")
     parser.add_argument("--job", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     if arguments.job:
         run_job(arguments.path, *arguments.job)
         return

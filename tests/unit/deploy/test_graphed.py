@@ -10,7 +10,9 @@ from ase.md.verlet import VelocityVerlet
 from jointkd.deploy.ase import JointKD
 from jointkd.deploy.evaluator import Evaluator
 from jointkd.deploy.graphed import GraphedEvaluator
-from jointkd.deploy.model import load_model
+from jointkd.deploy.graphed_systems import GraphedSystems
+from jointkd.deploy.model import Model, load_model
+from jointkd.deploy.replicas import ReplicaEvaluator
 from jointkd.deploy.skin import SkinNeighbors
 from jointkd.deploy.tracing import TraceableForm
 from jointkd.students import kernels
@@ -18,6 +20,7 @@ from tests.structures import ETHANOL, SPECIAL, WATER
 from tests.uncertain import with_uncertainty
 from tests.unit.deploy.test_ase import CONSERVATIVE, student_file
 from tests.unit.deploy.test_evaluator import NAMES, STUDENTS, salt
+from tests.unit.deploy.test_replicas import several
 
 
 @pytest.fixture(autouse=True)
@@ -30,9 +33,17 @@ def evaluators(file: Path) -> tuple[Evaluator, GraphedEvaluator]:
     """The general one, and that of a GPU."""
     model = load_model(file, "cpu", "float64", ())
     near = SkinNeighbors(model.cutoff, 0.0)
-    form = TraceableForm(model.student, model.uncertainty)
-    graphed = GraphedEvaluator(form, model.cutoff, "cpu", model.dtype)
-    return Evaluator(model.form, near, "cpu", model.dtype), graphed
+    return Evaluator(model.form, near, "cpu", model.dtype), GraphedEvaluator(systems_of(model))
+
+
+def systems_of(model: Model) -> GraphedSystems:
+    """What `evaluators` makes of a model on a GPU."""
+    return GraphedSystems(TraceableForm(model.student, model.uncertainty), model.cutoff, "cpu", model.dtype)
+
+
+@pytest.fixture
+def _replicas_as_on_a_gpu(monkeypatch):
+    monkeypatch.setattr("jointkd.deploy.replicas.graphed_systems_of", systems_of)
 
 
 def arguments(atoms: Atoms):
@@ -86,3 +97,57 @@ def test_200_steps_of_nve_are_those_of_the_general_evaluator(tmp_path):
         VelocityVerlet(atoms, timestep=0.5 * units.fs).run(200)
         ends.append(atoms.get_total_energy() / len(atoms))
     assert ends[1] == pytest.approx(ends[0], abs=1e-8)
+
+
+@pytest.mark.usefixtures("_replicas_as_on_a_gpu")
+@pytest.mark.parametrize("config", STUDENTS, ids=NAMES)
+def test_replicas_have_the_results_of_each_alone_as_they_move(tmp_path, config):
+    file, structures = with_uncertainty(student_file(tmp_path, config)), several()
+    general, _ = evaluators(file)
+    evaluator, rng = ReplicaEvaluator(load_model(file, "cpu", "float64", ()), structures), np.random.default_rng(0)
+    for step in range(30):
+        results = evaluator(np.concatenate([atoms.positions for atoms in structures]))
+        for number, atoms in enumerate(structures):
+            expected, place = general(*arguments(atoms)), evaluator.atoms_of(number)
+            size = max(1, np.abs(expected.forces).max())
+            np.testing.assert_allclose(results.forces[place], expected.forces, atol=1e-10 * size)
+            np.testing.assert_allclose(results.atomic_energies[place], expected.atomic_energies, atol=1e-10 * size)
+            np.testing.assert_allclose(results.force_uncertainty[place], expected.force_uncertainty, rtol=1e-8)
+            atoms.positions += rng.normal(scale=0.01 * (1 + number), size=atoms.positions.shape)
+            if step % 10 == number:
+                atoms.wrap()
+    searches = evaluator.together.searches
+    assert 2 * len(structures) < searches < 20 * len(structures)
+
+
+@pytest.mark.usefixtures("_replicas_as_on_a_gpu")
+def test_only_replicas_that_moved_are_searched_anew(tmp_path):
+    structures = several()
+    evaluator = ReplicaEvaluator(load_model(student_file(tmp_path, CONSERVATIVE[0]), "cpu", None, ()), structures)
+    positions = np.concatenate([atoms.positions for atoms in structures])
+    evaluator(positions)
+    positions[evaluator.atoms_of(1).start] += 0.2  # 1.4 times what is too far
+    positions[evaluator.atoms_of(3).start] += 0.12  # 0.8 times
+    positions[evaluator.atoms_of(4).start] += 0.05
+    evaluator(positions)
+    assert evaluator.together.searches == len(structures) + 2
+
+
+@pytest.mark.usefixtures("_replicas_as_on_a_gpu")
+@pytest.mark.parametrize("place", [np.nan, np.inf, 1e6], ids=str)
+def test_a_replica_that_is_lost_changes_no_other_and_may_come_back(tmp_path, place):
+    structures = several()
+    evaluator = ReplicaEvaluator(load_model(student_file(tmp_path, CONSERVATIVE[0]), "cpu", "float64", ()), structures)
+    positions = np.concatenate([atoms.positions for atoms in structures])
+    before, lost = evaluator(positions), evaluator.atoms_of(0)
+    away = positions.copy()
+    away[lost.start + 2, 1] = place
+    for _ in range(2):
+        after = evaluator(away)
+        assert np.isnan(after.forces[lost]).all()
+        assert np.isnan(after.energies[0])
+        np.testing.assert_allclose(after.forces[lost.stop :], before.forces[lost.stop :], atol=1e-10)
+    back = evaluator(positions)
+    np.testing.assert_allclose(back.forces, before.forces, atol=1e-10)
+    evaluator.forget_neighbors()
+    assert np.isnan(evaluator(away).energies).tolist() == [True, *[False] * (len(structures) - 1)]
