@@ -274,6 +274,19 @@ def test_a_students_class_that_is_trusted_but_not_here_is_an_error_that_names_it
 
 
 @pytest.mark.parametrize("config", [*CONSERVATIVE, PAINN, GEMNET], ids=["painn", "gemnet", "painn-head", "gemnet-head"])
+def test_an_atom_without_neighbours_has_an_uncertainty_and_that_of_an_element_of_no_training_is_infinite(
+    tmp_path, config
+):
+    file = with_uncertainty(student_file(tmp_path, config))
+    for dtype, tolerance in (("float64", 1e-8), ("float32", 1e-3)):
+        calculator = JointKD(file, dtype=dtype)
+        for atoms in (Atoms("H"), Atoms("OHNa", [[0, 0, 0], [0, 0, 1], [2, 0, 0]]), Atoms("Cl")):
+            found = calculator.get_property("force_uncertainty", atoms)
+            np.testing.assert_allclose(found, uncertainty_of(file, atoms), rtol=tolerance)
+            assert np.isinf(found).tolist() == [symbol in ("Na", "Cl") for symbol in atoms.symbols]
+
+
+@pytest.mark.parametrize("config", [*CONSERVATIVE, PAINN, GEMNET], ids=["painn", "gemnet", "painn-head", "gemnet-head"])
 def test_the_force_on_an_atom_far_from_the_training_is_uncertain(tmp_path, config):
     file = student_file(tmp_path, config)
     assert "force_uncertainty" not in JointKD(file).implemented_properties

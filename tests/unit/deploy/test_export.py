@@ -20,14 +20,15 @@ from jointkd.deploy.export import export
 from jointkd.deploy.loaded import load
 from jointkd.deploy.model import load_model
 from jointkd.deploy.package import read_description
-from jointkd.deploy.parity import structures
+from jointkd.deploy.parity import compare, structures
 from jointkd.deploy.tracing import trace
 from jointkd.errors import ConfigError, DataError
 from jointkd.files.atomic import file_sha256
+from jointkd.simulation.doubt import doubt_of
 from jointkd.students import operations
 from jointkd.students.painn import PaiNN
 from tests.structures import ETHANOL
-from tests.uncertain import with_uncertainty
+from tests.uncertain import uncertainty_of, with_uncertainty
 from tests.unit.deploy.test_ase import CONSERVATIVE, FREE, GEMNET, PAINN, student_file
 
 SMALL = {**CONSERVATIVE[0], "layers": 1, "width": 4}
@@ -155,6 +156,40 @@ def test_a_package_that_differs_from_its_student_is_not_written(tmp_path, monkey
     with pytest.raises(ConfigError, match="the exported student differs by nan of the largest value for one atom"):
         export(str(tmp_path), "exported")
     assert [file.name for file in tmp_path.iterdir()] == ["student.safetensors"]
+
+
+def test_a_form_whose_uncertainties_alone_differ_is_refused_and_one_without_them_is_not(tmp_path):
+    model = load_model(with_uncertainty(student_file(tmp_path, SMALL)), "cpu", "float64", ())
+    compare(model, model.form)
+    compare(model, lambda *inputs: model.form(*inputs)[:3])  # that of metatomic
+    for wrong in (lambda right: right + 1e-6 * right.amax(), lambda right: right * torch.nan):
+
+        def form(*inputs: Any) -> Any:
+            results = model.form(*inputs)
+            own = torch.where(results.force_uncertainty.isinf(), 1.0, results.force_uncertainty)
+            return results._replace(force_uncertainty=wrong(own))  # noqa: B023
+
+        with pytest.raises(ConfigError, match=r"the exported student differs by .* of the largest value for"):
+            compare(model, form)
+
+
+def test_a_package_says_where_the_forces_of_replicas_are_uncertain(exported):
+    model = load_model(exported, None, None, True)
+    structures = [ETHANOL, Atoms("H"), SYSTEMS["crystal"]]
+    doubt = doubt_of(str(exported), model, {}, 0.1)
+    for found, atoms in zip(doubt.uncertainties(structures), structures, strict=True):
+        expected = uncertainty_of(exported.parent / "student.safetensors", atoms)
+        np.testing.assert_allclose(found, expected, rtol=1e-8)
+
+
+def test_a_package_of_a_student_that_does_not_say_how_uncertain_its_forces_are_does_not_either(tmp_path):
+    student_file(tmp_path, SMALL)
+    package = export(str(tmp_path), "exported", dtype="float64")
+    assert not read_description(package).force_uncertainty
+    calculator = JointKD(package, trust=True)
+    calculator.calculate(ETHANOL)
+    assert "force_uncertainty" not in calculator.implemented_properties
+    assert "force_uncertainty" not in calculator.results
 
 
 def test_a_library_that_the_compiler_makes_wrong_is_compiled_again_with_care(tmp_path, monkeypatch):
