@@ -56,7 +56,7 @@ def attach(
     else:
         callback = RanksCallback(lmp, RanksForceField(communicator(lmp), student, device, dtype, trust), numbers, fix)
     callback.force_field.check(numbers)
-    if callback.vector is not None and not lmp.has_id("fix", f"{fix}_uncertainty"):
+    if callback.vector is not None:
         lmp.command(f"fix {fix}_uncertainty all property/atom {callback.vector}")
     lmp.command(f"fix {fix} all external pf/callback 1 1")
     lmp.command(f"fix_modify {fix} energy yes virial yes")
