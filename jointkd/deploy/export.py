@@ -1,6 +1,9 @@
 """Exports a student: one file for all sizes, as a compiled library or as a graph, compared with the student first."""
 
 import logging
+import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -88,7 +91,7 @@ def write_package(model: Model, to: str, source: Path, archive: Path) -> None:
     try:
         write(model, description, archive, careful=False)
     except ConfigError as error:
-        if to != "aoti":
+        if to != "aoti" or description.device == "cuda":
             raise
         log.info("%s: compiled again, for a slower library", error.problem)
         write(model, description, archive, careful=True)
@@ -157,7 +160,19 @@ def description_of(model: Model, student: PaiNN | GemNet, to: str, sha256: str) 
 
 def check_parity(model: Model, archive: Path) -> None:
     """Compare a package, as it will be loaded, with the student. Raises ConfigError where they differ."""
+    if torch.device(model.device).type == "cuda":
+        check_loading(archive)
     compare(model, load_package(archive, None, None, trust=True).form)
+
+
+def check_loading(archive: Path) -> None:
+    """Raise ConfigError where loading a package ends the process, as torch 2.11 does with libraries for a GPU."""
+    code = "import pathlib, sys; from jointkd.deploy.package import load_package as load\n"
+    code += "load(pathlib.Path(sys.argv[1]), None, None, True)"
+    ended = subprocess.run([sys.executable, "-c", code, str(archive)], capture_output=True, check=False).returncode
+    if ended < 0:
+        name = signal.Signals(-ended).name
+        raise ConfigError(f"loading the package ends the process ({name}): a fault of torch", "choose to=exported")
 
 
 @contextmanager

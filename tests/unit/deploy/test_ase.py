@@ -16,7 +16,10 @@ from ase.md.verlet import VelocityVerlet
 from ase.vibrations import VibrationsData
 
 from jointkd.deploy.ase import JointKD
+from jointkd.deploy.committee import Committee
 from jointkd.deploy.loaded import load
+from jointkd.deploy.model import load_model
+from jointkd.deploy.replicas import ReplicaCalculator
 from jointkd.errors import ConfigError, DataError
 from jointkd.labelling.checker import LabelChecker
 from jointkd.structures.columns import composition
@@ -301,3 +304,17 @@ def test_the_force_on_an_atom_far_from_the_training_is_uncertain(tmp_path, confi
     assert 0 < usual.mean() < 0.1 * np.sqrt(8)  # eV/Å: the mean square of a distance is the number of features
     assert unusual[3] > 1.5 * usual[3]
     assert calculator.get_potential_energy(far) == JointKD(file, dtype="float64").get_potential_energy(far)
+
+
+@pytest.mark.parametrize("kind", ["student", "committee", "replicas"])
+def test_ase_hands_out_the_properties_that_it_knows_beside_those_that_it_does_not(tmp_path, kind):
+    file = with_uncertainty(student_file(tmp_path, CONSERVATIVE[0]))
+    atoms = ETHANOL.copy()
+    atoms.calc = {
+        "student": lambda: JointKD(file),
+        "committee": lambda: Committee([file, file]),
+        "replicas": lambda: ReplicaCalculator(load_model(file, None, None, None), [atoms]),
+    }[kind]()
+    found = atoms.get_properties(["energy", "forces"])
+    np.testing.assert_array_equal(found["forces"], atoms.get_forces())
+    assert set(atoms.calc.results) & {"force_uncertainty", "replica_energies"}

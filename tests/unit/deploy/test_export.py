@@ -266,3 +266,11 @@ def test_a_compiler_that_fails_is_an_error_that_names_the_other_form(tmp_path, m
     with pytest.raises(ConfigError, match=r"the C\+\+ compiler failed \(.+\); choose to=exported"):
         export(str(student_file(tmp_path, SMALL)), "aoti")
     assert [file.name for file in tmp_path.iterdir()] == ["student.safetensors"]
+
+
+def test_a_package_that_ends_the_process_that_loads_it_is_refused_in_one_line(exported, tmp_path, monkeypatch):
+    export_module.check_loading(exported)
+    (tmp_path / "sitecustomize.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"loading the package ends the process \(SIGSEGV\).*to=exported"):
+        export_module.check_loading(exported)
