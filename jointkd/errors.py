@@ -27,10 +27,17 @@ def first_line(error: BaseException) -> str:
 def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
     """A hint at the known word nearest to one that is not known, ready to stand before a remedy; empty if none is near.
 
-    likeness: from 0 to 1, how alike two words must be (`difflib.get_close_matches`).
+    likeness: from 0 to 1, how alike two words must be (`difflib.get_close_matches`); capitals, and hyphens in the place
+    of underscores, make no difference.
     """
-    nearest = get_close_matches(word, list(known), n=1, cutoff=likeness)
-    return f"did you mean {nearest[0]}? " if nearest else ""
+    plain = {fold(each): each for each in known}
+    nearest = get_close_matches(fold(word), list(plain), n=1, cutoff=likeness)
+    return f"did you mean {plain[nearest[0]]}? " if nearest else ""
+
+
+def fold(word: str) -> str:
+    """A word in small letters, with underscores for hyphens."""
+    return word.lower().replace("-", "_")
 
 
 class UserError(Exception):

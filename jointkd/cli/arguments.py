@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from jointkd.cli.config_tree import choices, is_group, is_optional
+from jointkd.cli.config_tree import choices, groups, is_group, is_optional
 from jointkd.cli.paths import FILES, LISTS, expand_home
 from jointkd.errors import ConfigError, first_line
 
@@ -30,7 +30,7 @@ def parse(argument: str) -> Override:
         override: Override = OverridesParser.create().parse_override(argument)
     except HydraException as error:
         if not equals:
-            raise ConfigError(f"{argument} cannot be read", "write options as name=value") from error
+            raise ConfigError(f"{argument} cannot be read", without_value(argument)) from error
         raise ConfigError(
             f"{argument} cannot be read ({first_line(error)})",
             f"if the value is a text, quote it, as {shlex.quote(f'{name}={quote(value)}')}",
@@ -39,6 +39,18 @@ def parse(argument: str) -> Override:
     if single and isinstance(override.value(), list | dict):
         raise ConfigError(f"{argument} must be one path", "give a folder, or a pattern with * for several files")
     return override
+
+
+def without_value(word: str) -> str:
+    """How a word without `=` should have been written."""
+    if word == "help":
+        return "write --help"
+    if is_group(word):
+        return f"write {word}=…, with one of {', '.join(choices(word))}"
+    named = [f"{group}={word}" for group in groups() if word in choices(group)]
+    if named:
+        return f"write {' or '.join(named)}"
+    return "write options as name=value, and around one with a space quotes, as 'data.path=my file.xyz'"
 
 
 def quote(value: str) -> str:

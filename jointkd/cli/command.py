@@ -26,11 +26,12 @@ from omegaconf import DictConfig
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from jointkd.cli import resolvers
-from jointkd.cli.arguments import as_hydra_reads
+from jointkd.cli.arguments import as_hydra_reads, parse
 from jointkd.cli.config_tree import CONF
+from jointkd.cli.flags import check_flags
 from jointkd.cli.help import help_text
 from jointkd.cli.jobs import LIST, check_sweep, list_jobs
-from jointkd.cli.options import check_overrides, check_values
+from jointkd.cli.options import check_overrides, check_values, known_options
 from jointkd.cli.paths import check_files
 from jointkd.cli.sweeps import as_single_run
 from jointkd.cli.unused import describe_unused
@@ -86,7 +87,11 @@ def printed(name: str, arguments: list[str]) -> str | None:
     flags = {word.partition("=")[0] for word in arguments if word.startswith("-")}
     options = [word for word in arguments if not word.startswith("-") and word != LIST]
     if flags & HELP:
+        for option in options:
+            parse(option)
         return help_text(name, options)
+    if flags - PRINTING - SWEEP:
+        check_flags(arguments, known_options(name))
     if LIST in arguments:
         check_overrides(name, options)
         return list_jobs(name, options)

@@ -31,12 +31,16 @@ def is_optional(group: str, command: str = "train") -> bool:
     return {group: None} in read_yaml(CONF / f"{command}.yaml")["defaults"]
 
 
+def groups() -> list[str]:
+    """The names of all groups of the configuration."""
+    return sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name not in NOT_GROUPS)
+
+
 def list_groups() -> str:
     """All groups of the configuration with their choices."""
-    names = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name not in NOT_GROUPS)
     return "\n".join(
         fill(" | ".join(choices(name)), 118, initial_indent=f"  {name + '=':<12}", subsequent_indent=" " * 14)
-        for name in names
+        for name in groups()
     )
 
 

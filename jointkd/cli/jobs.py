@@ -1,5 +1,6 @@
 """The jobs of a sweep: experiments that need one, and a list of them without running any."""
 
+import shlex
 from typing import Any
 
 import hydra
@@ -7,7 +8,9 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from jointkd.cli.config_tree import CONF
+from jointkd.cli.arguments import parse, quote
+from jointkd.cli.config_tree import CONF, is_group
+from jointkd.cli.paths import LISTS
 from jointkd.errors import ConfigError
 
 OF_LABELS = ("experiment=", "preset=", "recipe=", "teacher", "data", "label.", "student=")  # what labels depend on
@@ -50,7 +53,17 @@ def label_commands(command: str, jobs: list[list[str]]) -> list[str]:
 
 
 def check_sweep(command: str, arguments: list[str]) -> None:
-    """Raise ConfigError for an experiment that is a sweep, in a single run, which would be another training."""
+    """Raise ConfigError where a single run is asked for, and an option or an experiment has several values.
+
+    Of an experiment that is a sweep a single run would be another training.
+    """
+    for argument in arguments:
+        override = parse(argument)
+        if override.is_sweep_override():
+            option = override.key_or_group
+            several = f"write it as {listed(argument)}" if option in LISTS else "add -m for a run of each"
+            one = "give one" if is_group(option) else f"quote one value, as {quoted_whole(argument)}"
+            raise ConfigError(f"{argument} has several values, and this is a single run", f"{several}, or {one}")
     chosen = [word for word in arguments if word.startswith("experiment=")]
     count = len(jobs_of(command, arguments)) if chosen else 1
     if count > 1:
@@ -58,3 +71,15 @@ def check_sweep(command: str, arguments: list[str]) -> None:
             f"{chosen[-1]} is a sweep of {count} jobs, and this is a single run",
             f"run it with -m {' '.join(arguments)}; with {LIST} the jobs are only listed",
         )
+
+
+def quoted_whole(argument: str) -> str:
+    """An option with its value as one text, as a shell passes it on."""
+    name, _, value = argument.partition("=")
+    return shlex.quote(f"{name}={quote(value)}")
+
+
+def listed(argument: str) -> str:
+    """An option whose values, separated by commas, are a list."""
+    name, _, value = argument.partition("=")
+    return f"{name}=[{value}]"

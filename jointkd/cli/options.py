@@ -4,6 +4,7 @@ import inspect
 import math
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -15,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from jointkd.cli.arguments import parse
 from jointkd.cli.config_tree import CONF, choices, flatten, is_group, is_optional, is_private, read_yaml
+from jointkd.cli.other_names import meant_by
 from jointkd.cli.paths import check_files
 from jointkd.cli.sweeps import check_launcher
 from jointkd.errors import ConfigError, UserError, did_you_mean, find_cause, first_line
@@ -27,6 +29,8 @@ FILE_OF = {
     **dict.fromkeys(("data.path", "data.train", "data.val", "data.test"), ("data", "extxyz")),
     "teacher.checkpoint": ("teacher", "mace"),
 }
+OWN_FILE = {"data": "data=extxyz data.path", "teacher": "teacher=mace teacher.checkpoint", "student": "finetune"}
+SEVERAL = {"logger", "experiment", "recipe"}  # groups of which a list may be chosen
 PLAIN = {bool, int, float, str, NoneType, dict, list}  # the types that values are checked for
 
 
@@ -71,6 +75,12 @@ def compose(name: str, arguments: list[str]) -> tuple[DictConfig, list[Override]
     return config, overrides
 
 
+def known_options(name: str) -> dict[str, object]:
+    """The options of a command, as it is without any, by dotted name."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return flatten(OmegaConf.to_container(hydra.compose(name)))
+
+
 def check_set(config: DictConfig) -> None:
     """Raise ConfigError for a required option that is missing."""
     for path, value in flatten(OmegaConf.to_container(config)).items():
@@ -109,8 +119,20 @@ def check_choices(override: Override) -> None:
     for choice in chosen if isinstance(chosen, list) else [chosen]:
         if str(choice) not in known:
             name = "null" if choice is None else str(choice)
-            hint = did_you_mean(name, known)
+            hint = file_hint(group, name) or did_you_mean(name, known)
             raise ConfigError(f"there is no {group}={name}", f"{hint}choose one of {', '.join(known)}")
+    if isinstance(chosen, list) and not override.is_sweep_override() and group not in SEVERAL:
+        raise ConfigError(
+            f"{override.input_line} must be one choice",
+            f"give one of them, or -m {group}={','.join(map(str, chosen))} for a run of each",
+        )
+
+
+def file_hint(group: str, name: str) -> str:
+    """How a file, or what looks like the path of one, is given where a choice was expected; empty for other words."""
+    if group in OWN_FILE and name and ({".", "/"} & set(name) or Path(name).exists()):
+        return f"a file is given as {OWN_FILE[group]}={name}; else "
+    return ""
 
 
 def check_exists(name: str, config: DictConfig, path: str) -> None:
@@ -123,6 +145,9 @@ def check_exists(name: str, config: DictConfig, path: str) -> None:
                 f"{path} belongs to a {group}, and none is chosen",
                 f"add {group}=…, one of {', '.join(choices(group))}",
             )
+        options = {name: value for name, value in known.items() if not is_private(name)}
+        if meant := meant_by(path, options):
+            raise ConfigError(f"there is no option {path}", f"did you mean {' or '.join(meant)}? --help lists all")
         parent = path.rpartition(".")[0]
         siblings = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == parent]
         shown = [name for name in siblings if not is_private(name)]
@@ -131,7 +156,7 @@ def check_exists(name: str, config: DictConfig, path: str) -> None:
         add = f" (+{path}=… adds a parameter of {target})" if target else ""
         raise ConfigError(
             f"there is no option {path}",
-            did_you_mean(path, [name for name in known if not is_private(name)]) + listing + add,
+            did_you_mean(path, options) + listing + add,
         )
 
 
@@ -199,13 +224,18 @@ def check_type(path: str, value: Any, written: Any, types: set[type]) -> None:
     unset = origin and value is None  # such as trainer.max_epochs, to which an unused scheduler refers
     if types and type(value) in PLAIN - types and not unset:
         allowed = " or ".join(sorted("null" if kind is NoneType else kind.__name__ for kind in types))
-        raise ConfigError(f"{option}={value} is of the wrong type", f"give it a value of type {allowed}")
+        each = f", or -m {option}={','.join(map(str, value))} for a run of each" if isinstance(value, list) else ""
+        raise ConfigError(f"{option}={value} is of the wrong type", f"give it a value of type {allowed}{each}")
 
 
 def plain_types(annotation: Any) -> set[type]:
-    """The types that an annotation allows; empty if it has others than those of YAML."""
+    """The types that an annotation allows; empty if it has others than those of YAML, and tensors.
+
+    YAML has no tensors, and they are known by their name, because torch takes seconds to import.
+    """
     union = get_origin(annotation) in (Union, UnionType)
     types = {get_origin(kind) or kind for kind in (get_args(annotation) if union else [annotation])}
+    types = {kind for kind in types if getattr(kind, "__name__", "") != "Tensor"}
     if not types <= PLAIN:
         return set()
     return types | ({int} if float in types else set())

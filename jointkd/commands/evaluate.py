@@ -23,6 +23,7 @@ from jointkd.evaluation.file_evaluation import FileEvaluation, evaluate_file
 from jointkd.evaluation.metrics import check_finite, metrics_table, without_stage
 from jointkd.evaluation.side_by_side import SideBySide
 from jointkd.files.run_files import CHECKPOINTS, CONFIGURATION
+from jointkd.files.run_search import instead_of_run
 from jointkd.runtime import somebody_watches
 from jointkd.students.base import Student
 from jointkd.students.student_file import build
@@ -102,7 +103,9 @@ def load_module(record: RunRecord, options: Evaluation) -> DistillationModule:
     """The run's student with the weights of a checkpoint. Raises ConfigError, DataError."""
     path = record.folder / CHECKPOINTS / f"{options.checkpoint}.ckpt"
     if not path.exists():
-        raise ConfigError(f"checkpoint={options.checkpoint} is not in {record.folder}", "choose best or last")
+        there = [name for name in ("best", "last") if path.with_stem(name).exists()]
+        remedy = f"choose {' or '.join(there)}" if there else instead_of_run(record.folder)
+        raise ConfigError(f"checkpoint={options.checkpoint} is not in {record.folder}", remedy)
     place = f"{record.folder / CONFIGURATION}: student"
     student = build(record.part("student"), torch.float32, options.trust or (), place)
     module = DistillationModule(cast(Student, student), terms={}, optimizer=torch.optim.SGD)

@@ -14,6 +14,7 @@ from jointkd.commands.build import data_options
 from jointkd.commands.run_record import damaged, read_config
 from jointkd.errors import ConfigError, DataError
 from jointkd.files.run_files import CONFIGURATION, STUDENT, SUMMARY
+from jointkd.files.run_search import instead_of_run
 from jointkd.students.student_file import registered_students
 from jointkd.trust import TARGET, Consent, trusted_names
 
@@ -34,7 +35,7 @@ def recorded_training(folder: Path, trust: Consent) -> dict[str, Any]:
         raise ConfigError(f"with={folder} is not a folder, and rounds train as a run has been trained", REMEDY)
     for name in (CONFIGURATION, STUDENT, SUMMARY):
         if not (folder / name).exists():
-            raise DataError(f"with={folder} holds no finished run: it has no {name}", REMEDY)
+            raise DataError(f"with={folder} holds no finished run: it has no {name}", instead_of_run(folder))
     recorded = read_config(folder / CONFIGURATION)
     for name in (*PLAIN, "data", "teacher", "trainer"):
         if not isinstance(recorded.get(name), dict):

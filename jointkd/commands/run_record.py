@@ -12,6 +12,7 @@ import yaml
 from jointkd.data.splits import SPLITS
 from jointkd.errors import DataError, first_line
 from jointkd.files.run_files import CONFIGURATION, PROVENANCE, SPLIT
+from jointkd.files.run_search import instead_of_run
 from jointkd.labels.records import TeacherIdentity
 
 LARGEST_CONFIG = 1 << 20  # bytes; a hundred times the configuration of a run
@@ -32,7 +33,7 @@ class RunRecord:
     def read(cls, folder: Path) -> "RunRecord":
         file = folder / CONFIGURATION
         if not file.exists():
-            raise DataError(f"run={folder} holds no finished run", "give the folder of a run, as training printed it")
+            raise DataError(f"run={folder} holds no finished run", instead_of_run(folder))
         return cls(folder, read_config(file), read_split(folder / SPLIT), read_teacher(folder / PROVENANCE))
 
     def part(self, name: str) -> dict[str, Any]:

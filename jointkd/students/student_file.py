@@ -17,6 +17,7 @@ from jointkd.errors import ConfigError, DataError
 from jointkd.files.atomic import write_whole
 from jointkd.files.hub import HubAddress, fetch
 from jointkd.files.run_files import STUDENT
+from jointkd.files.run_search import instead_of_run
 from jointkd.runtime import default_dtype
 from jointkd.students.base import Student
 from jointkd.students.uncertainty import PREFIX, ForceUncertainty
@@ -75,10 +76,11 @@ def locate_student(path: Path) -> Path:
 
 def read_student(path: Path) -> SavedStudent:
     """Read a student file, given by its path or by the folder of its run. Raises DataError."""
-    path = locate_student(path)
+    given, path = path, locate_student(path)
     remedy = "give the folder of a finished run, or a file of python -m jointkd.import_checkpoint"
     if not path.is_file():
-        raise DataError(f"the student file {path} does not exist", remedy)
+        instead = instead_of_run(given) if given.is_dir() else remedy
+        raise DataError(f"the student file {path} does not exist", instead)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -2,7 +2,7 @@
 
 import errno
 
-from jointkd.errors import DataError, StorageError, first_line, user_error
+from jointkd.errors import DataError, StorageError, did_you_mean, first_line, user_error
 
 
 def test_the_line_of_a_user_error_inside_another_has_no_class_of_its_own():
@@ -22,3 +22,8 @@ def test_too_many_open_files_are_the_users_to_mend():
 
 def test_other_errors_of_the_system_are_ours():
     assert user_error(OSError(errno.EIO, "Input/output error")) is None
+
+
+def test_capitals_and_hyphens_do_not_hide_the_word_that_was_meant():
+    assert did_you_mean("GemNet-dT", ["painn", "gemnet_dt"]) == "did you mean gemnet_dt? "
+    assert did_you_mean("MASS", ["painn", "gemnet_dt"]) == ""

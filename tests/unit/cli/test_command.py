@@ -5,6 +5,7 @@ import signal
 import pytest
 
 from jointkd.cli.command import printed, readable_errors
+from jointkd.errors import ConfigError
 
 
 @pytest.fixture
@@ -32,3 +33,10 @@ def test_help_is_printed_whatever_else_is_given():
 def test_a_run_with_valid_options_prints_nothing_in_advance():
     assert printed("train", ["seed=3"]) is None
     assert printed("train", ["-m", "seed=3,4"]) is None
+
+
+def test_help_with_an_option_that_cannot_be_read_says_how_to_write_it():
+    with pytest.raises(ConfigError, match="painn cannot be read; write student=painn"):
+        printed("train", ["--help", "painn"])
+    with pytest.raises(ConfigError, match="help cannot be read; write --help"):
+        printed("train", ["help"])

@@ -1,5 +1,7 @@
 """The jobs of a sweep are listed, and an experiment that is a sweep is not a single run."""
 
+import re
+
 import pytest
 
 from jointkd.cli.command import printed
@@ -51,3 +53,18 @@ def test_the_labels_of_a_sweep_are_named_once_each_with_the_options_they_depend_
 def test_the_configuration_of_a_sweep_cannot_be_printed():
     with pytest.raises(ConfigError, match="--cfg prints the configuration of one job"):
         printed("train", ["-m", "experiment=table2", "--cfg", "job"])
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "remedy"),
+    [
+        ("train", "seed=0,1", "add -m for a run of each, or quote one value, as 'seed=\"0,1\"'"),
+        ("train", "method=none,joint", "add -m for a run of each, or give one"),
+        ("train", "method=glob(*)", "add -m for a run of each, or give one"),
+        ("evaluate", "run=a,b", r"write it as run=\[a,b\], or quote one value"),
+    ],
+)
+def test_several_values_in_a_single_run_are_refused(name, argument, remedy):
+    with pytest.raises(ConfigError, match="has several values, and this is a single run; ") as caught:
+        check_sweep(name, [argument])
+    assert re.search(remedy, str(caught.value))
