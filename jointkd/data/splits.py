@@ -39,12 +39,22 @@ class Split:
     official_test: bool = False
     path: str | None = None
 
+    def check(self) -> None:
+        """Raise ConfigError for options that divide no structures at all."""
+        if self.path is not None or self.by == "file":
+            return
+        if self.by not in ("frame", "group"):
+            raise ConfigError(f"data.split.by={self.by!r} is not known", "choose file, frame or group")
+        if self._are_shares:
+            self._check_shares()
+
     def indices(self, frames: Sequence[Frame]) -> dict[str, list[int]]:
         """The indices of the frames of each split, in ascending order.
 
         Raises DataError for an empty split, for a frame without a group where groups are to stay together, and for a
         saved split that does not fit the frames; ConfigError for impossible shares.
         """
+        self.check()
         if self.path is not None:
             assigned = self._by_saved_split(frames)
         elif self.by == "file":
@@ -54,10 +64,8 @@ class Split:
                     log.warning(
                         "left out %d structures: their split in the file is %s, not train, val or test", count, name
                     )
-        elif self.by in ("frame", "group"):
-            assigned = self._by_hash(frames)
         else:
-            raise ConfigError(f"data.split.by={self.by!r} is not known", "choose file, frame or group")
+            assigned = self._by_hash(frames)
         parts = {split: [index for index, name in enumerate(assigned) if name == split] for split in SPLITS}
         remedy = "set data.split_key" if self.by == "file" else "give more structures or groups, or other shares"
         for split, part in parts.items():
@@ -102,8 +110,7 @@ class Split:
     def _bounds(self, structures: int) -> tuple[float, float, float]:
         """Where training ends, validation and test begin, in the order of the hashes. Raises ConfigError."""
         sizes = (self.train, self.val, self.test)
-        if max(sizes) <= 1 or any(size > 1 and not float(size).is_integer() for size in sizes):
-            self._check_shares()
+        if self._are_shares:
             return self.train * structures, self.train * structures, (self.train + self.val) * structures
         train, val, test = (size if size > 1 else size * structures for size in sizes)
         fits = train > 0 and val > 0 and (test > 0) != self.official_test and train + val + test <= structures + 1e-6
@@ -114,6 +121,12 @@ class Split:
                 + (", and test=0 with data.split.official_test=true" if self.official_test else ""),
             )
         return train, structures - test - val, structures - test
+
+    @property
+    def _are_shares(self) -> bool:
+        """Whether the sizes of the splits are shares, rather than some of them numbers of structures."""
+        sizes = (self.train, self.val, self.test)
+        return max(sizes) <= 1 or any(size > 1 and not float(size).is_integer() for size in sizes)
 
     def _check_shares(self) -> None:
         shares = (self.train, self.val, self.test)

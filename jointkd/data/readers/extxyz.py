@@ -181,6 +181,18 @@ def as_plain(entry: Any) -> Any:
     return entry.item() if isinstance(entry, np.generic) else entry
 
 
+def likely_key(label: str, names: list[str]) -> str | None:
+    """The one entry that is named like `energy` or `forces`, in capitals, with a prefix or in the singular."""
+    stem = label.removesuffix("s")
+    found = [name for name in names if stem in name.lower()]
+    return found[0] if len(found) == 1 else None
+
+
+def has_shape(entry: Any, shape: tuple[int, ...]) -> bool:
+    """Whether an entry holds numbers of a shape."""
+    return np.shape(entry) == shape and np.asarray(entry).dtype.kind in "fi"
+
+
 def value(
     atoms: Atoms, key: str | None, label: str, shape: tuple[int, ...], source: str, required: bool = True
 ) -> np.ndarray | None:
@@ -198,7 +210,10 @@ def value(
     if key not in entries:
         if not required:
             return None
-        present = ", ".join(sorted(entries.keys() - {"numbers", "positions"})) or "nothing"
+        others = sorted(entries.keys() - {"numbers", "positions"})
+        if meant := likely_key(label, [name for name in others if has_shape(entries[name], shape)]):
+            remedy = f"set data.{label}_key={meant} if that is what they are, or {without}"
+        present = ", ".join(others) or "nothing"
         raise DataError(f"{source} has no {label} under data.{label}_key={key} (it has {present})", remedy)
     try:
         if np.iscomplexobj(entries[key]):

@@ -138,6 +138,22 @@ def test_a_missing_entry_is_named_with_the_entries_of_the_frame(tmp_path):
         read(path, "REF_energy", "dft_forces")
 
 
+@pytest.mark.parametrize("name", ["Forces", "dft_force", "REF_FORCES"])
+def test_an_entry_that_is_named_like_the_missing_one_is_named_in_the_remedy(tmp_path, name):
+    (atoms,) = molecules(1)
+    atoms.arrays[name] = atoms.arrays.pop("REF_forces")
+    atoms.info["energies"] = "none"
+    path = str(saved(tmp_path / "a.xyz", [atoms]))
+    with pytest.raises(DataError, match=rf"; set data.forces_key={name} if that is what they are, or data.reference="):
+        list(read(path, "REF_energy", "forces")[0])
+    with pytest.raises(DataError, match=r"; set data.energy_key=REF_energy if that"):  # and not `energies`, a word
+        list(read(path, "energy", None)[0])
+    atoms.arrays["other_forces"] = np.ones(len(atoms))
+    path = str(saved(tmp_path / "b.xyz", [atoms]))
+    with pytest.raises(DataError, match=rf"; set data.forces_key={name} if"):  # and not other_forces, one per atom
+        list(read(path, "REF_energy", "forces")[0])
+
+
 @pytest.mark.parametrize(("energy", "forces"), [("molecule", "REF_forces"), ("REF_energy", "numbers")])
 def test_an_entry_of_the_wrong_shape_or_type_is_refused(tmp_path, energy, forces):
     path = str(saved(tmp_path / "a.xyz", molecules(1)))
