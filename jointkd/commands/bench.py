@@ -19,7 +19,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from jointkd.commands.bench_dynamics import STUDENT, dynamics
-from jointkd.commands.build import build, join_labels, teacher_here
+from jointkd.commands.build import build_data, build_module, check_labelling, join_labels, teacher_here
 from jointkd.data.datamodule import DistillationData
 from jointkd.files.atomic import write_whole
 from jointkd.files.run_files import SPEED, SUMMARY
@@ -49,7 +49,9 @@ def run(config: DictConfig) -> None:
         log.info("%s", ", ".join(f"{name} {value}" for name, value in machine.items()))
         write({"machine": machine, "dynamics": dynamics_of_runs(config, machine)}, directory)
         return
-    module, data = build(config, directory)
+    module = build_module(config)
+    check_labelling(config, module)
+    data = build_data(config, directory, module)
     steps = training(config, module, data)
     results = {
         "machine": machine,

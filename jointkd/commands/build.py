@@ -41,7 +41,7 @@ def plain(node: Any) -> Any:
 
 
 def data_options(config: DictConfig) -> DataOptions:
-    """The data set of a configuration."""
+    """The data set of a configuration. Raises ConfigError, also for a division that no structures could have."""
     options = plain(config.data)
     built = instantiate(options, _convert_="all")
     if not isinstance(built, DataOptions):
@@ -49,6 +49,7 @@ def data_options(config: DictConfig) -> DataOptions:
             f"data._target_={options[TARGET]} must be a subclass of DataOptions",
             "see CONTRIBUTING.md, 'Add a data set'",
         )
+    built.division.check()
     return built
 
 
@@ -115,16 +116,14 @@ def description(config: DictConfig) -> RunDescription:
 
 def build(config: DictConfig, directory: Path) -> tuple[DistillationModule, DistillationData]:
     """The student with its objective, and the data with its splits; seeds everything."""
-    check_seed("seed", config.seed)
-    lightning.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(config)
-    data = build_data(config, directory, module.student)
-    check_stress(module, data)
-    return module, data
+    return module, build_data(config, directory, module)
 
 
 def build_module(config: DictConfig) -> DistillationModule:
-    """The student with the terms of its loss and its optimiser. Raises ConfigError."""
+    """The student with the terms of its loss and its optimiser; seeds everything. Raises ConfigError."""
+    check_seed("seed", config.seed)
+    lightning.seed_everything(config.seed, workers=True, verbose=False)
     if config.schedule not in config.schedulers:
         known = ", ".join(config.schedulers)
         raise ConfigError(f"schedule={config.schedule!r} is not known", f"choose one of {known}")
@@ -139,11 +138,12 @@ def build_module(config: DictConfig) -> DistillationModule:
     return module
 
 
-def build_data(config: DictConfig, directory: Path, student: Any) -> DistillationData:
+def build_data(config: DictConfig, directory: Path, module: DistillationModule) -> DistillationData:
     """The data with the neighbours that a student needs, and a report on them in the directory where one is asked for.
 
-    Raises ConfigError where the data have elements that the student does not know.
+    Raises ConfigError where the data have elements that the student does not know, or lack stresses that it learns.
     """
+    student: Any = module.student
     data = DistillationData(data_options(config))
     prepare_data(data, directory, student.cutoff, student.max_neighbors, getattr(student, "graph_of", None))
     heaviest = max(data.elements)
@@ -152,6 +152,7 @@ def build_data(config: DictConfig, directory: Path, student: Any) -> Distillatio
             f"the data have atomic number {heaviest} and the student knows {student.elements} elements",
             f"set student.elements={heaviest}",
         )
+    check_stress(module, data)
     return data
 
 
@@ -190,30 +191,36 @@ def prepare_data(
     data.fit_references()
 
 
-def join_labels(config: DictConfig, module: DistillationModule, data: DistillationData) -> LabelStore | None:
-    """Label what is missing and give the labels to the data; without a teacher, check that none is needed."""
+def check_labelling(config: DictConfig, module: DistillationModule) -> None:
+    """Raise ConfigError where the options of teacher and labels do not give what a student learns; no data are read."""
     check_spread(config.teacher, module)
     if TARGET not in config.teacher:
-        if completing := completed_by_teacher(data):
+        if completing := completed_by_teacher(data_options(config)):
             raise ConfigError(f"{completing} needs a teacher", "choose one with teacher=…")
         if module.needs_teacher:
             raise ConfigError(
                 f"method={config.method.name} needs a teacher", "choose one with teacher=…, or method=none"
             )
+        return
+    options = label_place(config).options
+    option, labelled = ("label.probes", options.probes) if options.probes else ("label.rows", options.rows)
+    if isinstance(labelled, int) and labelled < module.rows:
+        raise ConfigError(
+            f"hessian.rows={module.rows} and {option}={labelled}: training would ask for more than there are",
+            f"raise {option}, or lower hessian.rows",
+        )
+
+
+def join_labels(config: DictConfig, module: DistillationModule, data: DistillationData) -> LabelStore | None:
+    """Label what is missing and give the labels to the data; None without a teacher. See `check_labelling`."""
+    if TARGET not in config.teacher:
         return None
-    if not module.needs_teacher and not completed_by_teacher(data):
+    if not module.needs_teacher and not completed_by_teacher(data.options):
         log.info(
             "method=%s learns nothing from teacher=%s: its labels serve the metrics of the test alone, and "
             "teacher=none leaves them out",
             config.method.name,
             config.teacher.name,
-        )
-    option = "label.probes" if config.label.probes else "label.rows"
-    labelled = config.label.probes or config.label.rows
-    if isinstance(labelled, int) and labelled < module.rows:  # refused before the labels are made
-        raise ConfigError(
-            f"hessian.rows={module.rows} and {option}={labelled}: training would ask for more than there are",
-            f"raise {option}, or lower hessian.rows",
         )
     needed_by = f"method={config.method.name}" if module.needs_atomic_energies else None
     store = make_labels(label_plan(config, data), needed_by)
@@ -222,11 +229,11 @@ def join_labels(config: DictConfig, module: DistillationModule, data: Distillati
     return store
 
 
-def completed_by_teacher(data: DistillationData) -> str | None:
+def completed_by_teacher(options: DataOptions) -> str | None:
     """The option by which energies and forces to learn are the teacher's, if there is one."""
-    chosen = {"data.reference": data.options.reference, "data.missing": data.options.missing}
+    chosen = {"data.reference": options.reference, "data.missing": options.missing}
     named = [f"{name}=teacher" for name, choice in chosen.items() if choice == "teacher"]
-    return next(iter([*named, *(["data.unlabelled"] if data.options.added_files else [])]), None)
+    return next(iter([*named, *(["data.unlabelled"] if options.added_files else [])]), None)
 
 
 def say_how_good(data: DistillationData, store: LabelStore) -> Comparison | None:

@@ -52,6 +52,7 @@ def label(config: DictConfig) -> LabelStore:
 
 def data_of(config: DictConfig) -> DistillationData:
     """The data of a configuration, whose student is built to refuse what training would refuse."""
+    label_place(config)  # refuses its options before the data are read
     return build(config, Path(HydraConfig.get().runtime.output_dir))[1]
 
 

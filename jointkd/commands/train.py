@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from jointkd.cli.config_tree import choices
-from jointkd.commands.build import build, description, join_labels, load_averaged
+from jointkd.commands.build import build_data, build_module, check_labelling, description, join_labels, load_averaged
 from jointkd.commands.finetune import with_finetuned
 from jointkd.commands.start import Start
 from jointkd.data.datamodule import DistillationData
@@ -69,17 +69,22 @@ def run(config: DictConfig) -> dict[str, float]:
         return metrics
     recipe = HydraConfig.get().runtime.choices["recipe"]
     log.info("recipe %s%s", recipe, "" if recipe in choices("recipe") else ": there is none, so the defaults are taken")
-    module, data = build(config, directory)
+    module = build_module(config)  # this and what follows refuse their options before the data are read
+    check_labelling(config, module)
+    record, new = PredictionRecord(), start.origin is None
+    trainer = make_trainer(config, directory, record, ReferenceFit())
+    saved = initial_weights(config, module) if new else None
+    data = build_data(config, directory, module)
     start.record_in(module, described.configuration, hashes(data.division))
-    record = PredictionRecord()
-    trainer = make_trainer(
-        config, directory, record, ReferenceFit(data)
-    )  # refuses its options before hours of labelling
     store = join_labels(config, module, data)
     if trainer.strategy.root_device.type == "cpu":
         keep_freed_memory()
     module.set_references(data.references.energies if data.references else {})
-    prepare_student(config, module, data, new=start.origin is None)
+    log.info(
+        "student %s: %d parameters", config.student_name, sum(each.numel() for each in module.student.parameters())
+    )
+    if new:
+        prepare_student(module, data, saved)
     compile_step(config, module, data, trainer)
     if trainer.is_global_zero:
         start.make_room()
@@ -133,23 +138,28 @@ def why_not_validated(trainer: lightning.Trainer) -> str:
     return f"training ended after step {trainer.global_step}, before the first validation"
 
 
-def prepare_student(config: DictConfig, module: DistillationModule, data: DistillationData, new: bool) -> None:
-    """Load the student's weights, or fit its scale factors to the first training batches, if it starts here.
+def initial_weights(config: DictConfig, module: DistillationModule) -> SavedStudent | None:
+    """The contents of the file of `student_weights`, whose weights the student gets; None without one.
 
-    Its repulsion acts below the distances in the training structures.
+    Raises ConfigError for weights of another student, and DataError for a file of another kind.
     """
-    count = sum(parameter.numel() for parameter in module.student.parameters())
-    log.info("student %s: %d parameters", config.student_name, count)
-    if not new:
-        return
-    if config.student_weights is not None:
-        saved = load_weights(module.student, Path(config.student_weights).expanduser())
+    if config.student_weights is None:
+        return None
+    return load_weights(module.student, Path(config.student_weights).expanduser())
+
+
+def prepare_student(module: DistillationModule, data: DistillationData, saved: SavedStudent | None) -> None:
+    """Fit the scale factors of a new student to the first training batches, unless it has the weights of a file.
+
+    saved: the contents of that file. The student's repulsion acts below the distances in the training structures.
+    """
+    if saved is not None:
         check_references(saved, data)
     if getattr(module.student, "repulsion", False):
-        trained_before = config.student_weights is not None
-        reach = fit_reach(cast(nn.Module, module.student), shortest_distances(data.frames["train"]), trained_before)
+        student = cast(nn.Module, module.student)
+        reach = fit_reach(student, shortest_distances(data.frames["train"]), saved is not None)
         log.info("the repulsion acts at distances below, in Å: %s", reach)
-    if config.student_weights is None:
+    if saved is None:
         fitted = fit_scales(module.student, itertools.islice(data.train_dataloader(), SCALE_BATCHES))
         if fitted:
             log.info("fitted %d scale factors of the student to %d batches", fitted, SCALE_BATCHES)

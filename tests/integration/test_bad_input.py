@@ -14,7 +14,7 @@ KEYS = ("data=extxyz", "data.energy_key=REF_energy", "data.forces_key=REF_forces
     [
         (["trainer.max_epochz=3"], "did you mean trainer.max_epochs?"),
         (["-m", "metod=none,joint"], "did you mean method?"),
-        (["method=none,joint"], "add --multirun"),
+        (["method=none,joint"], "add -m for a run of each"),
         (["data=extxyz"], "data.path is not set"),
         (["name=${data.nam}"], "Interpolation key 'data.nam' not found"),
     ],
@@ -124,3 +124,34 @@ def test_each_mistake_is_printed_once_also_in_a_sweep(command, sweep, names):
     errors = [line for line in result.err.splitlines() if line.startswith("ConfigError")]
     remedy = "choose one, as teacher=mace_off or teacher=mace_mp"
     assert errors == [f"ConfigError: the paper has no teacher for data={data}; {remedy}" for data in names]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trainer.max_epochs=-5"], "`max_epochs` must be a non-negative integer"),
+        (["trainer.devices=-3"], "`devices` selected with"),
+        (["teacher=demo", "method=joint", "label.rows=-1"], "label.rows=-1 must be a number of Hessian rows or all"),
+        (["teacher=demo", "method=joint", "label.rows=0"], "hessian.rows=1 and label.rows=0"),
+        (["method=joint"], "method=joint needs a teacher"),
+        (["data.reference=teacher"], "data.reference=teacher needs a teacher"),
+        (["data.split.train=0.9", "data.split.val=0.2"], "must be shares of the whole"),
+        (["student_weights=mine.xyz"], "mine.xyz is not a student file"),
+    ],
+)
+def test_options_are_refused_before_the_data_are_read(command, monkeypatch, tmp_path, arguments, message):
+    def read(*_):
+        raise AssertionError("the data are read")
+
+    monkeypatch.setattr("jointkd.commands.build.DistillationData", read)
+    saved(tmp_path / "mine.xyz", molecules(3))
+    result = command("train", *KEYS, "data.path=mine.xyz", "teacher=none", "method=none", *arguments)
+    assert result.status == 1
+    assert message in result.err
+    assert result.err.count("\n") == 1
+
+
+def test_labelling_refuses_its_options_before_the_data_are_read(command, monkeypatch, tmp_path):
+    monkeypatch.setattr("jointkd.commands.label.build", lambda *_: pytest.fail("the data are read"))
+    assert "teacher=none makes no labels" in command("label", "teacher=none", "method=none").err
+    assert "label.rows=-1 must be" in command("label", "label.rows=-1").err

@@ -22,21 +22,19 @@ TINY = 1e-9  # eV/atom
 
 
 class ReferenceFit(lightning.Callback):
-    """Fits reference energies to what the student leaves of the training structures' energies.
+    """Fits reference energies to what the student leaves of the energies of the training structures of the trainer.
 
     This is done before each validation, of the weights that are validated, where the reference energies of the data are
     themselves a fit: not free atoms. They do not enter the loss. Without it errors of composition, which training
     removes last, would be most of the energy error of a short training.
     """
 
-    def __init__(self, data: DistillationData) -> None:
-        self.data = data
-
     def on_validation_epoch_start(self, trainer: lightning.Trainer, module: Any) -> None:
-        references = self.data.references
+        data: DistillationData = trainer.datamodule  # type: ignore[attr-defined]
+        references = data.references
         if references is None or not references.fitted:
             return
-        for number, excess in excess_by_element(module, self.data).items():
+        for number, excess in excess_by_element(module, data).items():
             module.reference_energies[number] = module.data_references[number] - excess
 
 

@@ -90,7 +90,6 @@ def test_scale_factors_are_fitted_to_the_first_eight_batches():
     module = SimpleNamespace(student=GemNet(width=8, blocks=1, cutoff=CUTOFF).double())
     expected = copy.deepcopy(module.student)
     fit_scales(expected, batches[:8])
-    config: Any = SimpleNamespace(student_name="gemnet", student_weights=None)
-    prepare_student(config, module, SimpleNamespace(train_dataloader=loader), new=True)  # type: ignore[arg-type]
+    prepare_student(module, SimpleNamespace(train_dataloader=loader), saved=None)  # type: ignore[arg-type]
     assert len(read) == 8
     assert all(map(torch.equal, module.student.buffers(), expected.buffers()))

@@ -14,7 +14,7 @@ def validated(path, module, *others, **options):
     """The data and the metrics of a validation after an epoch of training."""
     data = toy_data(path, **options)
     module.set_references(data.references.energies)
-    trainer = toy_trainer(path, 1, *others, ReferenceFit(data))
+    trainer = toy_trainer(path, 1, *others, ReferenceFit())
     trainer.fit(module, datamodule=data)
     return data, {name: float(value) for name, value in trainer.callback_metrics.items()}
 
@@ -75,6 +75,6 @@ def test_training_does_not_depend_on_them(tmp_path):
     for extra in (True, False):
         module, data = toy_module(), toy_data(tmp_path / str(extra), reference_energies="fit")
         module.set_references(data.references.energies)
-        toy_trainer(tmp_path, 2, *([ReferenceFit(data)] if extra else [])).fit(module, datamodule=data)
+        toy_trainer(tmp_path, 2, *([ReferenceFit()] if extra else [])).fit(module, datamodule=data)
         ends.append(torch.cat([each.flatten() for each in module.student.parameters()]))
     torch.testing.assert_close(*ends, rtol=0, atol=0)
