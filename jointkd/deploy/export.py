@@ -1,9 +1,6 @@
 """Exports a student: one file for all sizes, as a compiled library or as a graph, compared with the student first."""
 
 import logging
-import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -18,6 +15,7 @@ from torch._inductor import aoti_compile_and_package
 from torch._inductor.cpp_builder import get_cpp_compiler
 from torch._inductor.exc import CppCompileError, InvalidCxxCompiler
 
+from jointkd.deploy.kernels import write_kernels
 from jointkd.deploy.model import Model, load_model
 from jointkd.deploy.package import Description, describe, load_package, processor
 from jointkd.deploy.parity import compare, elements_of, structures
@@ -25,7 +23,7 @@ from jointkd.deploy.tracing import trace
 from jointkd.errors import ConfigError, first_line
 from jointkd.files.atomic import file_sha256, storage_errors, write_whole
 from jointkd.progress import format_time
-from jointkd.runtime import compiler_options
+from jointkd.runtime import compiler_options, device_of
 from jointkd.students.gemnet import GemNet
 from jointkd.students.painn import PaiNN
 from jointkd.students.student_file import locate_student, target_of
@@ -33,7 +31,13 @@ from jointkd.trust import Consent
 
 log = logging.getLogger(__name__)
 
-FORMS = {"aoti": "a compiled library", "exported": "a graph of torch.export", "metatomic": "a model of metatomic"}
+FORMS = {
+    "aoti": "a compiled library",
+    "kernels": "compiled kernels",
+    "exported": "a graph of torch.export",
+    "metatomic": "a model of metatomic",
+}
+FASTEST = {"cpu": "aoti", "cuda": "kernels"}  # each for its device alone
 SUFFIX = {"metatomic": ".pt"}  # others: .pt2
 NO_PACKAGE = "none"  # the model card alone
 EXPORTABLE = (PaiNN, GemNet)
@@ -41,15 +45,26 @@ HEARTBEAT = 15.0  # s between lines while the compiler says nothing
 
 
 def export(
-    run: str, to: str, output: str | None = None, device: str | None = None, dtype: str = "float32", trust: Consent = ()
+    run: str,
+    to: str | None,
+    output: str | None = None,
+    device: str | None = None,
+    dtype: str = "float32",
+    trust: Consent = (),
 ) -> Path:
-    """Write the package of a student and return its path. run: a run's folder or a student's file; see `FORMS` for to.
+    """Write the package of a student and return its path. run: a run's folder or a student's file.
 
-    output: None for a file beside the student's, which must not exist. Raises ConfigError for options that are not
-    right and for students that are not `EXPORTABLE`, and DataError for files that are not a student's.
+    to: one of `FORMS`, or None for the fastest on the device. output: None for a file beside the student's, which must
+    not exist. Raises ConfigError for options that are not right and for students that are not `EXPORTABLE`, and
+    DataError for files that are not a student's.
     """
+    device = device_of(device)
+    kind = torch.device(device).type
+    to = to or FASTEST.get(kind, "exported")
     if to not in FORMS:
         raise ConfigError(f"to={to} is not known", f"choose one of {', '.join([*FORMS, NO_PACKAGE])}")
+    if to in FASTEST.values() and FASTEST.get(kind) != to:
+        raise ConfigError(f"to={to} is not for device={device}", f"choose to={FASTEST.get(kind, 'exported')}")
     source = locate_student(Path(run))
     target = Path(output) if output else source.with_name(f"{source.stem}.{to}{SUFFIX.get(to, '.pt2')}")
     require_new(target, card_of(target))
@@ -91,7 +106,7 @@ def write_package(model: Model, to: str, source: Path, archive: Path) -> None:
     try:
         write(model, description, archive, careful=False)
     except ConfigError as error:
-        if to != "aoti" or description.device == "cuda":
+        if to != "aoti":
             raise
         log.info("%s: compiled again, for a slower library", error.problem)
         write(model, description, archive, careful=True)
@@ -118,6 +133,11 @@ def build(model: Model, to: str, archive: Path, careful: bool) -> None:
         program = trace(cast(PaiNN | GemNet, model.student), example, model.uncertainty)
     if to == "exported":
         torch.export.save(program, archive)
+        return
+    if to == "kernels":
+        with stage("compiling"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            write_kernels(program, example, archive)
         return
     with stage("compiling"), warnings.catch_warnings(), compiler_options() if careful else nullcontext():
         warnings.simplefilter("ignore")
@@ -160,19 +180,7 @@ def description_of(model: Model, student: PaiNN | GemNet, to: str, sha256: str) 
 
 def check_parity(model: Model, archive: Path) -> None:
     """Compare a package, as it will be loaded, with the student. Raises ConfigError where they differ."""
-    if torch.device(model.device).type == "cuda":
-        check_loading(archive)
     compare(model, load_package(archive, None, None, trust=True).form)
-
-
-def check_loading(archive: Path) -> None:
-    """Raise ConfigError where loading a package ends the process, as torch 2.11 does with libraries for a GPU."""
-    code = "import pathlib, sys; from jointkd.deploy.package import load_package as load\n"
-    code += "load(pathlib.Path(sys.argv[1]), None, None, True)"
-    ended = subprocess.run([sys.executable, "-c", code, str(archive)], capture_output=True, check=False).returncode
-    if ended < 0:
-        name = signal.Signals(-ended).name
-        raise ConfigError(f"loading the package ends the process ({name}): a fault of torch", "choose to=exported")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 
+from jointkd.deploy.kernels import load_kernels
 from jointkd.deploy.pair_form import PairForm
 from jointkd.errors import ConfigError, DataError
 from jointkd.runtime import device_of
@@ -24,7 +25,7 @@ AGAIN = "export it again here with python -m jointkd.export, or use the student'
 class Description:
     """What a package says about itself."""
 
-    form: str  # aoti: a compiled library; exported: a graph of torch.export
+    form: str  # aoti: a compiled library; kernels: compiled kernels; exported: a graph of torch.export
     torch: str  # the version by which it was made, and which alone loads it
     device: str  # cpu or cuda
     processor: str  # its kind, of which the library uses the instructions
@@ -93,6 +94,8 @@ def load_package(path: Path, device: str | None, dtype: str | None, trust: Conse
             raise DataError(f"{path} was exported with {made}, but this is {here}", AGAIN)
     if description.form == "aoti":
         return Package(torch._inductor.aoti_load_package(str(path)), description)
+    if description.form == "kernels":
+        return Package(load_kernels(path), description)
     return Package(cast(PairForm, torch.export.load(path).module()), description)
 
 

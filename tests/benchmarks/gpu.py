@@ -216,7 +216,7 @@ def exported_dynamics(path: Path) -> Iterator[dict[str, Any]]:
     """MD steps of a package that is exported here."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        package = export(str(path), "aoti", str(Path(folder) / "student.pt2"), "cuda")
+        package = export(str(path), "kernels", str(Path(folder) / "student.pt2"), "cuda")
         yield {"export_s": round(time.perf_counter() - started, 1)}
         yield from md_steps("package", package, path)
 
