@@ -30,6 +30,7 @@ FILE_OF = {
     "teacher.checkpoint": ("teacher", "mace"),
 }
 OWN_FILE = {"data": "data=extxyz data.path", "teacher": "teacher=mace teacher.checkpoint", "student": "finetune"}
+MISSPELT = 0.85  # likeness to an option above which a name is that option's, and not another program's
 SEVERAL = {"logger", "experiment", "recipe"}  # groups of which a list may be chosen
 PLAIN = {bool, int, float, str, NoneType, dict, list}  # the types that values are checked for
 
@@ -67,6 +68,7 @@ def compose(name: str, arguments: list[str]) -> tuple[DictConfig, list[Override]
                 if not (is_group(override.key_or_group) or override.is_add() or override.is_force_add()):
                     check_exists(name, chosen, override.key_or_group)
             raise ConfigError(str(error), "see --help for the options") from error
+    check_switches(name, config)
     if "method" in config:
         check_owner(overrides, {override.key_or_group: override.value() for override in overrides})
     for override in overrides:
@@ -79,6 +81,19 @@ def known_options(name: str) -> dict[str, object]:
     """The options of a command, as it is without any, by dotted name."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return flatten(OmegaConf.to_container(hydra.compose(name)))
+
+
+def check_switches(name: str, config: DictConfig) -> None:
+    """Raise ConfigError for other values than true and false of an option that is one of these by default.
+
+    This concerns options that are no parameters of a `_target_`, whose types `check_values` knows.
+    """
+    given = flatten(OmegaConf.to_container(config))
+    for path, default in known_options(name).items():
+        parent = path.rpartition(".")[0]
+        target = f"{parent}.{TARGET}" if parent else TARGET
+        if isinstance(default, bool) and target not in given and not isinstance(given.get(path, default), bool):
+            raise ConfigError(f"{path}={given[path]} must be true or false", f"give {path}=true or {path}=false")
 
 
 def check_set(config: DictConfig) -> None:
@@ -146,7 +161,8 @@ def check_exists(name: str, config: DictConfig, path: str) -> None:
                 f"add {group}=…, one of {', '.join(choices(group))}",
             )
         options = {name: value for name, value in known.items() if not is_private(name)}
-        if meant := meant_by(path, options):
+        meant = [] if did_you_mean(path, options, MISSPELT) else meant_by(path, options)
+        if meant:
             raise ConfigError(f"there is no option {path}", f"did you mean {' or '.join(meant)}? --help lists all")
         parent = path.rpartition(".")[0]
         siblings = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == parent]

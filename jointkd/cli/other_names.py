@@ -1,7 +1,6 @@
 """What other programs call the options of jointkd, so that a name from one of them is answered with the one here."""
 
 from collections.abc import Collection, Iterator
-from difflib import get_close_matches
 
 OTHER_NAMES = {
     "callbacks.early_stopping.patience": ("patience", "early_stopping_patience"),
@@ -51,8 +50,7 @@ def meant_by(name: str, known: Collection[str]) -> list[str]:
     """
     word = name.rpartition(".")[2].replace("-", "_").lower()
     found = list(named_otherwise(word, known)) or [option for option in known if option.rpartition(".")[2] == word]
-    nearest = get_close_matches(name, found, n=1) if "." in name else []  # where only the group is misspelt
-    return nearest or (found if len(found) <= MOST else [])
+    return found if len(found) <= MOST else []
 
 
 def named_otherwise(word: str, known: Collection[str]) -> Iterator[str]:

@@ -25,6 +25,7 @@ from jointkd.data.datamodule import DistillationData
 from jointkd.data.splits import hashes
 from jointkd.errors import ConfigError, DataError
 from jointkd.evaluation.metrics import check_finite, without_stage
+from jointkd.ranges import check_integer, check_number
 from jointkd.runtime import keep_freed_memory, somebody_watches
 from jointkd.structures.bonds import shortest_distances
 from jointkd.structures.columns import composition, elements_of
@@ -183,7 +184,16 @@ def check_references(saved: SavedStudent, data: DistillationData) -> None:
 
 
 def make_trainer(config: DictConfig, directory: Path, *own: lightning.Callback) -> lightning.Trainer:
-    """Lightning's trainer with the callbacks and loggers of a configuration, and with callbacks of one's own."""
+    """Lightning's trainer with the callbacks and loggers of a configuration, and with callbacks of one's own.
+
+    Raises ConfigError for options that Lightning would take in silence, or refuse only as training begins.
+    """
+    options = config.trainer
+    check_integer("trainer.accumulate_grad_batches", options.get("accumulate_grad_batches", 1))
+    if (clipped := options.get("gradient_clip_val")) is not None:
+        check_number("trainer.gradient_clip_val", clipped, zero=True)
+    if (every := options.get("check_val_every_n_epoch")) is not None:
+        check_integer("trainer.check_val_every_n_epoch", every)
     callbacks = [instantiate(callback) for callback in config.callbacks.values()]
     watched = somebody_watches()
     callbacks += [*own, *([RunProgressBar()] if watched else [])]

@@ -109,6 +109,8 @@ def test_methods_differ_in_the_terms_with_a_weight():
         (["+label.rowz=3"], r"there is no option label.rowz, and nothing would read it"),
         (["method"], r"method cannot be read; write method=…, with one of atomic_energy, hessian, joint, none"),
         (["painn"], r"painn cannot be read; write student=painn"),
+        (["overwrite=maybe"], r"overwrite=maybe must be true or false; give overwrite=true or overwrite=false"),
+        (["label.validation=1"], r"label.validation=1 must be true or false"),
         (["b.xyz"], r"b.xyz cannot be read; write options as name=value, and around one with a space quotes"),
         (["student=PaiNN"], r"there is no student=PaiNN; did you mean painn\?"),
         (["teacher=MACE-OFF"], r"there is no teacher=MACE-OFF; did you mean mace_off\?"),

@@ -36,6 +36,11 @@ def test_only_options_of_the_command_are_named():
         check_overrides("report", ["runs=a", "epochs=3"])
 
 
+def test_a_misspelt_name_is_answered_with_the_nearest_one_rather_than_one_that_ends_alike():
+    with pytest.raises(ConfigError, match=r"there is no option weigths.hessian; did you mean weights.hessian\? "):
+        check_overrides("train", ["weigths.hessian=3"])
+
+
 def test_a_name_of_many_options_is_no_hint():
     assert meant_by("name", ["a.name", "b.name", "c.name", "d.name"]) == []
     assert meant_by("rows", ["label.rows", "hessian.rows"]) == ["label.rows", "hessian.rows"]
