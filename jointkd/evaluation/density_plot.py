@@ -7,7 +7,9 @@ import numpy as np
 from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.ticker import MaxNLocator
 
-COLORS = ListedColormap(matplotlib.colormaps["cividis_r"](np.linspace(0.2, 1, 256)))  # for every kind of colour vision
+from jointkd.palette import DENSITY, REFERENCE, THIN
+
+COLORS = ListedColormap(matplotlib.colormaps[DENSITY](np.linspace(0.2, 1, 256)))  # without the lightest
 
 
 def draw(
@@ -26,7 +28,7 @@ def draw(
     first, last = ends or (float(edges[0]), float(edges[-1]))
     masked = np.ma.masked_equal(counts.T, 0)
     mesh = axis.pcolormesh(edges, edges, masked, cmap=COLORS, norm=LogNorm(1, max(counts.max(), most)), rasterized=True)
-    axis.plot([first, last], [first, last], color="black", linewidth=0.8, linestyle="--", zorder=0)
+    axis.plot([first, last], [first, last], color=REFERENCE, linewidth=THIN, linestyle="--", zorder=0)
     axis.set(xlim=(first, last), ylim=(first, last), aspect="equal")
     axis.set_xlabel(f"reference {quantity}")
     axis.set_ylabel(f"predicted {quantity}")

@@ -8,6 +8,7 @@ import numpy as np
 from jointkd.evaluation.density import Density
 from jointkd.evaluation.density_plot import draw
 from jointkd.evaluation.predictions import Predicted
+from jointkd.palette import DPI, STYLE
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -28,24 +29,24 @@ class Parity:
         if frame.forces is not None:
             self.forces.add(frame.forces, predicted.forces)
 
+    @matplotlib.rc_context(STYLE)
     def save(self, path: Path) -> bool:
         """Write the plot of what there are labels of as a PNG, and return whether there are any."""
         panels = (
-            (self.energies, "Energy relative to the reference energies", "energy, eV/atom", "structures"),
+            (self.energies, "Energy relative to\nthe reference energies", "energy, eV/atom", "structures"),
             (self.forces, "Forces", "force component, eV/Å", "components"),
-            (self.hessian, "Hessian rows (reference: the teacher)", "entry, eV/Å²", "entries"),
+            (self.hessian, "Hessian rows\n(reference: the teacher)", "entry, eV/Å²", "entries"),
         )
         shown = [panel for panel in panels if panel[0].counts.any()]
         if not shown:
             return False
         figure, axes = pyplot.subplots(
-            1, len(shown), figsize=(4.5 * len(shown), 3.9), layout="constrained", squeeze=False
+            1, len(shown), figsize=(3.2 * len(shown), 2.8), layout="constrained", squeeze=False
         )
         for axis, (density, title, quantity, unit) in zip(axes[0], shown, strict=True):
             mesh = draw(axis, *density.shown(), quantity)
-            axis.set_title(title, fontsize=10)
-            axis.spines[["top", "right"]].set_visible(False)
+            axis.set_title(title)
             figure.colorbar(mesh, ax=axis, label=f"{unit} per bin", shrink=0.9)
-        figure.savefig(path, dpi=150, format="png")
+        figure.savefig(path, dpi=DPI, format="png")
         pyplot.close(figure)
         return True

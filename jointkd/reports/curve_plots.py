@@ -9,45 +9,40 @@ import numpy as np
 
 from jointkd.evaluation.profiles import TURN, Curves, closes
 from jointkd.files.atomic import write_whole
-from jointkd.reports.plots import COLORS, pyplot
+from jointkd.palette import DPI, REFERENCE, REFERENCE_LINE, TEACHER, TEACHER_LINE, student_colors
+from jointkd.reports.style import legend_below, pyplot
 
-REFERENCE, TEACHER = "reference", "teacher"
-OTHERS = ("#c03a2b", "#4c78a8", "#9aa0a6", "#e0a030", "#6a4c93", "#2a9d8f")  # of students without a known method
+FIXED: dict[str, dict[str, Any]] = {  # of names that are no student's
+    "reference": {"color": REFERENCE, "linestyle": REFERENCE_LINE, "linewidth": 2.0, "zorder": 1},
+    "teacher": {"color": TEACHER, "linestyle": TEACHER_LINE},
+}
 DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 
 
 def styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """How each curve is drawn: a student in the colour of its method, and those of one colour with other dashes."""
-    drawn: dict[str, dict[str, Any]] = {}
-    for name in names:
-        if name == REFERENCE:
-            drawn[name] = {"color": "black", "linewidth": 2.0, "zorder": 1}
-        elif name == TEACHER:
-            drawn[name] = {"color": "black", "linewidth": 1.5, "linestyle": (0, (1, 1))}
-        else:
-            others = len([each for each in drawn if each not in (REFERENCE, TEACHER)])
-            color = COLORS.get(name.split()[0], OTHERS[others % len(OTHERS)])
-            same = sum(style["color"] == color for style in drawn.values())
-            drawn[name] = {"color": color, "linewidth": 1.5, "linestyle": DASHES[same % len(DASHES)], "zorder": 3}
+    listed = list(names)
+    drawn: dict[str, dict[str, Any]] = {name: FIXED[name] for name in listed if name in FIXED}
+    for name, color in student_colors(name for name in listed if name not in FIXED).items():
+        same = sum(style["color"] == color for style in drawn.values())
+        drawn[name] = {"color": color, "linestyle": DASHES[same % len(DASHES)], "zorder": 3}
     return drawn
 
 
 def plot_curves(curves: Sequence[Curves], axis: str, path: Path) -> None:
     """Energies above the lowest point of each curve over the angle. axis: the label of the abscissa, with its unit."""
     figure, panels = pyplot.subplots(
-        1, len(curves), figsize=(1.2 + 4.0 * len(curves), 3.8), squeeze=False, layout="constrained"
+        1, len(curves), figsize=(0.8 + 3.0 * len(curves), 3.0), squeeze=False, layout="constrained"
     )
     drawn = styles(dict.fromkeys(name for each in curves for name in each.energies))
     for panel, each in zip(panels[0], curves, strict=True):
         for name in each.energies:
             panel.plot(*around(each.angles, each.relative(name)), label=name, marker="o", markersize=2, **drawn[name])
-        panel.set_title(each.title, fontsize=10)
+        panel.set_title(each.title)
         panel.set_xlabel(axis)
         panel.set_xticks(np.arange(0, 361, 60))
-        panel.spines[["top", "right"]].set_visible(False)
     panels[0, 0].set_ylabel("energy above the lowest point, meV")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4), frameon=False, fontsize=9)
+    legend_below(figure, panels[0, 0], drawn)
     save_new(figure, path)
 
 
@@ -62,6 +57,6 @@ def around(angles: np.ndarray, energies: np.ndarray) -> tuple[np.ndarray, np.nda
 def save_new(figure: Any, path: Path) -> None:
     """Write a figure as a PNG that is complete or absent, and free it."""
     content = io.BytesIO()
-    figure.savefig(content, dpi=150, format="png")
+    figure.savefig(content, dpi=DPI, format="png")
     pyplot.close(figure)
     write_whole(path, content.getvalue())

@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
+from jointkd.palette import DARK, DPI, GREY, LIGHT, PAGE, PAIRS, SMALL, SPLITS, STYLE
 from jointkd.reports.dataset_findings import Findings
 
-COLORS = {"train": "#0072B2", "val": "#E69F00", "test": "#009E73"}  # of Okabe and Ito, for every kind of colour vision
-PAIR_COLORS = ("#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000", "#8c8c8c")
-PAGE = (7.0, 4.8)  # inches, of a journal
+HEIGHT = 4.8  # inches
 MAX_ELEMENTS = 24
 BINS = 40
 
@@ -19,9 +18,9 @@ def plot_findings(findings: Findings, path: Path) -> None:
     """Save the plot."""
     from matplotlib import rc_context
 
-    with rc_context({"font.size": 7, "axes.labelsize": 7, "figure.titlesize": 8}):
+    with rc_context(STYLE):
         figure = drawn(findings)
-    figure.savefig(path, dpi=220)
+    figure.savefig(path, dpi=DPI)
 
 
 def drawn(findings: Findings) -> Any:
@@ -29,7 +28,7 @@ def drawn(findings: Findings) -> Any:
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    figure = Figure(figsize=PAGE, layout="constrained")
+    figure = Figure(figsize=(PAGE, HEIGHT), layout="constrained")
     panels = figure.subplots(2, 3)
     plot_elements(panels[0, 0], findings)
     step = max(1, round(float(np.ptp(findings.sizes)) / BINS))
@@ -38,12 +37,10 @@ def drawn(findings: Findings) -> Any:
     plot_by_split(panels[1, 0], findings, findings.forces, "rms force of a structure (eV/Å)")
     plot_nearest(panels[1, 1], findings)
     plot_neighbors(panels[1, 2], findings)
-    for panel in panels.flat:
-        panel.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"{findings.name}: {len(findings.sizes)} structures, {findings.sizes.sum()} atoms")
-    counts = {split: np.count_nonzero(findings.splits == split) for split in COLORS}
-    handles = [Patch(color=color, label=f"{split} ({counts[split]})") for split, color in COLORS.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    counts = {split: np.count_nonzero(findings.splits == split) for split in SPLITS}
+    handles = [Patch(color=color, label=f"{split} ({counts[split]})") for split, color in SPLITS.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -53,12 +50,12 @@ def plot_elements(panel: Any, findings: Findings) -> None:
     x = np.arange(len(shown))
     structures = [100 * count / len(findings.sizes) for _, (count, _) in shown]
     atoms = [100 * count / findings.sizes.sum() for _, (_, count) in shown]
-    panel.bar(x - 0.2, structures, 0.4, color="#b8b0d0", label="of structures")
-    panel.bar(x + 0.2, atoms, 0.4, color="#6a5a9a", label="of atoms")
-    panel.set_xticks(x, [chemical_symbols[z] for z, _ in shown], fontsize=7 if len(shown) < 13 else 5.5)
+    panel.bar(x - 0.2, structures, 0.4, color=LIGHT, label="of structures")
+    panel.bar(x + 0.2, atoms, 0.4, color=DARK, label="of atoms")
+    panel.set_xticks(x, [chemical_symbols[z] for z, _ in shown], fontsize=SMALL if len(shown) < 13 else 5.5)
     panel.set_ylabel("%")
     panel.set_ylim(0, 1.25 * max(structures))
-    panel.legend(frameon=False, fontsize=6.5, ncols=2, loc="upper center")
+    panel.legend(fontsize=SMALL, ncols=2, loc="upper center")
     more = len(findings.elements) - len(shown)
     panel.set_xlabel(f"elements ({more} more)" if more else "elements")
 
@@ -78,9 +75,9 @@ def plot_by_split(
         low, high = max(values.min(), low - (high - low)), min(values.max(), high + (high - low))
         bins = np.linspace(low, high if high > low else low + 1, BINS + 1)
     if outside := np.count_nonzero((values < bins[0]) | (values > bins[-1])):
-        panel.text(0.99, 0.97, f"{outside} outside", ha="right", va="top", fontsize=6.5, transform=panel.transAxes)
-    parts = [values[findings.splits == split] for split in COLORS]
-    panel.hist(parts, bins=bins, stacked=True, color=list(COLORS.values()))
+        panel.text(0.99, 0.97, f"{outside} outside", ha="right", va="top", fontsize=SMALL, transform=panel.transAxes)
+    parts = [values[findings.splits == split] for split in SPLITS]
+    panel.hist(parts, bins=bins, stacked=True, color=list(SPLITS.values()))
     panel.set_ylabel("structures")
     panel.yaxis.get_major_locator().set_params(integer=True)
 
@@ -103,11 +100,11 @@ def plot_nearest(panel: Any, findings: Findings) -> None:
     """Nearest-neighbour distances of the most frequent pairs of elements, stacked."""
     panel.set_xlabel("distance of the nearest atom (Å)")
     panel.set_ylabel("atoms")
-    shown = dict(list(findings.nearest.items())[: len(PAIR_COLORS)])
+    shown = dict(list(findings.nearest.items())[: len(PAIRS)])
     if shown:
-        colors = PAIR_COLORS[: len(shown)]
+        colors = PAIRS[: len(shown)]
         panel.hist(list(shown.values()), bins=60, stacked=True, color=colors, label=list(shown))
-        panel.legend(loc="upper right", frameon=False, fontsize=6.5)
+        panel.legend(loc="upper right", fontsize=SMALL)
 
 
 def plot_neighbors(panel: Any, findings: Findings) -> None:
@@ -116,5 +113,5 @@ def plot_neighbors(panel: Any, findings: Findings) -> None:
     if said_as_text(panel, findings.neighbors):
         return
     step = max(1, round(float(np.ptp(findings.neighbors)) / BINS))
-    panel.hist(findings.neighbors, bins=whole_bins(findings.neighbors, step), color="#7f7f7f")
+    panel.hist(findings.neighbors, bins=whole_bins(findings.neighbors, step), color=GREY)
     panel.set_ylabel("atoms")

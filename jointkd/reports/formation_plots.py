@@ -13,10 +13,11 @@ from matplotlib.ticker import PercentFormatter
 from jointkd.errors import ConfigError
 from jointkd.evaluation.formation import cumulative_distribution, formation_energies
 from jointkd.files.atomic import write_whole
+from jointkd.palette import COLUMN, CYCLE, LINES, METHODS, OTHER, PAGE
 from jointkd.reports.figures import Figure
 from jointkd.reports.runs import Runs
 from jointkd.reports.structures import TestedStructures
-from jointkd.reports.style import COLORS, COLUMN, CYCLE, LINES, PAGE, figure_of, legend_below, save
+from jointkd.reports.style import figure_of, legend_below, save
 from jointkd.reports.tables import Table, names
 
 FILE, DATA = "formation.png", "formation.csv"
@@ -47,7 +48,7 @@ def formation(root: Path, runs: Runs, given: Elements | None = None) -> Figure |
         settings = [setting for setting in errors if setting.data == name]
         repeat = len({setting.method for setting in settings}) < len(settings)
         for index, setting in enumerate(settings):
-            color = CYCLE[index % len(CYCLE)] if repeat else COLORS.get(setting.method, CYCLE[0])
+            color = CYCLE[index % len(CYCLE)] if repeat else METHODS.get(setting.method, OTHER)
             style = LINES.get(setting.method, "-")
             ordered, share = cumulative_distribution(errors[setting])
             axis.step([0, *ordered], [0, *share], style, where="post", color=color, label=own[setting])

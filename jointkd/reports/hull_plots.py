@@ -11,10 +11,11 @@ import numpy as np
 
 from jointkd.evaluation.hull import agreement, hull_distances
 from jointkd.files.atomic import write_whole
+from jointkd.palette import COLUMN, LIMIT, LIMIT_LINE, PAGE, THIN, student_colors
 from jointkd.reports.figures import Figure
 from jointkd.reports.formation_plots import Elements, check_given, recorded_phases
 from jointkd.reports.structures import TestedStructures
-from jointkd.reports.style import COLUMN, CYCLE, OTHER, PAGE, figure_of, save
+from jointkd.reports.style import figure_of, save
 from jointkd.reports.tables import Table
 
 log = logging.getLogger(__name__)
@@ -96,12 +97,15 @@ def draw(path: Path, found: Mapping[str, list[Distances]], stable: float) -> Non
     figure, axes = figure_of(1, len(found), width, 2.7)
     most = max(np.nanmax([each.reference, each.predicted]) for group in found.values() for each in group)
     ends = -0.03 * most, 1.05 * max(most, 2 * stable, LEAST)
+    colors = student_colors(found)
     for axis, (name, group) in zip(axes[0], found.items(), strict=True):
-        axis.plot(ends, ends, color=OTHER, linewidth=0.8, linestyle="--")
-        axis.axhline(stable, color=OTHER, linewidth=0.8, linestyle=":")
-        axis.axvline(stable, color=OTHER, linewidth=0.8, linestyle=":")
+        axis.plot(ends, ends, color=LIMIT, linewidth=THIN)
+        axis.axhline(stable, color=LIMIT, linewidth=THIN, linestyle=LIMIT_LINE)
+        axis.axvline(stable, color=LIMIT, linewidth=THIN, linestyle=LIMIT_LINE)
         for each in group:
-            axis.plot(each.reference, each.predicted, "o", color=CYCLE[0], markersize=3, alpha=0.5, markeredgewidth=0)
+            axis.plot(
+                each.reference, each.predicted, "o", color=colors[name], markersize=3, alpha=0.5, markeredgewidth=0
+            )
         axis.set(xlim=ends, ylim=ends, aspect="equal", title=name.replace(" ", "\n"))
         axis.set_xlabel("reference, eV/atom\nabove its hull")
     axes[0, 0].set_ylabel("student, eV/atom\nabove its own hull")

@@ -7,8 +7,9 @@ from typing import Any
 
 from matplotlib import pyplot
 
+from jointkd.palette import CYCLE, LINES, METHODS, OTHER, PAGE, SMALL
 from jointkd.reports.plots import MAIN, TITLES, Names, Runs, error_bars, history, lowered, teacher_lines
-from jointkd.reports.style import COLORS, CYCLE, LINES, OTHER, PAGE, figure_of, legend_below, logarithmic, save
+from jointkd.reports.style import figure_of, legend_below, logarithmic, save
 
 UPRIGHT, LETTERS = 5, 14  # more settings, or longer names, are bars that lie
 WRAPPED = 42  # letters of a line of such a name
@@ -54,10 +55,10 @@ def bars(axis: Any, metric: str, values: Mapping[Any, dict[str, Any]], names: Na
         [names[setting].replace(" ", "\n") for setting in shown],
         [value["mean"] for value in shown.values()],
         yerr=error_bars(shown.values()),
-        color=[COLORS.get(setting.method, OTHER) for setting in shown],
+        color=[METHODS.get(setting.method, OTHER) for setting in shown],
         capsize=3,
     )
-    axis.bar_label(container, fmt="%.3g", padding=2, fontsize=7.5)
+    axis.bar_label(container, fmt="%.3g", padding=2, fontsize=SMALL)
     axis.margins(y=0.15)
     axis.set_title(TITLES[metric])
 
@@ -69,10 +70,12 @@ def lying_bars(axis: Any, metric: str, values: Mapping[Any, dict[str, Any]], nam
         [names[setting] for setting in values],
         [value["mean"] for value in known],
         xerr=error_bars(known),
-        color=[COLORS.get(setting.method, OTHER) for setting in values],
+        color=[METHODS.get(setting.method, OTHER) for setting in values],
         capsize=2,
     )
-    axis.bar_label(container, [f"{each['mean']:.3g}" if each["mean"] else "" for each in known], padding=2, fontsize=7)
+    axis.bar_label(
+        container, [f"{each['mean']:.3g}" if each["mean"] else "" for each in known], padding=2, fontsize=SMALL
+    )
     axis.invert_yaxis()
     axis.margins(x=0.2, y=0.01)
     axis.set_title(TITLES[metric])
@@ -100,7 +103,7 @@ def curves(axis: Any, metric: str, runs: Runs, names: Names) -> None:
     labelled = set()
     for setting, group in runs.items():
         name = names[setting]
-        color = CYCLE[shown.index(name) % len(CYCLE)] if methods_repeat else COLORS.get(setting.method, OTHER)
+        color = CYCLE[shown.index(name) % len(CYCLE)] if methods_repeat else METHODS.get(setting.method, OTHER)
         for run in group:
             steps, values = history(run["folder"], f"val/{metric}", "step")
             label = None if name in labelled else name

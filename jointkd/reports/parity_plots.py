@@ -11,9 +11,10 @@ from jointkd.errors import first_line
 from jointkd.evaluation.density import coarsened, load_densities
 from jointkd.evaluation.density_plot import draw
 from jointkd.files.run_files import PARITY, TESTED_STRUCTURES
+from jointkd.palette import PAGE
 from jointkd.reports.figures import Figure
 from jointkd.reports.structures import TestedStructures
-from jointkd.reports.style import PAGE, figure_of, save
+from jointkd.reports.style import figure_of, save
 
 log = logging.getLogger(__name__)
 

@@ -12,18 +12,8 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.ticker import NullLocator
 
-from jointkd.reports.style import (
-    COLORS,
-    COLUMN,
-    CYCLE,
-    LINES,
-    MARKERS,
-    OTHER,
-    figure_of,
-    legend_below,
-    logarithmic,
-    save,
-)
+from jointkd.palette import COLUMN, CYCLE, LINES, MARKERS, METHODS, OTHER, SMALL, TEACHER, TEACHER_LINE
+from jointkd.reports.style import figure_of, legend_below, logarithmic, save
 
 TITLES = {
     "energy_mae_meV_per_atom": "Energy MAE\nmeV/atom",
@@ -48,17 +38,17 @@ def teacher_lines(axis: Any, metric: str, runs: Runs, upright: bool = False) -> 
     for teacher, error in errors.items():
         if error is not None:
             if upright:
-                axis.axvline(error, color="black", linestyle="--", linewidth=1)
+                axis.axvline(error, color=TEACHER, linestyle=TEACHER_LINE, linewidth=1)
                 axis.set_xlabel(f"broken line:\nteacher, {error:.3g}")
                 continue
-            axis.axhline(error, color="black", linestyle="--", linewidth=1)
+            axis.axhline(error, color=TEACHER, linestyle=TEACHER_LINE, linewidth=1)
             axis.annotate(
                 f"teacher {teacher} {error:.3g}" if len(errors) > 1 else f"teacher {error:.3g}",
                 (1, error),
                 xycoords=("axes fraction", "data"),
                 ha="right",
                 va="bottom",
-                fontsize=7,
+                fontsize=SMALL,
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
             )
 
@@ -83,7 +73,7 @@ def grid(runs: Runs, names: Names, summary: dict[str, Any], path: Path) -> None:
                 if value:
                     width = 0.8 / len(shown)
                     x = students.index(setting.student) + width * (shown.index(setting.method) - (len(shown) - 1) / 2)
-                    color = COLORS.get(setting.method, OTHER)
+                    color = METHODS.get(setting.method, OTHER)
                     axis.bar(x, value["mean"], width, yerr=error_bars([value]), color=color, capsize=2)
             teacher_lines(axis, metric, {setting: runs[setting] for setting in settings})
             axis.set_xticks(range(len(students)), students)
@@ -93,7 +83,7 @@ def grid(runs: Runs, names: Names, summary: dict[str, Any], path: Path) -> None:
                 axis.set_ylabel(TITLES[metric])
     for axis in axes[-len(MAIN) :, len(columns) - across * (blocks - 1) :].flat:
         axis.remove()
-    handles = [pyplot.Rectangle((0, 0), 1, 1, color=COLORS.get(method, OTHER)) for method in shown]
+    handles = [pyplot.Rectangle((0, 0), 1, 1, color=METHODS.get(method, OTHER)) for method in shown]
     figure.legend(handles, shown, loc="outside upper center", ncols=len(shown))
     save(figure, path)
 
@@ -135,7 +125,7 @@ def sweep(runs: Runs, names: Names, summary: dict[str, Any], option: str, symbol
                 linestyle=LINES.get(line[2], "-"),
                 marker=MARKERS.get(line[2], "o"),
                 capsize=3,
-                color=COLORS.get(line[2], OTHER) if differing == [2] else CYCLE[index % len(CYCLE)],
+                color=METHODS.get(line[2], OTHER) if differing == [2] else CYCLE[index % len(CYCLE)],
                 label=" ".join(line[field] for field in differing),
             )
         axis.set_xlabel(symbol)
@@ -196,7 +186,7 @@ def epochs(rows: list[dict[str, Any]], path: Path) -> None:
     figure, ((axis,),) = figure_of(1, 1, width=max(COLUMN, 0.8 + 0.75 * len(rows)))
     for offset, method in ((-0.2, "hessian"), (0.2, "joint")):
         heights = [row[method] or 0 for row in rows]
-        container = axis.bar([x + offset for x in range(len(rows))], heights, 0.4, color=COLORS[method], label=method)
+        container = axis.bar([x + offset for x in range(len(rows))], heights, 0.4, color=METHODS[method], label=method)
         axis.bar_label(container, [f"{row[method]:g}" if row[method] is not None else "not\nreached" for row in rows])
     axis.set_xticks(range(len(rows)), labels)
     axis.set_ylabel("epochs to the final\nenergy error of hessian")

@@ -13,8 +13,9 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from jointkd.evaluation.error_spectra import ErrorSpectrum
 from jointkd.files.atomic import write_whole
+from jointkd.palette import LIMIT, OTHER, PAGE, SMALL, THIN
 from jointkd.reports.curve_plots import save_new, styles
-from jointkd.reports.plots import pyplot
+from jointkd.reports.style import pyplot
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ def cell(found: Mapping[str, Any], part: str) -> str:
 
 def plot_spectra(spectra: Mapping[str, ErrorSpectrum], unit: str, first_high: int, constant: bool, path: Path) -> None:
     """The power of each mode for energy, force and Hessian, with the bound of eq. 22 and, on the left, the constant."""
-    figure, panels = pyplot.subplots(1, 3, figsize=(11, 4.0), layout="constrained")
+    figure, panels = pyplot.subplots(1, 3, figsize=(PAGE, 2.9), layout="constrained")
     drawn = styles(spectra)
     for order, (panel, quantity) in enumerate(zip(panels, QUANTITIES, strict=True)):
         for name, each in spectra.items():
@@ -131,26 +132,25 @@ def plot_spectra(spectra: Mapping[str, ErrorSpectrum], unit: str, first_high: in
             )
         omega = next(iter(spectra.values())).omega
         if first_high > 1:
-            panel.axvline(np.sqrt(omega[first_high - 1] * omega[first_high]), color="#9aa0a6", linewidth=0.8, zorder=0)
-        panel.set_title(f"{quantity} error", fontsize=10)
+            panel.axvline(np.sqrt(omega[first_high - 1] * omega[first_high]), color=LIMIT, linewidth=THIN, zorder=0)
+        panel.set_title(f"{quantity} error")
         panel.set_ylabel("power of a mode, meV²" + ("", f"/{unit}²", f"/{unit}⁴")[order])
         panel.set_xlabel(f"angular frequency ω, 1/{unit}")
         panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panel.xaxis.set_major_formatter("{x:g}")
         panel.xaxis.set_minor_formatter(NullFormatter())
-        panel.spines[["top", "right"]].set_visible(False)
     for name, each in spectra.items():
         add_bound(panels[0], each, drawn[name]["color"], constant)
     panels[0].set_xlim(left=omega[1] / 3.5)
     if constant:
         panels[0].text(
-            omega[1] / 2, 0.02, "constant", transform=panels[0].get_xaxis_transform(), ha="center", fontsize=8
+            omega[1] / 2, 0.02, "constant", transform=panels[0].get_xaxis_transform(), ha="center", fontsize=SMALL
         )
     handles, labels = panels[0].get_legend_handles_labels()
     if any(each.bound is not None for each in spectra.values()):
-        handles.append(pyplot.Line2D([], [], color="#555555", linewidth=1, linestyle=BOUND))
+        handles.append(pyplot.Line2D([], [], color=OTHER, linewidth=1, linestyle=BOUND))
         labels.append("bound by the errors of atomic energies and Hessian (eq. 22)")
-    figure.legend(handles, labels, loc="outside upper center", ncols=5, frameon=False, fontsize=9)
+    figure.legend(handles, labels, loc="outside upper center", ncols=5)
     save_new(figure, path)
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from jointkd.files.run_files import SPEED
+from jointkd.palette import COLUMN, MARKERS, METHODS, OTHER, SMALL, TEACHER
 from jointkd.reports.figures import Figure
 from jointkd.reports.plots import MAIN, TITLES, lowered
 from jointkd.reports.runs import Runs
-from jointkd.reports.style import COLORS, COLUMN, MARKERS, OTHER, figure_of, logarithmic, save
+from jointkd.reports.style import figure_of, logarithmic, save
 from jointkd.reports.tables import Table, names
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ def of_students(axis: Any, metric: str, runs: Runs, summary: Mapping[str, Any], 
         error = summary["methods"][own[setting]].get(metric)
         if error is None:
             continue
-        place, color = (ns_per_day(ms), error["mean"]), COLORS.get(setting.method, OTHER)
+        place, color = (ns_per_day(ms), error["mean"]), METHODS.get(setting.method, OTHER)
         label = None if setting.method in labelled else setting.method
         labelled.add(setting.method)
         axis.scatter(
@@ -90,7 +91,7 @@ def of_students(axis: Any, metric: str, runs: Runs, summary: Mapping[str, Any], 
         same[size].append(ns_per_day(times[setting]))
     for size, days in same.items():
         place = (statistics.geometric_mean(days), 1.01)
-        axis.text(*place, f"{size:.2g}M", transform=axis.get_xaxis_transform(), rotation=60, fontsize=7)
+        axis.text(*place, f"{size:.2g}M", transform=axis.get_xaxis_transform(), rotation=60, fontsize=SMALL)
 
 
 def of_teachers(axis: Any, metric: str, runs: Runs, speeds: Mapping[Any, Speeds], atoms: int) -> None:
@@ -103,7 +104,7 @@ def of_teachers(axis: Any, metric: str, runs: Runs, speeds: Mapping[Any, Speeds]
                 continue
             drawn.add(setting.teacher)
             axis.scatter(
-                ns_per_day(of[atoms]), error, s=60, marker="*", color="black", label=f"teacher {setting.teacher}"
+                ns_per_day(of[atoms]), error, s=60, marker="*", color=TEACHER, label=f"teacher {setting.teacher}"
             )
 
 
@@ -133,11 +134,11 @@ def overhead(training: Mapping[str, Any], path: Path) -> None:
     steps = {name: value for name, value in training.items() if isinstance(value, Mapping) and "cpu_ms" in value}
     figure, ((axis,),) = figure_of(1, 1, width=max(COLUMN, 0.75 * len(steps)), height=2.7)
     for x, (name, value) in enumerate(steps.items()):
-        bar = axis.bar(x, value["cpu_ms"], 0.7, color=COLORS.get(name.partition(" ")[0], OTHER))
+        bar = axis.bar(x, value["cpu_ms"], 0.7, color=METHODS.get(name.partition(" ")[0], OTHER))
         rows = name.partition(" s=")[2]
         extra = training.get(f"atomic_energy_overhead s={rows}") if name.startswith("joint") else None
         text = f"{value['of_none']:.3g}×" if extra is None else f"{value['of_none']:.3g}×\n({100 * extra:+.2g} %)"
-        axis.bar_label(bar, [text], fontsize=7)
+        axis.bar_label(bar, [text], fontsize=SMALL)
     axis.set_xticks(range(len(steps)), [name.replace(" ", "\n") for name in steps])
     axis.set_ylabel("training step, ms")
     axis.set_title(f"{training.get('student')}, {training.get('atoms')} atoms")

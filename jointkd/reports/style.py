@@ -1,4 +1,4 @@
-"""How all plots of runs look: colours for every kind of colour vision, and letters that are legible at column width."""
+"""Figures of reports: their sizes, scales and legends, in the look of `palette`."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,31 +10,11 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, NullFormatter
 
-COLUMN, PAGE = 3.4, 7.0  # inches: the widths of a column and of a page of a journal; plots are drawn at this size
-DPI = 220
-LINE = 0.17  # inches: the height of a line of text
-COLORS = {"none": "#8c8c8c", "atomic_energy": "#E69F00", "hessian": "#0072B2", "joint": "#D55E00"}  # Okabe and Ito
-CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # of what is no method
-LINES = {"none": ":", "atomic_energy": "-.", "hessian": "--", "joint": "-"}  # so that color is not needed
-MARKERS = {"none": "s", "atomic_energy": "^", "hessian": "D", "joint": "o"}
-OTHER = "#555555"
+from jointkd.palette import DPI, PAGE, STYLE
 
-pyplot.rcParams.update(
-    {
-        "font.size": 8,
-        "axes.titlesize": 8,
-        "axes.labelsize": 8,
-        "xtick.labelsize": 7.5,
-        "ytick.labelsize": 7.5,
-        "legend.fontsize": 7.5,
-        "figure.titlesize": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "legend.frameon": False,
-        "lines.linewidth": 1.3,
-        "lines.markersize": 4,
-    }
-)
+LINE = 0.17  # inches: the height of a line of text
+
+pyplot.rcParams.update(STYLE)
 
 
 def figure_of(rows: int, columns: int, width: float = PAGE, height: float = 2.6) -> tuple[Any, Any]:

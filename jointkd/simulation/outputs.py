@@ -16,6 +16,7 @@ from jointkd.errors import ConfigError
 from jointkd.files.atomic import write_whole
 from jointkd.files.folders import as_folder
 from jointkd.files.run_files import OF_A_RUN
+from jointkd.palette import DPI, LIMIT, LIMIT_LINE, PAGE, STUDENT, STYLE
 from jointkd.simulation.stability import Event
 
 matplotlib.use("Agg")
@@ -100,19 +101,19 @@ class SimulationFolder:
         """Write the summary: the simulation is finished."""
         write_whole(self.path / SUMMARY, (json.dumps(summary, indent=2, ensure_ascii=False) + "\n").encode())
 
+    @matplotlib.rc_context(STYLE)
     def write_plot(self, lines: list[Line], tolerance: float) -> None:
         """Plot the total energy, the temperature and the largest deviation of a bond length over time."""
         values = np.array([line[:5] for line in lines])
         titles = ("Change of the total\nenergy, eV", "Temperature, K", "Largest deviation of\na bond length, Å")
         columns = (values[:, 2] - values[0, 2], values[:, 3], values[:, 4])
-        figure, axes = pyplot.subplots(3, sharex=True, figsize=(7, 6), layout="constrained")
+        figure, axes = pyplot.subplots(3, sharex=True, figsize=(0.7 * PAGE, 4.5), layout="constrained")
         for axis, title, column in zip(axes, titles, columns, strict=True):
-            axis.plot(values[:, 0], column, color="#c03a2b", linewidth=1)
+            axis.plot(values[:, 0], column, color=STUDENT, linewidth=1)
             axis.set_ylabel(title)
-            axis.spines[["top", "right"]].set_visible(False)
-        axes[2].axhline(tolerance, color="#9aa0a6", linestyle="--", linewidth=1)
+        axes[2].axhline(tolerance, color=LIMIT, linestyle=LIMIT_LINE)
         axes[2].set_xlabel("Time, ps")
-        figure.savefig(self.path / PLOT, dpi=150)
+        figure.savefig(self.path / PLOT, dpi=DPI)
         pyplot.close(figure)
 
     def _table(self, name: str, columns: tuple[str, ...]) -> tuple[Any, Any]:
