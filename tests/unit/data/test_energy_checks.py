@@ -41,8 +41,8 @@ def test_total_energies_in_another_unit_are_refused_by_that_of_hydrogen(atoms, u
 
 
 def test_an_energy_of_hydrogen_that_is_not_certain_is_not_judged():
-    numbers, first, energies = set_of(TIGHT_BINDING)
-    noise = np.random.default_rng(1).normal(0, 10, len(energies)) * np.diff(first)
+    numbers, first, energies = set_of(PSEUDOPOTENTIALS)
+    noise = np.random.default_rng(1).normal(0, 3, len(energies)) * np.diff(first)
     check_energies(numbers, first, (energies + noise) / ENERGY["kcal/mol"])
 
 
