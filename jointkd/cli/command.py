@@ -41,6 +41,9 @@ from jointkd.files.folders import removed_if_unused
 HELP, CONFIGURATION, SWEEP = {"--help", "-h"}, {"--cfg", "-c"}, {"-m", "--multirun"}
 PRINTING = HELP | CONFIGURATION | {"--hydra-help", "--info", "-i"}  # flags that only print
 
+OF_MACHINE = re.compile("accelerator|devices|backend", re.IGNORECASE)  # in messages of lightning
+HINT = "see --help for the options"
+
 log = logging.getLogger(__name__)
 resolvers.register()
 
@@ -151,9 +154,13 @@ def as_mistake(error: Exception) -> UserError | None:
         match = re.search(r"target '(?P<target>[^']*)'.*full_key: (?P<option>\S+)", str(error), re.DOTALL)
         if match is None or match["target"].startswith("jointkd."):
             return None
-        return ConfigError(f"{match['option']}: {error.__cause__}", "see --help for the options")
+        of_machine = match["option"] == "trainer" and OF_MACHINE.search(str(error.__cause__))
+        remedy = (
+            "leave out trainer.accelerator and trainer.devices, or give what this machine has" if of_machine else HINT
+        )
+        return ConfigError(f"{match['option']}: {error.__cause__}", remedy)
     if isinstance(error, HydraException | InterpolationResolutionError | MissingMandatoryValue):
-        return ConfigError(str(error), "see --help for the options")
+        return ConfigError(str(error), HINT)
     if type(error).__name__ == "MisconfigurationException":  # by name: lightning takes seconds to import
-        return ConfigError(str(error), "see --help for the options")
+        return ConfigError(str(error), HINT)
     return None

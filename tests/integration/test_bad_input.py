@@ -130,7 +130,11 @@ def test_each_mistake_is_printed_once_also_in_a_sweep(command, sweep, names):
     ("arguments", "message"),
     [
         (["trainer.max_epochs=-5"], "`max_epochs` must be a non-negative integer"),
-        (["trainer.devices=-3"], "`devices` selected with"),
+        (["trainer.devices=-3"], "leave out trainer.accelerator and trainer.devices, or give what this machine has"),
+        (
+            ["trainer.accelerator=cpux"],
+            "leave out trainer.accelerator and trainer.devices, or give what this machine has",
+        ),
         (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val=-1 must be a number of at least 0"),
         (["trainer.check_val_every_n_epoch=0"], "trainer.check_val_every_n_epoch=0 must be a positive integer"),
         (["teacher=demo", "method=joint", "label.rows=-1"], "label.rows=-1 must be a number of Hessian rows or all"),
