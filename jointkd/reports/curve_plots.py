@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from jointkd import palette
 from jointkd.evaluation.profiles import TURN, Curves, closes
 from jointkd.files.atomic import write_whole
-from jointkd.palette import DPI, REFERENCE, REFERENCE_LINE, TEACHER, TEACHER_LINE, student_colors
 from jointkd.reports.style import legend_below, pyplot
 
+REFERENCE, TEACHER = "reference", "teacher"
 FIXED: dict[str, dict[str, Any]] = {  # of names that are no student's
-    "reference": {"color": REFERENCE, "linestyle": REFERENCE_LINE, "linewidth": 2.0, "zorder": 1},
-    "teacher": {"color": TEACHER, "linestyle": TEACHER_LINE},
+    REFERENCE: {"color": palette.REFERENCE, "linestyle": palette.REFERENCE_LINE, "linewidth": 2.0, "zorder": 1},
+    TEACHER: {"color": palette.TEACHER, "linestyle": palette.TEACHER_LINE},
 }
 DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 
@@ -23,7 +24,7 @@ def styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """How each curve is drawn: a student in the colour of its method, and those of one colour with other dashes."""
     listed = list(names)
     drawn: dict[str, dict[str, Any]] = {name: FIXED[name] for name in listed if name in FIXED}
-    for name, color in student_colors(name for name in listed if name not in FIXED).items():
+    for name, color in palette.student_colors(name for name in listed if name not in FIXED).items():
         same = sum(style["color"] == color for style in drawn.values())
         drawn[name] = {"color": color, "linestyle": DASHES[same % len(DASHES)], "zorder": 3}
     return drawn
@@ -57,6 +58,6 @@ def around(angles: np.ndarray, energies: np.ndarray) -> tuple[np.ndarray, np.nda
 def save_new(figure: Any, path: Path) -> None:
     """Write a figure as a PNG that is complete or absent, and free it."""
     content = io.BytesIO()
-    figure.savefig(content, dpi=DPI, format="png")
+    figure.savefig(content, dpi=palette.DPI, format="png")
     pyplot.close(figure)
     write_whole(path, content.getvalue())
