@@ -4,7 +4,6 @@ import itertools
 import logging
 import time
 import warnings
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,17 +18,17 @@ from torch import nn
 
 from jointkd.cli.config_tree import choices
 from jointkd.commands.build import build_data, build_module, check_labelling, description, join_labels, load_averaged
+from jointkd.commands.compile_step import check_compile, compile_step
 from jointkd.commands.finetune import with_finetuned
 from jointkd.commands.start import Start
 from jointkd.data.datamodule import DistillationData
 from jointkd.data.splits import hashes
-from jointkd.errors import ConfigError, DataError
+from jointkd.errors import DataError
 from jointkd.evaluation.metrics import check_finite, without_stage
 from jointkd.ranges import check_integer, check_number
 from jointkd.runtime import keep_freed_memory, somebody_watches
 from jointkd.structures.bonds import shortest_distances
 from jointkd.structures.columns import composition, elements_of
-from jointkd.students.operations import plain_graph
 from jointkd.students.repulsion import fit_reach
 from jointkd.students.scales import fit_scales
 from jointkd.students.student_file import SavedStudent, load_weights
@@ -37,8 +36,6 @@ from jointkd.training.callbacks.plain_progress import RunProgressBar
 from jointkd.training.callbacks.prediction_record import PredictionRecord
 from jointkd.training.callbacks.reference_fit import ReferenceFit
 from jointkd.training.checkpoint_files import WholeCheckpoints
-from jointkd.training.compiled_step import CompiledStep
-from jointkd.training.loss import Term
 from jointkd.training.module import DistillationModule
 from jointkd.training.run_folder import write_provenance, write_results
 from jointkd.training.run_loggers import log_results, run_logged
@@ -62,8 +59,7 @@ def run(config: DictConfig) -> dict[str, float]:
     started = time.time()
     config = with_finetuned(config)
     directory = Path(HydraConfig.get().runtime.output_dir)
-    if config.compile not in (True, False, "auto"):
-        raise ConfigError(f"compile={config.compile} is not known", "choose auto, true or false")
+    check_compile(config)
     described = description(config)
     start = Start.of(config, described.configuration, directory)
     if (metrics := start.finished_metrics()) is not None:
@@ -100,21 +96,6 @@ def run(config: DictConfig) -> dict[str, float]:
             write_results(described, directory, module, data, store, without_stage(tested), started)
             log_results(trainer.loggers, directory, trainer.global_step)
     return dict(tested)
-
-
-def compile_step(
-    config: DictConfig, module: DistillationModule, data: DistillationData, trainer: lightning.Trainer
-) -> None:
-    """Let training steps be compiled, where that is asked for and possible; see `CompiledStep`."""
-    if not config.compile or (config.compile == "auto" and trainer.strategy.root_device.type != "cuda"):
-        return
-    own = [name for name, term in module.terms.items() if type(term).__call__ is not Term.__call__]
-    if own:
-        log.info("training steps are not compiled, as %s has a __call__ of its own", own[0])
-        return
-    graph_of = getattr(module.student, "graph_of", None)
-    data.pad_batches(None if graph_of is None else partial(plain_graph, graph_of))
-    module.step = CompiledStep(module.student, module.terms, module.loss)
 
 
 def load_best(trainer: lightning.Trainer, module: DistillationModule) -> None:
