@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from jointkd.deploy.ase_calculator import CalculatorWithMore
+from jointkd.deploy.ase_calculator import StudentCalculator
 from jointkd.deploy.force_field import ForceField
 from jointkd.deploy.pair_form import structure_of
 from jointkd.deploy.skin import SkinNeighbors
@@ -19,7 +19,7 @@ from jointkd.students.derivatives import predict
 from jointkd.trust import Consent
 
 
-class JointKD(CalculatorWithMore):
+class JointKD(StudentCalculator):
     """An ASE calculator of energy (total, eV), energies (of atoms, which sum to the energy, eV), forces (eV/Å) and, for
     conservative students and structures with a cell, stress (eV/Å³); see also `get_hessian`. Where the student's file
     has it, results["force_uncertainty"] says how uncertain the force on each atom is (eV/Å, see `ForceUncertainty`).

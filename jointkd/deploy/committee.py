@@ -9,14 +9,14 @@ from ase import Atoms
 from ase.calculators.calculator import all_changes
 
 from jointkd.deploy.ase import JointKD
-from jointkd.deploy.ase_calculator import CalculatorWithMore
+from jointkd.deploy.ase_calculator import StudentCalculator
 from jointkd.errors import ConfigError, DataError
 from jointkd.trust import Consent
 
 SAME = 1e-6  # eV; reference energies that differ by less are the same
 
 
-class Committee(CalculatorWithMore):
+class Committee(StudentCalculator):
     """The mean of several students: energy, energies, forces, and stress where all of them have it.
 
     `results` also holds energy_uncertainty, the standard deviation of the members' total energies (eV), and

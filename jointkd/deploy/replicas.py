@@ -7,7 +7,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import all_changes
 
-from jointkd.deploy.ase_calculator import CalculatorWithMore
+from jointkd.deploy.ase_calculator import StudentCalculator
 from jointkd.deploy.evaluator import SKIN
 from jointkd.deploy.evaluators import graphed_systems_of
 from jointkd.deploy.listed_systems import ListedSystems
@@ -69,7 +69,7 @@ class ReplicaEvaluator:
         return slice(int(self.first[number]), int(self.first[number + 1]))
 
 
-class ReplicaCalculator(CalculatorWithMore):
+class ReplicaCalculator(StudentCalculator):
     """An ASE calculator of all structures as the one non-periodic `Atoms` of `joined`; it holds their cells itself.
 
     Its results are energy (total, eV, of all structures), energies (of atoms, eV), forces (eV/Å) and replica_energies

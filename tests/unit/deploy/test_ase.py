@@ -318,3 +318,30 @@ def test_ase_hands_out_the_properties_that_it_knows_beside_those_that_it_does_no
     found = atoms.get_properties(["energy", "forces"])
     np.testing.assert_array_equal(found["forces"], atoms.get_forces())
     assert set(atoms.calc.results) & {"force_uncertainty", "replica_energies"}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda atoms: atoms.positions.__setitem__((0, 0), np.nextafter(atoms.positions[0, 0], 9)), ["positions"]),
+        (lambda atoms: atoms.numbers.__setitem__(0, 8), ["numbers"]),
+        (lambda atoms: atoms.set_cell(8 * np.eye(3)), ["cell"]),
+        (lambda atoms: atoms.set_pbc([True, False, False]), ["pbc"]),
+        (lambda atoms: atoms.set_initial_charges([1] + [0] * (len(atoms) - 1)), ["initial_charges"]),
+        (lambda atoms: atoms.set_momenta(np.ones((len(atoms), 3))), []),
+        (lambda atoms: atoms.append("H"), ["positions", "numbers"]),
+    ],
+    ids=["position", "number", "cell", "pbc", "charge", "momenta", "one atom more"],
+)
+def test_what_has_changed_since_the_last_calculation_is_seen(tmp_path, change, named):
+    atoms = ETHANOL.copy()
+    atoms.set_cell(9 * np.eye(3))
+    calculator = JointKD(student_file(tmp_path, CONSERVATIVE[0]))
+    assert "positions" in calculator.check_state(atoms)
+    atoms.calc = calculator
+    before = atoms.get_forces()
+    assert calculator.check_state(atoms) == []
+    change(atoms)
+    assert calculator.check_state(atoms) == named
+    assert (len(atoms.get_forces()) > len(before)) == (len(named) == 2)
+    assert calculator.check_state(atoms) == []
