@@ -1,6 +1,6 @@
 """The training that a run records, to be done again with more structures in another folder."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,18 @@ def recorded_training(folder: Path, trust: Consent) -> dict[str, Any]:
         if OmegaConf.select(config, place) is not None:
             OmegaConf.update(config, place, value)
     return dict(OmegaConf.to_container(config))  # type: ignore[arg-type]
+
+
+def recorded_groups(folder: Path, names: Iterable[str], trust: Consent) -> dict[str, dict[str, Any]]:
+    """Some groups of a run's configuration, a teacher for this process. Raises DataError; see `recorded_training`."""
+    file, groups = folder / CONFIGURATION, {}
+    recorded = read_config(file)
+    for name in names:
+        if not isinstance(recorded.get(name), dict):
+            raise damaged(file, f"it has no group {name}")
+        groups[name] = {**recorded[name], "python": None} if name == "teacher" else recorded[name]
+    check_code(groups, trust, file)
+    return groups
 
 
 def with_unlabelled(recorded: dict[str, Any], files: list[Path]) -> dict[str, Any]:
