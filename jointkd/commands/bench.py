@@ -19,7 +19,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from jointkd.commands.bench_dynamics import STUDENT, dynamics
-from jointkd.commands.build import build_data, build_module, check_labelling, join_labels, teacher_here
+from jointkd.commands.build import build_data, build_module, check_labelling, join_labels, plain, teacher_here
+from jointkd.commands.recorded_teacher import recorded_teacher
 from jointkd.data.datamodule import DistillationData
 from jointkd.files.atomic import write_whole
 from jointkd.files.run_files import SPEED, SUMMARY
@@ -68,10 +69,12 @@ def run(config: DictConfig) -> None:
 def dynamics_of_runs(config: DictConfig, machine: dict[str, Any]) -> list[dict[str, Any]]:
     """The dynamics of `bench.run`, or of every finished run below it; each has its own in speed.json, for the report.
 
-    The teacher is timed beside the first student.
+    The teacher, that of the runs if no other is chosen, is timed beside the first student.
     """
-    root, teacher = Path(str(config.bench.run)).expanduser(), teacher_here(config)
+    root = Path(str(config.bench.run)).expanduser()
     runs = [file.parent for file in sorted(root.rglob(SUMMARY))] if root.is_dir() else []
+    chosen = any(option.lstrip("+").startswith("teacher") for option in HydraConfig.get().overrides.task)
+    teacher = teacher_here(config) if chosen else recorded_teacher(runs or [root], plain(config.bench.trust))
     rows: list[dict[str, Any]] = []
     of_teacher: list[dict[str, Any]] = []
     for run in runs or [root]:

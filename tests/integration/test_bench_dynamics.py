@@ -26,7 +26,7 @@ OPTIONS = ("bench.steps=2", "hydra.run.dir=bench")
 
 def test_student_and_teacher_are_timed_on_boxes_of_water(command, tmp_path):
     pytest.importorskip("mace")
-    result = command("bench", student(tmp_path), "bench.sizes=[9,24]", *OPTIONS)
+    result = command("bench", student(tmp_path), "teacher=demo", "bench.sizes=[9,24]", *OPTIONS)
     assert result.status == 0, result.err
     rows = json.loads((tmp_path / "bench" / "bench.json").read_text(encoding="utf-8"))["dynamics"]
     assert [(row["atoms"], row["force_field"].split(",")[0]) for row in rows] == [
@@ -46,6 +46,14 @@ def test_a_structure_of_the_users_is_timed_without_a_teacher(command, tmp_path):
     assert [(row["atoms"], row["force_field"]) for row in rows] == [(9, "student")]
 
 
+def test_the_examples_teacher_is_not_timed_unless_it_is_chosen(command, tmp_path):
+    result = command("bench", student(tmp_path), "bench.sizes=[9]", *OPTIONS)
+    assert result.status == 0, result.err
+    assert "no teacher: none of the students has the folder of a run that records one" in result.out
+    rows = json.loads((tmp_path / "bench" / "bench.json").read_text(encoding="utf-8"))["dynamics"]
+    assert [row["force_field"] for row in rows] == ["student"]
+
+
 def test_every_run_below_a_folder_is_timed_and_keeps_its_speed_for_the_report(command, tmp_path):
     pytest.importorskip("mace")
     for name in ("a", "b"):
@@ -53,7 +61,7 @@ def test_every_run_below_a_folder_is_timed_and_keeps_its_speed_for_the_report(co
         student(tmp_path / "runs" / name)
         (tmp_path / "runs" / name / "summary.json").write_text("{}")
     for _ in range(2):
-        result = command("bench", "bench.run=runs", "bench.sizes=[9]", *OPTIONS)
+        result = command("bench", "bench.run=runs", "teacher=demo", "bench.sizes=[9]", *OPTIONS)
         assert result.status == 0, result.err
     rows = json.loads((tmp_path / "bench" / "bench.json").read_text(encoding="utf-8"))["dynamics"]
     assert [(row["run"], row["force_field"].split(",")[0]) for row in rows] == [
