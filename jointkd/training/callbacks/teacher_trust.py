@@ -25,7 +25,8 @@ class TeacherTrust(lightning.Callback):
     trust: `auto`, or `constant`, with which nothing is done. The teacher's errors are those against the reference data
     of the training structures, which it need not know better than others. Terms follow the error of the forces, that of
     the atomic energies also the error of the energies: who learns the teacher's atomic energies learns its forces, too.
-    A weight that has fallen does not rise again.
+    A weight that has fallen does not rise again. Labels of the teacher that stand in for missing reference labels keep
+    their weight; where the student surpasses them, a warning says so.
     """
 
     def __init__(self, trust: str = "auto") -> None:
@@ -34,6 +35,7 @@ class TeacherTrust(lightning.Callback):
         self.trust = trust
         self.teacher: Mapping[str, float] = {}  # errors by the names of the student's metrics
         self.shares: dict[str, float] | None = None  # of the weights, by the name of the term
+        self.warned = False
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
         if self.shares is None and trainer.global_step > 0:
@@ -72,6 +74,9 @@ class TeacherTrust(lightning.Callback):
                 )
             self.shares[name] = share
         self._apply(module)
+        if not self.warned and student[FORCES] <= self.teacher[FORCES]:
+            self.warned = True
+            warn_of_labels(getattr(trainer, "datamodule", None), self.teacher[FORCES])
 
     def _share(self, student: Mapping[str, float], error: str) -> float:
         """One while the student's error is FULL times the teacher's or more, and zero once it is as small."""
@@ -87,6 +92,18 @@ class TeacherTrust(lightning.Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.shares = state["shares"]
+
+
+def warn_of_labels(data: Any, error: float) -> None:
+    """Say that the student learns forces of a teacher that it has surpassed. error: meV/Å, the teacher's."""
+    structures = getattr(data, "from_teacher", {}).get("forces", 0)
+    if structures:
+        log.warning(
+            "the student's forces are now better than the teacher's (%.3g meV/Å), and %d training structures have only "
+            "the teacher's: these hold the student back; train it without them, or with a better teacher",
+            error,
+            structures,
+        )
 
 
 def teachers_terms(module: DistillationModule) -> dict[str, Term]:

@@ -49,6 +49,18 @@ def test_a_share_that_has_fallen_does_not_rise_again():
     assert shares_after((110.0, 50.0), (500.0, 50.0))["hessian"] == 0.5
 
 
+@pytest.mark.parametrize(("forces", "structures", "warned"), [(99.0, 64, 1), (101.0, 64, 0), (99.0, 0, 0)])
+def test_labels_of_a_teacher_that_the_student_has_surpassed_are_named_once(caplog, forces, structures, warned):
+    module, callback = toy_module(), TeacherTrust()
+    callback.teacher, callback.shares = TEACHER, {"hessian": 1.0, "atomic_energy": 1.0}
+    trainer = trainer_with(forces, 9.0)
+    trainer.datamodule = SimpleNamespace(from_teacher={"energies": structures, "forces": structures})
+    for _ in range(2):
+        callback.on_validation_end(trainer, module)
+    message = "better than the teacher's (100 meV/Å), and 64 training structures have only the teacher's"
+    assert caplog.text.count(message) == warned
+
+
 def test_without_an_energy_error_of_the_teacher_all_terms_follow_the_forces():
     assert shares_after((500.0, 0.1), teacher={FORCES: 100.0})["atomic_energy"] == 1.0
     assert shares_after((90.0, 50.0), teacher={FORCES: 100.0})["atomic_energy"] == 0.0
