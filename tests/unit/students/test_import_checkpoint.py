@@ -283,7 +283,7 @@ def test_the_remedy_for_a_checkpoint_with_code_makes_one_without(tmp_path, monke
         (["checkpoint=none.pt"], "DataError: checkpoint=none.pt does not exist; give a checkpoint of fairchem"),
         (["output=there"], "ConfigError: output=there exists already; name another file"),
         (["scale=0.5"], "ConfigError: scale=0.5 must be energy, forces or null; choose one of them"),
-        (["ema=0.999"], "ConfigError: ema=0.999 must be true or false; choose one of them"),
+        (["ema=0.999"], "ConfigError: ema=0.999 must be true or false; give ema=true or ema=false"),
         (["raw=true"], "ConfigError: there is no option raw; the top level has checkpoint, output, ema, scale"),
     ],
 )
