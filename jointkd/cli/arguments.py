@@ -41,6 +41,11 @@ def parse(argument: str) -> Override:
     return override
 
 
+def option_name(word: str) -> str:
+    """The dotted name of the option that a word of the command line sets, adds or removes."""
+    return word.partition("=")[0].lstrip("+~")
+
+
 def without_value(word: str) -> str:
     """How a word without `=` should have been written."""
     if word == "help":

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from jointkd.cli.arguments import option_name
+
 OF_RUN = ("data.path", "data.source", "data.prepared", "label")  # where the data and labels of a run are now
 OF_FILE = (  # of a file on which a student is evaluated
     *("output", "plot", "seed", "training", "hull"),
@@ -18,7 +20,7 @@ DIVIDING = ("by", "train", "val", "test", "seed", "official_test")  # options of
 
 def describe_unused(config: DictConfig, given: Iterable[str]) -> list[str]:
     """A line for each option on the command line that this configuration does not use. given: `name=value`."""
-    names = {word.partition("=")[0].lstrip("+~"): word for word in given}
+    names = {option_name(word): word for word in given}
     return [
         f"{word} is not used with {reason}"
         for option, reason in unused(config)

@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from jointkd.cli.arguments import option_name
 from jointkd.commands.bench_dynamics import STUDENT, dynamics
 from jointkd.commands.build import build_data, build_module, check_labelling, join_labels, plain, teacher_here
 from jointkd.commands.recorded_teacher import recorded_teacher
@@ -73,7 +74,8 @@ def dynamics_of_runs(config: DictConfig, machine: dict[str, Any]) -> list[dict[s
     """
     root = Path(str(config.bench.run)).expanduser()
     runs = [file.parent for file in sorted(root.rglob(SUMMARY))] if root.is_dir() else []
-    chosen = any(option.lstrip("+").startswith("teacher") for option in HydraConfig.get().overrides.task)
+    given = map(option_name, HydraConfig.get().overrides.task)
+    chosen = any(name.partition(".")[0] == "teacher" for name in given)
     teacher = teacher_here(config) if chosen else recorded_teacher(runs or [root], plain(config.bench.trust))
     rows: list[dict[str, Any]] = []
     of_teacher: list[dict[str, Any]] = []

@@ -8,6 +8,7 @@ from ase.data import chemical_symbols
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from jointkd.cli.arguments import option_name
 from jointkd.errors import ConfigError
 from jointkd.students.student_file import SavedStudent, read_student
 
@@ -28,7 +29,7 @@ def with_finetuned(config: DictConfig) -> DictConfig:
     if config.student_weights is not None:
         raise ConfigError("finetune and student_weights name two students", "give one of them")
     saved = read_student(Path(config.finetune).expanduser())
-    given = {override.split("=")[0].lstrip("+~") for override in HydraConfig.get().overrides.task}
+    given = set(map(option_name, HydraConfig.get().overrides.task))
     check_student(config, saved, given)
     config = config.copy()
     values: dict[str, Any] = {"student_weights": str(config.finetune)}

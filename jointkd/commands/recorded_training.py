@@ -11,7 +11,7 @@ from jointkd.cli.config_tree import CONF, flatten, read_yaml
 from jointkd.cli.paths import check_files, is_prepared_set
 from jointkd.cli.sweeps import processes
 from jointkd.commands.build import data_options
-from jointkd.commands.run_record import damaged, read_config
+from jointkd.commands.run_record import group_of, read_config
 from jointkd.errors import ConfigError, DataError
 from jointkd.files.run_files import CONFIGURATION, STUDENT, SUMMARY
 from jointkd.files.run_search import instead_of_run
@@ -21,6 +21,7 @@ from jointkd.trust import TARGET, Consent, trusted_names
 FOLDER = "${hydra:runtime.output_dir}"  # of a run, in the configuration files
 CODE = (TARGET, "calculator")  # entries that name code
 PLAIN = ("label", "hessian", "weights")  # groups to which later versions may add options
+HERE = {"python": None}  # of a teacher: sampling calls it in this process
 REMEDY = "give the folder of a finished run, as training printed it"
 
 
@@ -38,14 +39,13 @@ def recorded_training(folder: Path, trust: Consent) -> dict[str, Any]:
             raise DataError(f"with={folder} holds no finished run: it has no {name}", instead_of_run(folder))
     recorded = read_config(folder / CONFIGURATION)
     for name in (*PLAIN, "data", "teacher", "trainer"):
-        if not isinstance(recorded.get(name), dict):
-            raise damaged(folder / CONFIGURATION, f"it has no group {name}")
+        group_of(recorded, name, folder / CONFIGURATION)
     check_code(recorded, trust, folder / CONFIGURATION)
     defaults = read_yaml(CONF / "train.yaml")
     changed = {
         **{name: {**defaults[name], **recorded[name]} for name in PLAIN},
         **{"finetune": None, "ckpt_path": None, "overwrite": False},
-        "teacher": {**recorded["teacher"], "python": None},  # sampling calls it in this process
+        "teacher": {**recorded["teacher"], **HERE},
     }
     training = {**recorded, **changed}
     check(training, folder)
@@ -58,14 +58,11 @@ def recorded_training(folder: Path, trust: Consent) -> dict[str, Any]:
 
 def recorded_groups(folder: Path, names: Iterable[str], trust: Consent) -> dict[str, dict[str, Any]]:
     """Some groups of a run's configuration, a teacher for this process. Raises DataError; see `recorded_training`."""
-    file, groups = folder / CONFIGURATION, {}
+    file = folder / CONFIGURATION
     recorded = read_config(file)
-    for name in names:
-        if not isinstance(recorded.get(name), dict):
-            raise damaged(file, f"it has no group {name}")
-        groups[name] = {**recorded[name], "python": None} if name == "teacher" else recorded[name]
+    groups = {name: group_of(recorded, name, file) for name in names}
     check_code(groups, trust, file)
-    return groups
+    return {name: {**group, **HERE} if name == "teacher" else group for name, group in groups.items()}
 
 
 def with_unlabelled(recorded: dict[str, Any], files: list[Path]) -> dict[str, Any]:

@@ -38,10 +38,7 @@ class RunRecord:
 
     def part(self, name: str) -> dict[str, Any]:
         """A group of the configuration. Raises DataError where it is missing."""
-        part = self.config.get(name)
-        if not isinstance(part, dict):
-            raise damaged(self.folder / CONFIGURATION, f"it has no group {name}")
-        return dict(part)
+        return group_of(self.config, name, self.folder / CONFIGURATION)
 
     def find(self, path: str) -> Path | None:
         """Where a recorded path is now: as it is, in the run's folder, or in one of the folders above it."""
@@ -50,6 +47,13 @@ class RunRecord:
             if (parent / written).exists() or glob(str(parent / written)):
                 return parent / written
         return None
+
+
+def group_of(config: Mapping[str, Any], name: str, file: Path) -> dict[str, Any]:
+    """A group of the configuration in a file. Raises DataError where it is missing."""
+    if not isinstance(config.get(name), dict):
+        raise damaged(file, f"it has no group {name}")
+    return dict(config[name])
 
 
 def read_config(file: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from jointkd.cli.arguments import option_name
 from jointkd.commands.build import plain
 from jointkd.commands.new_structures import make_structures
 from jointkd.commands.recorded_training import recorded_groups
@@ -37,11 +38,11 @@ def with_those_of_run(config: DictConfig, given: Sequence[str]) -> DictConfig:
 
     given: the options of the command line. Raises DataError for code in the run that is not trusted.
     """
-    folder, keys = Path(str(config["with"])).expanduser(), [option.partition("=")[0].lstrip("+~") for option in given]
+    folder, keys = Path(str(config["with"])).expanduser(), list(map(option_name, given))
     names = [name for name in GROUPS if name not in keys]
     if not names or not (folder / CONFIGURATION).is_file():
         return config
-    changed: Any = OmegaConf.create({**OmegaConf.to_container(config, resolve=True)})  # type: ignore[dict-item]
+    changed: Any = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
     for name, group in recorded_groups(folder, names, config.trust).items():
         changed[name] = group
         for key in keys:

@@ -123,7 +123,7 @@ class GraphedSystems:
         """A vector is source + shift - target; atoms are counted through all structures. Raises DataError."""
         assert self._systems is not None
         reach, (_, first, cells, pbc) = self.cutoff + SKIN, self._systems
-        if len(places) < LARGE or self.device == "cpu":
+        if len(places) < LARGE:
             found = find_pairs(places, cells[number], pbc[number], reach)
             (target, source), images = found.atoms.T, found.images
             shifts = images @ cells[number] if len(images) else np.zeros((len(source), 3))

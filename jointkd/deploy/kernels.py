@@ -42,7 +42,7 @@ def write_kernels(program: ExportedProgram, example: Inputs, archive: Path) -> N
         file = Path(folder) / "kernels.bin"
         artifact.save(path=str(file), format="binary")
         with zipfile.ZipFile(archive, "a") as zipped:
-            zipped.write(file, f"{zipped.namelist()[0].partition('/')[0]}/{ENTRY}")
+            zipped.write(file, inside(zipped, ENTRY))
 
 
 def load_kernels(archive: Path) -> KernelForm:
@@ -51,9 +51,14 @@ def load_kernels(archive: Path) -> KernelForm:
 
     program = torch.export.load(archive)
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(archive) as zipped:
-        file = zipped.extract(f"{zipped.namelist()[0].partition('/')[0]}/{ENTRY}", folder)
+        file = zipped.extract(inside(zipped, ENTRY), folder)
         artifact = CompiledArtifact.load(path=file, format="binary")
     return KernelForm(artifact, state_of(program))
+
+
+def inside(archive: zipfile.ZipFile, entry: str) -> str:
+    """The name of an entry in the one folder of an archive that torch has written."""
+    return f"{archive.namelist()[0].partition('/')[0]}/{entry}"
 
 
 def state_of(program: ExportedProgram) -> list[Tensor]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 
-from jointkd.deploy.kernels import load_kernels
+from jointkd.deploy.kernels import inside, load_kernels
 from jointkd.deploy.pair_form import PairForm
 from jointkd.errors import ConfigError, DataError
 from jointkd.runtime import device_of
@@ -102,8 +102,7 @@ def load_package(path: Path, device: str | None, dtype: str | None, trust: Conse
 def describe(archive: Path, description: Description) -> None:
     """Add its description to a package that torch has written."""
     with zipfile.ZipFile(archive, "a") as file:
-        folder = file.namelist()[0].partition("/")[0]
-        file.writestr(f"{folder}/{ENTRY}", json.dumps(asdict(description)))
+        file.writestr(inside(file, ENTRY), json.dumps(asdict(description)))
 
 
 def processor(device: str) -> str:

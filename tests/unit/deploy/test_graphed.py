@@ -50,8 +50,11 @@ def arguments(atoms: Atoms):
     return atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc
 
 
+@pytest.mark.parametrize("large", [False, True], ids=["", "as a large structure"])
 @pytest.mark.parametrize("config", STUDENTS, ids=NAMES)
-def test_results_are_those_of_the_general_evaluator_for_one_system_after_another(tmp_path, config):
+def test_results_are_those_of_the_general_evaluator_for_one_system_after_another(tmp_path, config, large, monkeypatch):
+    if large:
+        monkeypatch.setattr("jointkd.deploy.graphed_systems.LARGE", 0)
     general, graphed = evaluators(with_uncertainty(student_file(tmp_path, config)))
     for atoms in (salt(), ETHANOL.copy(), Atoms("H"), WATER.copy(), *SPECIAL.values()):
         for _ in range(2):
