@@ -28,6 +28,7 @@ from jointkd.data.unlabelled import (
     check_labels,
     completed,
     divide,
+    referenced,
     to_be_labelled,
     with_plausible_forces,
 )
@@ -35,7 +36,7 @@ from jointkd.errors import ConfigError, LabelMismatch
 from jointkd.files.run_files import SPLIT
 from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
-from jointkd.structures.batch import Precomputed, Structure, collate
+from jointkd.structures.batch import COMPLETED, Precomputed, Structure, collate
 from jointkd.structures.columns import elements_of, evenly_spread, keys_of, numbers_of, select, with_energies
 from jointkd.structures.frame import Frame
 
@@ -66,7 +67,7 @@ class DistillationData(lightning.LightningDataModule):
         self.division = {split: [self.source.keys[index] for index in part] for split, part in indices.items()}
         self.references: References | None = None
         self.teacher: dict[str, Distillation | None] = dict.fromkeys(SPLITS)
-        self.from_teacher = {"energies": 0, "forces": 0}  # how many training structures have the teacher's instead
+        self.from_teacher = dict.fromkeys(COMPLETED, 0)  # how many training structures have the teacher's instead
         self.cutoff = 0.0
         self.max_neighbors: int | None = None
         self.graph_of: Callable[[Structure], Precomputed] | None = None
@@ -285,7 +286,7 @@ class DistillationData(lightning.LightningDataModule):
             )
         dataset = StructureDataset(frames, self.find_neighbors(), self.references, self.teacher[split], self.seed)
         size = self.batch_size if shuffle else max(self.batch_size, SMALLEST_TEST_BATCH)
-        batches = EpochBatches(len(frames), size, self.seed, shuffle, rank, ranks, parts)
+        batches = EpochBatches(len(frames), size, self.seed, shuffle, rank, ranks, parts, referenced(frames))
         join: Callable[[list[Structure]], Structure] = partial(collate, dtype=self.dtype, graph_of=self.graph_of)
         if shuffle and self.padding:
             join = self._padded(batches) or join

@@ -96,6 +96,7 @@ class StructureDataset(Dataset[Structure]):
         if teacher.completion is not None:
             labels["energy"] = torch.tensor([teacher.completion.total(frame, stored)], dtype=torch.float64)
             labels["forces"] = torch.from_numpy(stored.forces)
+            labels["from_teacher"] = torch.tensor([[frame.energy is None, frame.forces is None]])
         if teacher.alignment is not None:
             labels["teacher_atomic_energies"] = torch.from_numpy(teacher.alignment.targets(frame, stored))
             if stored.spread is not None:
@@ -135,13 +136,26 @@ class EpochBatches(Sampler[list[Item]]):
     (fewer for a last batch that has too few structures). In training, where ranks must step together, a last batch with
     fewer structures than ranks is left out. Without shuffling, every epoch has the same order and all structures, and
     some ranks may have one batch less.
+
+    referenced: the indices of those with a reference label; from the epoch `only_referenced_from` on the others are
+    left out, and an epoch, which keeps its length, takes the referenced ones several times. None: all.
     """
 
     def __init__(
-        self, length: int, size: int, seed: int, shuffle: bool, rank: int = 0, ranks: int = 1, parts: int = 1
+        self,
+        length: int,
+        size: int,
+        seed: int,
+        shuffle: bool,
+        rank: int = 0,
+        ranks: int = 1,
+        parts: int = 1,
+        referenced: np.ndarray | None = None,
     ) -> None:
         self.length, self.size, self.seed, self.shuffle = length, size, seed, shuffle
         self.rank, self.ranks, self.parts = rank, ranks, parts
+        self.referenced = np.arange(length) if referenced is None else referenced
+        self.only_referenced_from: int | None = None
         self.epoch = 0
         self.start = 0
         self.sampler = self  # Lightning calls `set_epoch` of the sampler of a batch sampler
@@ -168,7 +182,11 @@ class EpochBatches(Sampler[list[Item]]):
         return (index + 1) % self.parts == 0 or index + 1 == len(self)
 
     def _order(self) -> np.ndarray:
-        return shuffled(self.length, self.seed, self.epoch) if self.shuffle else np.arange(self.length)
+        if not self.shuffle:
+            return np.arange(self.length)
+        if self.only_referenced_from is None or self.epoch < self.only_referenced_from:
+            return shuffled(self.length, self.length, self.seed, self.epoch)
+        return self.referenced[shuffled(len(self.referenced), self.length, self.seed, self.epoch)]
 
     def _micro_batches(self, batch: int) -> int:
         """The number of micro-batches into which each rank divides its share of a batch."""
@@ -181,9 +199,10 @@ class EpochBatches(Sampler[list[Item]]):
 
 
 @lru_cache(maxsize=1)  # every micro-batch needs it
-def shuffled(length: int, seed: int, epoch: int) -> np.ndarray:
-    """[length] the order of the frames in an epoch."""
-    return np.random.default_rng([seed, epoch]).permutation(length)
+def shuffled(count: int, length: int, seed: int, epoch: int) -> np.ndarray:
+    """[length] the order of so many frames in an epoch, in which each occurs about as often as any other."""
+    generator = np.random.default_rng([seed, epoch])
+    return np.concatenate([generator.permutation(count) for _ in range(-(-length // count))])[:length]
 
 
 class ResumableLoader(DataLoader[Structure]):

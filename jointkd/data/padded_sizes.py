@@ -52,15 +52,17 @@ def padded_sizes(atoms: np.ndarray, pairs: np.ndarray, batches: EpochBatches) ->
 
 
 def totals_of_batches(atoms: np.ndarray, pairs: np.ndarray, batches: EpochBatches) -> np.ndarray:
-    """[K, 2] atoms and pairs of the batches of some epochs."""
+    """[K, 2] atoms and pairs of the batches of some epochs, with all structures and with referenced ones alone."""
     totals: list[tuple[int, int]] = []
     epoch = 0
     while epoch == 0 or len(totals) + len(batches) <= SIMULATED:
         batches.set_epoch(epoch)
+        batches.only_referenced_from = 0 if epoch % 2 and len(batches.referenced) else None
         members = ([index for _, index in batch] for batch in batches)
         totals += [(int(atoms[part].sum()), int(pairs[part].sum())) for part in members]
         epoch += 1
     batches.set_epoch(0)
+    batches.only_referenced_from = None
     return np.array(totals)
 
 

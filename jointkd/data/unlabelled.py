@@ -36,6 +36,11 @@ def are_added(frames: Sequence[Frame]) -> np.ndarray:
     return np.array([frame.split == ADDED for frame in frames], dtype=bool)
 
 
+def referenced(frames: Sequence[Frame]) -> np.ndarray:
+    """The indices of the frames with a reference label."""
+    return np.flatnonzero(np.logical_or(*with_labels(frames)))
+
+
 def to_be_labelled(options: DataOptions, frames: Mapping[str, Sequence[Frame]]) -> Mapping[str, Sequence[Frame]]:
     """The frames that must have reference labels, by split."""
     if options.missing == "teacher":

@@ -62,6 +62,7 @@ class Structure:
     forces: Tensor | None = None  # [N, 3] eV/Å, reference
     stress: Tensor | None = None  # [B, 3, 3] eV/Å³, reference, positive under tension
     inverse_volume: Tensor | None = None  # [B] 1/Å³ of the cells, where there is a stress; 0 for padding
+    from_teacher: Tensor | None = None  # [B, 2] bool, whether each of COMPLETED is the teacher's, for want of others
     teacher_atomic_energies: Tensor | None = None  # [N] eV, on the zero of `energy`
     teacher_energy_spread: Tensor | None = None  # [N] eV, standard deviation over an ensemble's atomic energies
     hessian_rows: Tensor | None = None  # [N, S, 3] eV/Å², +∂²E/∂R∂R of the teacher along direction s of its structure
@@ -187,7 +188,14 @@ OF_ATOMS = (  # whose first dimension counts atoms
     *("atomic_numbers", "positions", "forces"),
     *("teacher_atomic_energies", "teacher_energy_spread", "hessian_rows", "probes"),
 )
-OF_STRUCTURES = ("energy", "stress", "inverse_volume", "row_ids")  # whose first dimension counts structures
+OF_STRUCTURES = (
+    "energy",
+    "stress",
+    "inverse_volume",
+    "from_teacher",
+    "row_ids",
+)  # whose first dimension counts structures
+COMPLETED = ("energies", "forces")  # reference labels that a teacher may complete, by the columns of `from_teacher`
 CONCATENATED = tuple(name for name in TENSORS if name not in ("batch", "ptr"))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jointkd.errors import ConfigError
 from jointkd.ranges import check_integer, check_number
-from jointkd.structures.batch import Prediction, Structure
+from jointkd.structures.batch import COMPLETED, Prediction, Structure
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,10 @@ class Term(ABC):
         """The share of the weight that counts now."""
         return self.weight * self.share
 
+    def trust(self, share: float) -> None:
+        """Let what is the teacher's in this term count by a share of its weight, for a term of its labels the whole."""
+        self.share = share
+
     def __call__(self, prediction: Prediction, batch: Structure) -> SumCount:
         """The sum of the norms of all differences, and their number."""
         norms = self.norms(prediction, batch)
@@ -110,9 +114,27 @@ def active(terms: Mapping[str, Term]) -> dict[str, Term]:
     return {name: term for name, term in terms.items() if term.current_weight > 0}
 
 
-class Energy(Term):
+class Reference(Term):
+    """A term of reference data, in place of which some structures may have the teacher's: `Structure.from_teacher`."""
+
+    labels: str  # one of COMPLETED
+    completed_share = 1.0  # of the weight, for structures for which the teacher completes these data
+
+    def trust(self, share: float) -> None:
+        self.completed_share = share
+
+    def weights(self, batch: Structure) -> Tensor | None:
+        if batch.from_teacher is None or self.completed_share == 1:
+            return None
+        weights = batch.positions.new_ones(batch.num_structures)
+        weights = weights.masked_fill(batch.from_teacher[:, COMPLETED.index(self.labels)], self.completed_share)
+        return weights[batch.batch] if self.per_atom else weights
+
+
+class Energy(Reference):
     """Mean over structures of |Ê - E| / N, in eV per atom."""
 
+    labels = "energies"
     per_atom = False
 
     def difference(self, prediction: Prediction, batch: Structure) -> Tensor:
@@ -121,8 +143,10 @@ class Energy(Term):
         return (error / batch.atoms_per_structure)[:, None]
 
 
-class Forces(Term):
+class Forces(Reference):
     """Mean over atoms of ‖F̂ - F‖, in eV/Å."""
+
+    labels = "forces"
 
     def difference(self, prediction: Prediction, batch: Structure) -> Tensor:
         assert prediction.forces is not None

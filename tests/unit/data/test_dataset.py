@@ -1,5 +1,6 @@
 """Batches are the same in every process and resumable after any of them; energies are relative to references."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -196,6 +197,23 @@ def test_the_micro_batches_of_a_batch_add_up_to_it_and_know_its_size(length, siz
     assert steps[-1] == []
     ends = [index for index in range(len(divided)) if divided.ends_step(index)]
     assert ends[:-1] == [index for index in range(len(divided) - 1) if (index + 1) % parts == 0]  # as Lightning steps
+
+
+@pytest.mark.parametrize(("ranks", "parts"), [(1, 1), (2, 2)])
+def test_from_an_epoch_on_referenced_structures_alone_are_drawn_as_often_as_each_other(ranks, parts):
+    referenced = np.array([1, 4, 7, 11, 20])
+    shares = [EpochBatches(24, 8, 0, True, rank, ranks, parts, referenced) for rank in range(ranks)]
+    for share in shares:
+        share.only_referenced_from = 3
+    for epoch, expected in ((2, set(range(24))), (3, set(referenced.tolist())), (7, set(referenced.tolist()))):
+        for share in shares:
+            share.set_epoch(epoch)
+        seen = Counter(index for share in shares for batch in share for _, index in batch)
+        assert set(seen) == expected
+        assert seen.total() == 24
+        assert max(seen.values()) - min(seen.values()) <= 1
+        assert [len(list(share)) for share in shares] == [3 * parts] * ranks
+    assert set(shares[0].whole(0)) <= expected
 
 
 def test_the_order_of_an_epoch_is_shuffled_once_for_all_its_micro_batches(monkeypatch):

@@ -48,6 +48,15 @@ def test_batches_of_training_are_padded_where_that_is_asked_for_and_those_of_tes
     assert all(batch.real is None for batch in data.val_dataloader())
 
 
+def test_batches_of_referenced_structures_alone_fit_too():
+    atoms = np.repeat([5, 40], [300, 20])  # the few with reference labels are large
+    batches = EpochBatches(320, 8, 0, True, referenced=np.arange(300, 320))
+    largest = padded_sizes(atoms, atoms**2 // 4, batches)[-1]
+    assert largest.atoms >= 8 * 40
+    assert batches.only_referenced_from is None
+    assert batches.epoch == 0
+
+
 def test_a_batch_that_no_size_holds_stays_as_it_is(tmp_path):
     data = toy_data(tmp_path, batch_size=5)
     data.pad_batches(None)

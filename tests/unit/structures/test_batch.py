@@ -15,7 +15,12 @@ from tests.structures import ETHANOL, MOLECULES, SALT, WATER, batch_of, equal, l
 
 EVERY = [labelled(atoms, rows=3) for atoms in (*MOLECULES, SALT, Atoms("H"))]
 COMPLETE = [  # with labels that only some sets have
-    replace(one, teacher_energy_spread=torch.rand(one.num_atoms), probes=torch.rand(one.num_atoms, 3, 3))
+    replace(
+        one,
+        teacher_energy_spread=torch.rand(one.num_atoms),
+        probes=torch.rand(one.num_atoms, 3, 3),
+        from_teacher=torch.tensor([[True, False]]),
+    )
     for one in EVERY
 ]
 
@@ -35,9 +40,9 @@ def test_a_batch_equals_that_of_torch_geometric():
     assert batch.num_atoms == expected.num_nodes
     torch.testing.assert_close(batch.atoms_per_structure, torch.tensor([len(one.positions) for one in EVERY]))
     for name in TENSORS:
-        if name not in ("teacher_energy_spread", "probes"):
+        if name not in ("teacher_energy_spread", "probes", "from_teacher"):
             torch.testing.assert_close(getattr(batch, name), expected[name], rtol=0, atol=0)
-    assert batch.teacher_energy_spread is batch.probes is None
+    assert batch.teacher_energy_spread is batch.probes is batch.from_teacher is None
 
 
 def test_a_batch_of_batches_equals_that_of_their_structures():
@@ -76,7 +81,8 @@ def test_only_floating_point_fields_change_their_dtype():
     assert equal(single, collate(COMPLETE))
     for name in TENSORS:
         integer = name in ("atomic_numbers", "edge_index", "edge_reverse", "batch", "ptr", "row_ids")
-        assert getattr(single, name).dtype == (torch.int64 if integer else torch.float32), name
+        others = torch.bool if name == "from_teacher" else torch.float32
+        assert getattr(single, name).dtype == (torch.int64 if integer else others), name
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,7 @@ def test_a_loader_pins_every_tensor():
 
 
 def test_every_tensor_is_pinned(monkeypatch):
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 0)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", torch.Tensor.clone)
     batch = collate(COMPLETE, graph_of=edges_of)
     pinned = batch.pin_memory()
     assert all(getattr(pinned, name) is not getattr(batch, name) for name in TENSORS)

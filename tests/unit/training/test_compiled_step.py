@@ -117,6 +117,22 @@ def test_weights_and_labels_may_change_without_another_trace():
     assert len(step.steps) == 1
 
 
+def test_the_share_of_completed_labels_may_change_without_another_trace():
+    student, batch, eager, step = setting(method="none")
+    flags = torch.zeros(batch.num_structures, 2, dtype=torch.bool)
+    flags[0, 0] = flags[1, 1] = True
+    completed = replace(batch, from_teacher=flags)
+    before = outcome(student, step, completed)
+    for term in eager.terms.values():
+        term.trust(0.0)
+    found = outcome(student, step, completed)
+    assert_same(found, outcome(student, eager, completed))
+    assert not torch.allclose(found["energy"], before["energy"])
+    assert not torch.allclose(found["forces"], before["forces"])
+    assert not step.failed
+    assert len(step.steps) == 1
+
+
 def test_parameters_may_change_in_place_and_also_move():
     student, batch, eager, step = setting()
     step(batch)

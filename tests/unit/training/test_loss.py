@@ -147,6 +147,20 @@ def test_a_structure_with_entries_beyond_the_limit_has_almost_no_weight(batch, p
     assert float(limited.count) == float(unlimited.count) == 24
 
 
+def test_what_a_teacher_completes_has_its_share_of_the_weight_and_reference_labels_the_whole(batch, prediction):
+    completed = replace(batch, from_teacher=torch.tensor([[True, False], [False, True]]))  # of ethanol, and of water
+    for term, parts in ((Energy(5, "mae"), ([0], [1])), (Forces(100, "l2"), (range(9, 12), range(9)))):
+        whole = term(prediction, batch)
+        assert float(term(prediction, completed).sum) == float(whole.sum)
+        term.trust(0.25)
+        share, norms = term(prediction, completed), term.norms(prediction, batch)
+        teachers, reference = (float(norms[list(part)].sum()) for part in parts)
+        assert float(share.sum) == pytest.approx(0.25 * teachers + reference, rel=1e-12)
+        assert float(share.count) == float(whole.count)
+        assert float(term(prediction, batch).sum) == float(whole.sum)
+        assert term.current_weight == term.weight
+
+
 def test_structures_beyond_the_limit_are_counted_in_the_log_ever_more_rarely(batch, prediction, caplog):
     term = Hessian(400, "l2", rows=2, limit=1e4)
     term(prediction, batch)

@@ -4,19 +4,27 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning
+import numpy as np
 import pytest
 
+from jointkd.data.dataset import EpochBatches
 from jointkd.errors import ConfigError
 from jointkd.evaluation.teacher_errors import compare_sample
+from jointkd.structures.batch import Structure
 from jointkd.training import module as module_of
 from jointkd.training.callbacks.teacher_trust import ENERGY, FORCES, TeacherTrust
-from tests.toy import toy_data, toy_module, toy_trainer
+from tests.toy import toy_data, toy_frames, toy_module, toy_trainer
+from tests.unit.data.test_unlabelled import joined
 
 TEACHER = {FORCES: 100.0, ENERGY: 2.0}
 
 
 def trainer_with(forces: float, energy: float) -> Any:
-    return SimpleNamespace(callback_metrics={f"val/{FORCES}": forces, f"val/{ENERGY}": energy}, global_step=7)
+    """A trainer in epoch 4, with three structures of which two have reference labels."""
+    metrics = {f"val/{FORCES}": forces, f"val/{ENERGY}": energy}
+    loader = SimpleNamespace(batches=EpochBatches(3, 1, 0, True, referenced=np.array([0, 2])))
+    return SimpleNamespace(callback_metrics=metrics, global_step=7, current_epoch=4, train_dataloader=loader)
 
 
 def shares_after(*errors: tuple[float, float], teacher: dict[str, float] = TEACHER) -> dict[str, float]:
@@ -49,16 +57,34 @@ def test_a_share_that_has_fallen_does_not_rise_again():
     assert shares_after((110.0, 50.0), (500.0, 50.0))["hessian"] == 0.5
 
 
-@pytest.mark.parametrize(("forces", "structures", "warned"), [(99.0, 64, 1), (101.0, 64, 0), (99.0, 0, 0)])
-def test_labels_of_a_teacher_that_the_student_has_surpassed_are_named_once(caplog, forces, structures, warned):
+@pytest.mark.parametrize(
+    ("forces", "energy", "share_of_forces", "share_of_energies"),
+    [(500.0, 50.0, 1.0, 1.0), (110.0, 50.0, 0.5, 0.5), (500.0, 2.0, 1.0, 0.0), (99.0, 50.0, 0.0, 0.0)],
+)
+def test_labels_that_complete_reference_data_lose_weight_as_the_teachers_terms_do(
+    forces, energy, share_of_forces, share_of_energies
+):
     module, callback = toy_module(), TeacherTrust()
-    callback.teacher, callback.shares = TEACHER, {"hessian": 1.0, "atomic_energy": 1.0}
+    callback.teacher, callback.shares = TEACHER, dict.fromkeys(module.terms, 1.0)
+    callback.on_validation_end(trainer_with(forces, energy), module)
+    assert module.terms["forces"].completed_share == pytest.approx(share_of_forces)
+    assert module.terms["energy"].completed_share == pytest.approx(share_of_energies)
+    assert module.terms["energy"].share == module.terms["forces"].share == 1.0
+
+
+@pytest.mark.parametrize(("forces", "left_out"), [(99.0, True), (101.0, False)])
+def test_structures_of_a_teacher_that_the_student_has_surpassed_are_left_out_and_counted_once(caplog, forces, left_out):
+    module, callback = toy_module(), TeacherTrust()
+    callback.teacher, callback.shares = TEACHER, dict.fromkeys(module.terms, 1.0)
     trainer = trainer_with(forces, 9.0)
-    trainer.datamodule = SimpleNamespace(from_teacher={"energies": structures, "forces": structures})
-    for _ in range(2):
+    for trainer.current_epoch in (4, 5):
         callback.on_validation_end(trainer, module)
-    message = "better than the teacher's (100 meV/Å), and 64 training structures have only the teacher's"
-    assert caplog.text.count(message) == warned
+    assert trainer.train_dataloader.batches.only_referenced_from == (5 if left_out else None)
+    message = (
+        "the student's forces are now better than the teacher's (100 meV/Å): from epoch 5 on, 1 training structures "
+        "that have only the teacher's labels are left out"
+    )
+    assert caplog.text.count(message) == left_out
 
 
 def test_without_an_energy_error_of_the_teacher_all_terms_follow_the_forces():
@@ -99,6 +125,58 @@ def test_a_teacher_that_answers_at_random_is_left_out_and_its_rows_are_no_longer
     assert asked.count(True) == 5  # of the first epoch, before the first validation
     assert "hessian loses its weight while the student's validation error falls from" in caplog.text
     assert "0 % of the weight of hessian" in caplog.text
+
+
+class Seen(lightning.Callback):
+    """How many structures with the teacher's forces each epoch had."""
+
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        self.epochs.append(0)
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Structure, number: int) -> None:
+        assert batch.from_teacher is not None
+        self.epochs[-1] += int(batch.from_teacher.all(1).sum())
+
+
+def fit_half_labelled(folder: Path, epochs: int, *, resume: Path | None = None, without: tuple[str, ...] = ()) -> Any:
+    """The module, and how many structures without reference labels each epoch had."""
+    module, callback, seen = toy_module(), TeacherTrust(), Seen()
+    for name in without:
+        del module.terms[name]
+    trainer = toy_trainer(folder, epochs, callback, seen)
+    folder.mkdir()
+    data = joined(folder, toy_frames(), batch_size=4)
+    module.compared = compare_sample(data, data.teacher["train"].store)
+    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=False)
+    trainer.save_checkpoint(folder / "end.ckpt")
+    return module, seen.epochs
+
+
+@pytest.mark.parametrize("without", [(), ("hessian", "atomic_energy")])
+def test_training_goes_on_with_reference_labels_alone_and_remembers_so_when_it_is_resumed(
+    tmp_path, monkeypatch, without
+):
+    monkeypatch.setattr(TeacherTrust, "_share", lambda *_: 0.0)
+    module, epochs = fit_half_labelled(tmp_path / "a", 2, without=without)
+    assert epochs[0] > 0 == epochs[1]
+    assert module.terms["forces"].completed_share == module.terms["energy"].completed_share == 0.0
+    monkeypatch.setattr(TeacherTrust, "_share", lambda *_: 1.0)
+    resumed, later = fit_half_labelled(tmp_path / "b", 3, resume=tmp_path / "a" / "end.ckpt", without=without)
+    assert later == [0]
+    assert resumed.terms["forces"].completed_share == 0.0
+
+
+def test_a_run_that_began_before_completed_labels_yielded_goes_on_with_their_whole_weight(tmp_path, monkeypatch):
+    monkeypatch.setattr(TeacherTrust, "_share", lambda *_: 0.0)
+    monkeypatch.setattr(TeacherTrust, "state_dict", lambda self: {"shares": {"hessian": 0.5, "atomic_energy": 0.5}})
+    fit_half_labelled(tmp_path / "a", 1)
+    module, epochs = fit_half_labelled(tmp_path / "b", 3, resume=tmp_path / "a" / "end.ckpt")
+    assert all(epochs)
+    assert module.terms["forces"].completed_share == 1.0
+    assert module.terms["hessian"].share == 0.0
 
 
 def test_with_constant_trust_nothing_changes(tmp_path, caplog):
