@@ -33,8 +33,9 @@ from jointkd.runtime import device_of, hardware, keep_freed_memory
 from jointkd.structures.batch import Structure
 from jointkd.students.base import Student
 from jointkd.students.derivatives import predict
-from jointkd.training.loss import Term, weighted_sum
+from jointkd.training.loss import Term
 from jointkd.training.module import DistillationModule
+from jointkd.training.weighted_sum import weighted_sum
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from jointkd.contracts.properties import Contract
 from jointkd.contracts.structures import CRYSTAL, ETHANOL, PEROXIDE, SALT, WATER, structure
 from jointkd.structures.batch import MicroBatch, Prediction, Structure, collate
-from jointkd.training.loss import SumCount, Term, weighted_sum
+from jointkd.training.loss import SumCount, Term
+from jointkd.training.weighted_sum import weighted_sum
 
 STRUCTURES = (ETHANOL, WATER, SALT, PEROXIDE, CRYSTAL)  # of different sizes
 ROWS = 2  # Hessian rows of each structure, for terms that read none

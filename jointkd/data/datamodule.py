@@ -1,8 +1,7 @@
 """The LightningDataModule: a prepared set, divided into splits, joined with a teacher's labels, in batches."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +19,7 @@ from jointkd.data.prepared import QUARANTINE, PreparedSet, prepare
 from jointkd.data.provenance import origin_of
 from jointkd.data.references import References, choose_references, least_squares
 from jointkd.data.row_sampling import check_sampling
+from jointkd.data.split_labels import adopted, check_directions, labelled, tested_rows
 from jointkd.data.splits import SPLITS, save, shared_groups
 from jointkd.data.stored_neighbors import NeighborsOf, neighbors_of, pairs_of
 from jointkd.data.subsets import compare_size
@@ -32,12 +32,12 @@ from jointkd.data.unlabelled import (
     to_be_labelled,
     with_plausible_forces,
 )
-from jointkd.errors import ConfigError, LabelMismatch
+from jointkd.errors import ConfigError
 from jointkd.files.run_files import SPLIT
 from jointkd.labels.records import TeacherIdentity
 from jointkd.labels.store import LabelStore
 from jointkd.structures.batch import COMPLETED, Precomputed, Structure, collate
-from jointkd.structures.columns import elements_of, evenly_spread, keys_of, numbers_of, select, with_energies
+from jointkd.structures.columns import elements_of, evenly_spread, keys_of, numbers_of, with_energies
 from jointkd.structures.frame import Frame
 
 log = logging.getLogger(__name__)
@@ -172,18 +172,7 @@ class DistillationData(lightning.LightningDataModule):
         alignment = shift if atomic else None
         if completes:
             train = with_plausible_forces(train, store, self.options.max_force)
-        sizes = numbers_of(train)[1].tolist()
-        if any(
-            store.direction_count(key) < min(train_rows, 3 * n) for key, n in zip(keys_of(train), sizes, strict=True)
-        ):
-            raise LabelMismatch(
-                f"training needs {train_rows} Hessian rows or probes per structure, but {store.path} has fewer",
-                "set label.rows or label.probes to at least hessian.rows",
-            )
-        if eval_rows and any(map(store.probe_count, keys_of(test))):
-            raise LabelMismatch(
-                f"test structures have probes in place of Hessian rows in {store.path}", "give another label.path"
-            )
+        check_directions(store, train, train_rows, test if eval_rows else [])
         log.info("%s", shift or f"{store.teacher.name} has no atomic energies, so no energies are aligned")
         if alignment and (absent := alignment.without(test)):
             log.warning(
@@ -203,26 +192,7 @@ class DistillationData(lightning.LightningDataModule):
 
     def labelled(self, split: str, store: LabelStore) -> Sequence[Frame]:
         """The frames of a split that the teacher could label. Raises LabelMismatch where labels have not been made."""
-        frames = self.frames[split]
-        if store.failed:
-            frames = select(frames, (key not in store.failed for key in keys_of(frames)))
-        if len(frames) < len(self.frames[split]):
-            log.warning("%d structures of %s have no usable labels", len(self.frames[split]) - len(frames), split)
-        if not frames:
-            raise LabelMismatch(
-                f"{store.teacher.name} could label no structure of the {split} split of data={self.name} "
-                f"({next(iter(store.failed.values()))})",
-                "check the structures, or choose another teacher",
-            )
-        missing = sum(key not in store for key in keys_of(frames))
-        if missing:
-            raise LabelMismatch(
-                f"{missing} of {len(frames)} structures of the {split} split of data={self.name} have no labels from "
-                f"{store.teacher.name} in {store.path}",
-                "make them by running python -m jointkd.label with the same options"
-                + (" and label.validation=true" if split == "val" else ""),
-            )
-        return frames
+        return labelled(self.name, split, self.frames[split], store)
 
     def _adopt(self, store: LabelStore) -> None:
         """Use the teacher's energies, forces and free-atom energies as the reference.
@@ -301,14 +271,3 @@ class DistillationData(lightning.LightningDataModule):
         atoms = np.array(numbers_of(self.frames["train"])[1])
         sizes = padded_sizes(atoms, pairs, batches)
         return PaddedBatches(sizes, 2 * self.cutoff, self.dtype, self.graph_of, self.padded_graph_of)
-
-
-def adopted(frame: Frame, store: LabelStore) -> Frame:
-    """A frame with the teacher's energy and forces as its reference."""
-    labels = store.read(frame.key, rows=False)
-    return replace(frame, energy=labels.energy, forces=labels.forces.astype(float)).with_key(frame.key)
-
-
-def tested_rows(rows: int | str, store: LabelStore, keys: Iterable[str]) -> int:
-    """The number of Hessian rows per structure in a test; `all` is that of the structure with the most."""
-    return max(map(store.row_count, keys)) if rows == "all" else int(rows)

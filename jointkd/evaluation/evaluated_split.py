@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from jointkd.data.alignment import Alignment, align
-from jointkd.data.datamodule import SMALLEST_TEST_BATCH, adopted, tested_rows
+from jointkd.data.datamodule import SMALLEST_TEST_BATCH
 from jointkd.data.dataset import Distillation, EpochBatches, ResumableLoader, StructureDataset
 from jointkd.data.prepared import PreparedSet
 from jointkd.data.references import References
+from jointkd.data.split_labels import adopted, tested_rows
 from jointkd.data.stored_neighbors import computed
 from jointkd.errors import DataError
 from jointkd.labels.store import LabelStore

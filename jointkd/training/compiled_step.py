@@ -18,9 +18,10 @@ from jointkd.progress import format_time
 from jointkd.replay import Pool
 from jointkd.structures.batch import Structure
 from jointkd.students.base import Student
-from jointkd.training.loss import Term, active, factors_of, global_counts, global_sums
+from jointkd.training.loss import Term, active
 from jointkd.training.step_check import check_step
 from jointkd.training.traced_step import Compiler, Tensors, TracedStep, inductor, tensors_of
+from jointkd.training.weighted_sum import factors_of, global_counts, global_sums
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ from jointkd.evaluation.teacher_errors import Comparison
 from jointkd.structures.batch import Prediction, Structure
 from jointkd.students.base import Student
 from jointkd.students.derivatives import predict
-from jointkd.training.loss import Term, active, needs, weighted_sum
+from jointkd.training.loss import Term, active, needs
+from jointkd.training.weighted_sum import weighted_sum
 
 MONITOR = "val/force_mae_meV_per_A"
 HEAVIEST_ELEMENT = 118

@@ -48,7 +48,8 @@ from jointkd.students.gemnet import GemNet
 from jointkd.students.operations import plain_graph
 from jointkd.students.painn import PaiNN
 from jointkd.training.compiled_step import CompiledStep
-from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian, weighted_sum
+from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian
+from jointkd.training.weighted_sum import weighted_sum
 from tests.benchmarks import labelling as labelling_benchmark
 from tests.benchmarks.solvated import structures
 

@@ -37,7 +37,8 @@ from jointkd.labels.records import TeacherIdentity, TeacherLabels
 from jointkd.labels.store import LabelStore
 from jointkd.structures.frame import Frame
 from jointkd.students.derivatives import predict
-from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian, weighted_sum
+from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian
+from jointkd.training.weighted_sum import weighted_sum
 from tests.benchmarks.solvated import numbers_of
 
 CONFIGS = Path(__file__).parents[2] / "conf" / "student"

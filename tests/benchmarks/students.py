@@ -26,7 +26,8 @@ from omegaconf import OmegaConf
 from jointkd.runtime import keep_freed_memory
 from jointkd.structures.batch import Structure, collate
 from jointkd.students.derivatives import predict
-from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian, weighted_sum
+from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian
+from jointkd.training.weighted_sum import weighted_sum
 from tests.benchmarks.solvated import NAMES, structures
 
 CONFIGS = Path(__file__).parents[2] / "conf" / "student"

@@ -17,7 +17,7 @@ from jointkd.students.derivatives import predict
 from jointkd.students.operations import plain_graph
 from jointkd.training.callbacks.prediction_record import PredictionRecord
 from jointkd.training.compiled_step import CompiledStep
-from jointkd.training.loss import weighted_sum
+from jointkd.training.weighted_sum import weighted_sum
 from tests.toy import toy_data, toy_module, toy_trainer
 from tests.unit.training.test_compiled_step import as_it_is
 

@@ -17,7 +17,7 @@ from jointkd.evaluation.parity import Parity
 from jointkd.files.atomic import write_whole
 from jointkd.files.run_files import PARITY, PARITY_PLOT, TESTED_STRUCTURES
 from jointkd.structures.batch import Structure
-from jointkd.training.loss import distributed
+from jointkd.training.weighted_sum import distributed
 
 
 class PredictedStructure(NamedTuple):

@@ -11,7 +11,8 @@ from jointkd.students.derivatives import predict
 from jointkd.students.gemnet import GemNet
 from jointkd.students.operations import plain_graph
 from jointkd.students.painn import PaiNN
-from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian, Stress, weighted_sum
+from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian, Stress
+from jointkd.training.weighted_sum import weighted_sum
 from tests.structures import CUTOFF, ETHANOL, SALT, WATER, equal, labelled, with_probes
 
 PAINN, GEMNET = {"width": 8, "layers": 2, "radial": 5}, {"width": 8, "blocks": 1}

@@ -14,8 +14,9 @@ from jointkd.students.derivatives import predict
 from jointkd.students.operations import plain_graph
 from jointkd.students.painn import PaiNN
 from jointkd.training.compiled_step import CompiledStep
-from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian, Stress, needs, weighted_sum
+from jointkd.training.loss import AtomicEnergy, Energy, Forces, Hessian, Stress, needs
 from jointkd.training.traced_step import inductor, tensors_of
+from jointkd.training.weighted_sum import weighted_sum
 from tests.structures import CUTOFF, with_probes
 from tests.unit.structures.test_padding import PAINN, STUDENTS, batch_of_three, size_with_room
 

@@ -9,7 +9,8 @@ from jointkd.errors import ConfigError
 from jointkd.structures.batch import MicroBatch, Prediction, collate
 from jointkd.students.derivatives import predict
 from jointkd.students.painn import PaiNN
-from jointkd.training.loss import NORMS, AtomicEnergy, Energy, Forces, Hessian, weighted_sum
+from jointkd.training.loss import NORMS, AtomicEnergy, Energy, Forces, Hessian
+from jointkd.training.weighted_sum import weighted_sum
 from tests.structures import CUTOFF, ETHANOL, WATER, labelled
 
 TERMS = {
