@@ -1,5 +1,6 @@
 """Options that are written with dashes, as those of other programs are: refused with how they are written here."""
 
+from collections.abc import Mapping
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
@@ -8,7 +9,7 @@ from jointkd.cli.other_names import meant_by
 from jointkd.errors import ConfigError
 
 
-def check_flags(arguments: list[str], known: dict[str, object]) -> None:
+def check_flags(arguments: list[str], known: Mapping[str, object]) -> None:
     """Raise ConfigError for a word that begins with a dash and is no flag of Hydra, and for a flag without its value.
 
     known: the options of the command by dotted name, of which one is named where it is meant.
@@ -27,7 +28,7 @@ def check_flags(arguments: list[str], known: dict[str, object]) -> None:
         raise ConfigError(f"{word} is not a flag", f"write options without dashes, as {option}")
 
 
-def without_dashes(word: str, rest: list[str], known: dict[str, object]) -> str:
+def without_dashes(word: str, rest: list[str], known: Mapping[str, object]) -> str:
     """An option as it is written here. rest: the words after it, the first of which may be its value."""
     name, equals, value = word.lstrip("-").partition("=")
     if not equals:

@@ -4,6 +4,7 @@ import inspect
 import math
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
@@ -68,7 +69,8 @@ def compose(name: str, arguments: list[str]) -> tuple[DictConfig, list[Override]
                 if not (is_group(override.key_or_group) or override.is_add() or override.is_force_add()):
                     check_exists(name, chosen, override.key_or_group)
             raise ConfigError(str(error), "see --help for the options") from error
-    check_switches(name, config)
+    if any(not is_group(override.key_or_group) for override in overrides):
+        check_switches(name, config)
     if "method" in config:
         check_owner(overrides, {override.key_or_group: override.value() for override in overrides})
     for override in overrides:
@@ -77,7 +79,8 @@ def compose(name: str, arguments: list[str]) -> tuple[DictConfig, list[Override]
     return config, overrides
 
 
-def known_options(name: str) -> dict[str, object]:
+@cache
+def known_options(name: str) -> Mapping[str, object]:
     """The options of a command, as it is without any, by dotted name."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return flatten(OmegaConf.to_container(hydra.compose(name)))

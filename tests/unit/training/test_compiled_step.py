@@ -135,7 +135,7 @@ def test_the_share_of_completed_labels_may_change_without_another_trace():
 
 
 def test_parameters_may_change_in_place_and_also_move():
-    student, batch, eager, step = setting()
+    student, batch, eager, step = setting(method="none")
     step(batch)
     (first,) = step.steps.values()
     with torch.no_grad():
@@ -148,7 +148,7 @@ def test_parameters_may_change_in_place_and_also_move():
 
 
 def test_each_size_is_compiled_once_and_batches_without_padding_never():
-    student, _, eager, step = setting()
+    student, _, eager, step = setting(method="none")
     one = batch_of_three()
     for more in (0, 8, 0, 8):
         size = size_with_room(one)
@@ -190,7 +190,7 @@ def test_a_compiler_that_is_wrong_is_not_used(number, caplog):
 
         return function
 
-    student, batch, eager, step = setting(compiler=wrong)
+    student, batch, eager, step = setting(method="none", compiler=wrong)
     assert_same(outcome(student, step, batch), outcome(student, eager, batch))
     assert step.failed
     assert re.search(r"compiled (sums of terms|gradients) differ from the student's by", caplog.text)
