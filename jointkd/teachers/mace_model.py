@@ -5,6 +5,8 @@ and citation) and `weights.safetensors`. Source: Batatia et al., NeurIPS 2022; m
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +27,40 @@ def build(card: dict[str, Any]) -> torch.nn.Module:
 
     shape = card["architecture"]
     energies = card["free_atom_energies"]
-    return ScaleShiftMACE(
-        r_max=shape["r_max"],
-        num_bessel=shape["num_bessel"],
-        num_polynomial_cutoff=shape["num_polynomial_cutoff"],
-        max_ell=shape["max_ell"],
-        interaction_cls=interaction_classes[BLOCK],
-        interaction_cls_first=interaction_classes[BLOCK],
-        num_interactions=shape["num_interactions"],
-        num_elements=len(energies),
-        hidden_irreps=Irreps(shape["hidden_irreps"]),
-        MLP_irreps=Irreps(shape["mlp_irreps"]),
-        atomic_energies=torch.tensor(list(energies.values()), dtype=torch.float64).numpy(),
-        avg_num_neighbors=shape["avg_num_neighbors"],
-        atomic_numbers=[int(number) for number in energies],
-        correlation=shape["correlation"],
-        gate=torch.nn.functional.silu,
-        radial_MLP=shape["radial_mlp"],
-        atomic_inter_scale=shape["scale"],
-        atomic_inter_shift=shape["shift"],
-    )
+    with without_torchscript():
+        return ScaleShiftMACE(
+            r_max=shape["r_max"],
+            num_bessel=shape["num_bessel"],
+            num_polynomial_cutoff=shape["num_polynomial_cutoff"],
+            max_ell=shape["max_ell"],
+            interaction_cls=interaction_classes[BLOCK],
+            interaction_cls_first=interaction_classes[BLOCK],
+            num_interactions=shape["num_interactions"],
+            num_elements=len(energies),
+            hidden_irreps=Irreps(shape["hidden_irreps"]),
+            MLP_irreps=Irreps(shape["mlp_irreps"]),
+            atomic_energies=torch.tensor(list(energies.values()), dtype=torch.float64).numpy(),
+            avg_num_neighbors=shape["avg_num_neighbors"],
+            atomic_numbers=[int(number) for number in energies],
+            correlation=shape["correlation"],
+            gate=torch.nn.functional.silu,
+            radial_MLP=shape["radial_mlp"],
+            atomic_inter_scale=shape["scale"],
+            atomic_inter_shift=shape["shift"],
+        )
+
+
+@contextmanager
+def without_torchscript() -> Iterator[None]:
+    """Let e3nn build operations as they are: compiling them takes as long as all else, and they are not faster then."""
+    import e3nn
+
+    before = e3nn.get_optimization_defaults()["jit_script_fx"]
+    e3nn.set_optimization_defaults(jit_script_fx=False)
+    try:
+        yield
+    finally:
+        e3nn.set_optimization_defaults(jit_script_fx=before)
 
 
 def save(model: torch.nn.Module, card: dict[str, Any], directory: Path) -> None:

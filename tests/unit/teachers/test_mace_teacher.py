@@ -214,6 +214,9 @@ for _ in range(2):
 assert torch.equal(torch.rand(3), expected)
 assert torch.get_default_dtype() == torch.float32
 assert {VARIABLE!r} not in os.environ
+import e3nn
+assert e3nn.get_optimization_defaults()["jit_script_fx"]
+assert not any(isinstance(part, torch.jit.ScriptModule) for part in teacher.module.modules())
 """
     clean = {name: value for name, value in os.environ.items() if name != VARIABLE}  # the import above has set it here
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=clean)
