@@ -26,6 +26,7 @@ def facts_of(
     of_name = [str(saved.origin[entry]) for entry in ("data", "student", "method") if saved.origin.get(entry)]
     recorded = {**saved.origin, **(summary or {})}
     data = mapping(recorded.get("trained_on"))
+    from_teacher = numbers(data.get("from_teacher", recorded.get("from_teacher")))
     weights = [weight.dtype for weight in saved.weights.values() if weight.is_floating_point()]
     return CardFacts(
         name="_".join(of_name) or "student",
@@ -46,11 +47,13 @@ def facts_of(
         structures={split: count for split, count in mapping(data.get("structures")).items() if isinstance(count, int)},
         contents=data.get("contents"),
         reference=REFERENCE.get(str(data.get("reference"))),
+        from_teacher=from_teacher,
+        teacher_shares=numbers(recorded.get("teacher_shares")),
         energy_zero=data.get("energy_zero"),
         undetermined=saved.undetermined,
         has_references=bool(saved.reference_energies),
         teacher=teacher_of(recorded),
-        taught=(recorded.get("method"), data.get("reference")) != ("none", "data"),
+        taught=(recorded.get("method"), data.get("reference")) != ("none", "data") or any(from_teacher.values()),
         test=numbers(recorded.get("test")),
         teacher_test=numbers(recorded.get("teacher_test")),
         gates=gates_of(acceptance),

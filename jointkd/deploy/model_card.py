@@ -72,6 +72,8 @@ class CardFacts:
     structures: Mapping[str, int] = field(default_factory=dict)  # by split
     contents: str | None = None  # what the training structures are
     reference: str | None = None  # where reference energies and forces come from
+    from_teacher: Mapping[str, float] = field(default_factory=dict)  # how many energies and forces of the training
+    teacher_shares: Mapping[str, float] = field(default_factory=dict)  # of the weight of each term, at the end
     energy_zero: str | None = None  # where reference energies of elements come from
     undetermined: tuple[Mapping[int, float], ...] = ()
     has_references: bool = True
@@ -140,6 +142,12 @@ def trained_on(facts: CardFacts) -> Iterator[str]:
     yield f"- data: {known(facts.data)}; structures: {counts}"
     yield f"- training structures: {known(facts.contents)}"
     yield f"- reference energies and forces: {known(facts.reference)}"
+    if any(facts.from_teacher.values()):
+        counts = " and ".join(f"{name} of {count:,.0f}" for name, count in facts.from_teacher.items())
+        yield f"- training structures without reference labels have the teacher's: {counts}"
+    if any(share < 1 for share in facts.teacher_shares.values()):
+        shares = ", ".join(f"{known(name)} {100 * share:.0f} %" for name, share in facts.teacher_shares.items())
+        yield f"- what the teacher's labels counted at the end, in each term of the loss: {shares}"
     if facts.teacher is None:
         yield f"- teacher: {'none' if facts.method == 'none' else UNKNOWN}"
     else:

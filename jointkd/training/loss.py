@@ -50,7 +50,7 @@ class Term(ABC):
     rows = 0
     stress = False
     per_atom = True
-    share = 1.0  # of the weight that counts now; see `callbacks.teacher_trust`
+    teachers_share = 1.0  # of the weight, for labels that are the teacher's; see `callbacks.teacher_trust`
 
     def __init__(self, weight: float, norm: str) -> None:
         check_number(f"method.terms.{self.option}.weight", weight, zero=True)
@@ -61,12 +61,12 @@ class Term(ABC):
 
     @property
     def current_weight(self) -> float:
-        """The share of the weight that counts now."""
-        return self.weight * self.share
+        """The weight that counts now."""
+        return self.weight * (self.teachers_share if self.teacher else 1)
 
-    def trust(self, share: float) -> None:
-        """Let what is the teacher's in this term count by a share of its weight, for a term of its labels the whole."""
-        self.share = share
+    def learns_from_teacher(self, completed: Mapping[str, int]) -> bool:
+        """Whether it reads labels of the teacher. completed: how many structures have which of COMPLETED from it."""
+        return self.teacher
 
     def __call__(self, prediction: Prediction, batch: Structure) -> SumCount:
         """The sum of the norms of all differences, and their number."""
@@ -118,16 +118,15 @@ class Reference(Term):
     """A term of reference data, in place of which some structures may have the teacher's: `Structure.from_teacher`."""
 
     labels: str  # one of COMPLETED
-    completed_share = 1.0  # of the weight, for structures for which the teacher completes these data
 
-    def trust(self, share: float) -> None:
-        self.completed_share = share
+    def learns_from_teacher(self, completed: Mapping[str, int]) -> bool:
+        return completed[self.labels] > 0
 
     def weights(self, batch: Structure) -> Tensor | None:
-        if batch.from_teacher is None or self.completed_share == 1:
+        if batch.from_teacher is None or self.teachers_share == 1:
             return None
         weights = batch.positions.new_ones(batch.num_structures)
-        weights = weights.masked_fill(batch.from_teacher[:, COMPLETED.index(self.labels)], self.completed_share)
+        weights = weights.masked_fill(batch.from_teacher[:, COMPLETED.index(self.labels)], self.teachers_share)
         return weights[batch.batch] if self.per_atom else weights
 
 

@@ -99,6 +99,7 @@ def write_results(
         "test": metrics,
         "teacher_test": own,
         "trained_on": trained_on(data),
+        "teacher_shares": teacher_shares(module, data),
     }
     summary = {
         **result,
@@ -131,10 +132,16 @@ def write_results(
     facts = facts_of(saved, module.student, summary)
     write_whole(directory / CARD, card_text(facts).encode())
     log.info("%s", metrics_table(metrics))
-    if any(term.teacher and term.share for term in module.terms.values()):
+    if any(term.teacher and term.teachers_share for term in module.terms.values()):
         warn_of_teacher(own, metrics)
     write_whole(directory / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())  # last: the run is finished
     log.info("written to %s", directory)
+
+
+def teacher_shares(module: DistillationModule, data: DistillationData) -> dict[str, float]:
+    """The share of its weight that each term had at the end, for terms that learn from the teacher's labels."""
+    terms = module.terms.items()
+    return {name: term.teachers_share for name, term in terms if term.learns_from_teacher(data.from_teacher)}
 
 
 def warn_of_teacher(teacher: Mapping[str, float], student: Mapping[str, float]) -> None:

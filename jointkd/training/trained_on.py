@@ -14,11 +14,15 @@ MOST_FORMULAS = 8
 
 
 def trained_on(data: DistillationData) -> dict[str, Any]:
-    """Numbers of structures by split, the contents of the training split, and where reference values come from."""
+    """Numbers of structures by split, the contents of the training split, and where reference values come from.
+
+    from_teacher: how many training structures have the teacher's energies and forces, for want of reference labels.
+    """
     return {
         "structures": {split: len(frames) for split, frames in data.frames.items()},
         "contents": contents(data.frames["train"]),
         "reference": data.reference,
+        "from_teacher": data.from_teacher,
         "energy_zero": data.references.origin if data.references else None,
     }
 

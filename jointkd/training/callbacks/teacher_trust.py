@@ -7,7 +7,7 @@ from typing import Any
 import lightning
 
 from jointkd.errors import ConfigError
-from jointkd.training.loss import Energy, Forces, Reference, Term
+from jointkd.training.loss import Energy, Forces, Term
 from jointkd.training.module import DistillationModule
 
 log = logging.getLogger(__name__)
@@ -59,12 +59,10 @@ class TeacherTrust(lightning.Callback):
 
     def _following(self, module: DistillationModule, trainer: Any) -> dict[str, Term]:
         """The terms with labels of the teacher; without those whose weights were constant when the run began."""
-        found = {name: term for name, term in module.terms.items() if term.teacher}
-        for name, term in module.terms.items():
-            completed = isinstance(term, Reference) and trainer.datamodule.from_teacher[term.labels]
-            if completed and (self.shares is None or name in self.shares):
-                found[name] = term
-        return found
+        completed = trainer.datamodule.from_teacher
+        found = {name: term for name, term in module.terms.items() if term.learns_from_teacher(completed)}
+        known = found if self.shares is None else self.shares
+        return {name: term for name, term in found.items() if term.teacher or name in known}
 
     def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
         if not self.teacher or self.shares is None:
@@ -94,7 +92,7 @@ class TeacherTrust(lightning.Callback):
 
     def _apply(self, trainer: lightning.Trainer, module: DistillationModule) -> None:
         for name, share in (self.shares or {}).items():
-            module.terms[name].trust(share)
+            module.terms[name].teachers_share = share
         loader: Any = trainer.train_dataloader
         if self.left_out_from is None or loader.batches.only_referenced_from == self.left_out_from:
             return

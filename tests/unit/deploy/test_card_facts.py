@@ -84,6 +84,18 @@ def test_a_student_without_terms_of_the_teacher_learned_from_it_only_where_it_is
     assert facts(student).taught == taught
 
 
+@pytest.mark.parametrize(
+    "recorded", [{"trained_on": {"from_teacher": {"energies": 0, "forces": 4}}}, {"from_teacher": {"forces": 4}}]
+)
+def test_a_student_whose_data_a_teacher_completed_learned_from_it(student, recorded):
+    recorded = {"method": "none", "trained_on": {"reference": "data"}, **recorded}
+    save_student(student, read_student(student)._replace(origin={**ORIGIN, **recorded}))
+    student.with_name("summary.json").unlink()
+    found = facts(student)
+    assert found.taught
+    assert found.from_teacher["forces"] == 4
+
+
 def test_an_acceptance_test_is_read_as_far_as_it_goes(student):
     gates = [
         {"name": "stable", "passed": True, "value": 10.0, "threshold": 5, "unit": "ps"},

@@ -39,6 +39,18 @@ def test_a_run_without_a_teacher_has_none_which_is_known():
     assert line(card_text(replace(BARE, method="none")), "- teacher:") == "- teacher: none"
 
 
+def test_labels_of_the_teacher_in_place_of_missing_ones_are_counted_and_what_they_weighed_at_the_end_is_said():
+    facts = replace(BARE, from_teacher={"energies": 40, "forces": 1200}, teacher_shares={"hessian": 0.0, "forces": 0.5})
+    text = card_text(facts)
+    assert line(text, "- training structures without").endswith(
+        "have the teacher's: energies of 40 and forces of 1,200"
+    )
+    assert line(text, "- what the teacher's labels counted").endswith("term of the loss: hessian 0 %, forces 50 %")
+    whole = card_text(replace(BARE, from_teacher={"energies": 0, "forces": 0}, teacher_shares={"hessian": 1.0}))
+    assert "without reference labels" not in whole
+    assert "labels counted" not in whole
+
+
 def test_the_receptive_field_is_as_many_cutoffs_as_the_student_has_hops():
     assert line(card_text(BARE), "| receptive field").startswith("| receptive field | 13.5 Å (3 hops)")
     assert line(card_text(replace(BARE, hops=None)), "| receptive field") == "| receptive field | unknown |"

@@ -125,7 +125,7 @@ def test_the_share_of_completed_labels_may_change_without_another_trace():
     completed = replace(batch, from_teacher=flags)
     before = outcome(student, step, completed)
     for term in eager.terms.values():
-        term.trust(0.0)
+        term.teachers_share = 0.0
     found = outcome(student, step, completed)
     assert_same(found, outcome(student, eager, completed))
     assert not torch.allclose(found["energy"], before["energy"])

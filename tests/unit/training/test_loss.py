@@ -153,7 +153,7 @@ def test_what_a_teacher_completes_has_its_share_of_the_weight_and_reference_labe
     for term, parts in ((Energy(5, "mae"), ([0], [1])), (Forces(100, "l2"), (range(9, 12), range(9)))):
         whole = term(prediction, batch)
         assert float(term(prediction, completed).sum) == float(whole.sum)
-        term.trust(0.25)
+        term.teachers_share = 0.25
         share, norms = term(prediction, completed), term.norms(prediction, batch)
         teachers, reference = (float(norms[list(part)].sum()) for part in parts)
         assert float(share.sum) == pytest.approx(0.25 * teachers + reference, rel=1e-12)

@@ -12,8 +12,17 @@ from jointkd.errors import ConfigError
 from jointkd.evaluation.hull import are_crystals
 from jointkd.evaluation.teacher_errors import compare_sample, teacher_errors
 from jointkd.students.student_file import read_student, target_of
-from jointkd.training.run_folder import RunDescription, check_unused, clear, keep_earlier, write_results
-from tests.toy import FREE, toy_data, toy_module
+from jointkd.training.run_folder import (
+    RunDescription,
+    check_unused,
+    clear,
+    keep_earlier,
+    teacher_shares,
+    write_results,
+)
+from jointkd.training.trained_on import trained_on
+from tests.toy import FREE, toy_data, toy_frames, toy_module
+from tests.unit.data.test_unlabelled import joined
 
 RESULTS = (
     *("summary.json", "config.yaml", "student.safetensors", "student.md", "metrics/metrics.csv"),
@@ -67,6 +76,15 @@ def test_a_students_file_has_the_references_that_its_energies_are_relative_to(tm
     assert read_student(tmp_path / "run").reference_energies == FREE
 
 
+def test_a_run_records_what_of_its_training_data_was_the_teachers_and_what_that_counted_in_the_end(tmp_path):
+    data, module = joined(tmp_path, toy_frames(), batch_size=4), toy_module()
+    module.terms["hessian"].teachers_share = module.terms["forces"].teachers_share = 0.25
+    shares = {"energy": 1.0, "forces": 0.25, "atomic_energy": 1.0, "hessian": 0.25}
+    assert teacher_shares(module, data) == shares
+    assert trained_on(data)["from_teacher"] == {"energies": 10, "forces": 10}
+    assert teacher_shares(module, toy_data(tmp_path / "complete")) == {"atomic_energy": 1.0, "hessian": 0.25}
+
+
 @pytest.mark.usefixtures("written")
 def test_a_finished_run_has_a_model_card_with_what_it_was_trained_on(tmp_path):
     card = (tmp_path / "run" / "student.md").read_text()
@@ -75,6 +93,10 @@ def test_a_finished_run_has_a_model_card_with_what_it_was_trained_on(tmp_path):
     assert "- training structures: 3 to 9 atoms, 3 compositions: " in card
     assert "C2H6O (" in card
     assert "- reference energies and forces: those of the data set" in card
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["teacher_shares"] == {
+        "atomic_energy": 1.0,
+        "hessian": 1.0,
+    }
     assert "| force MAE, meV/Å | 1 |" in card
 
 

@@ -34,7 +34,7 @@ class GradientsSeen(lightning.Callback):
 def trained(tmp_path):
     """The rows of metrics.csv of a training with 2 micro-batches per step, 3 steps in 2 epochs each, and the norms."""
     seen, module = GradientsSeen(), toy_module()
-    module.terms["hessian"].share = 0.5
+    module.terms["hessian"].teachers_share = 0.5
     trainer = toy_trainer(
         tmp_path,
         2,

@@ -33,7 +33,7 @@ def shares_after(*errors: tuple[float, float], teacher: dict[str, float] = TEACH
     callback.teacher, callback.shares = teacher, {"hessian": 1.0, "atomic_energy": 1.0}
     for forces, energy in errors:
         callback.on_validation_end(trainer_with(forces, energy), module)
-    return {name: pytest.approx(term.share) for name, term in module.terms.items()}
+    return {name: pytest.approx(term.teachers_share) for name, term in module.terms.items()}
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,9 @@ def test_labels_that_complete_reference_data_lose_weight_as_the_teachers_terms_d
     module, callback = toy_module(), TeacherTrust()
     callback.teacher, callback.shares = TEACHER, dict.fromkeys(module.terms, 1.0)
     callback.on_validation_end(trainer_with(forces, energy), module)
-    assert module.terms["forces"].completed_share == pytest.approx(share_of_forces)
-    assert module.terms["energy"].completed_share == pytest.approx(share_of_energies)
-    assert module.terms["energy"].share == module.terms["forces"].share == 1.0
+    assert module.terms["forces"].teachers_share == pytest.approx(share_of_forces)
+    assert module.terms["energy"].teachers_share == pytest.approx(share_of_energies)
+    assert all(module.terms[name].current_weight == module.terms[name].weight for name in ("energy", "forces"))
 
 
 @pytest.mark.parametrize(("forces", "left_out"), [(99.0, True), (101.0, False)])
@@ -121,7 +121,12 @@ def test_a_teacher_that_answers_at_random_is_left_out_and_its_rows_are_no_longer
     monkeypatch.setattr(module_of, "predict", predict)
     with caplog.at_level("INFO"):
         module = fit(tmp_path, TeacherTrust())
-    assert [module.terms[name].share for name in ("energy", "forces", "hessian", "atomic_energy")] == [1, 1, 0, 0]
+    assert [module.terms[name].teachers_share for name in ("energy", "forces", "hessian", "atomic_energy")] == [
+        1,
+        1,
+        0,
+        0,
+    ]
     assert asked.count(True) == 5  # of the first epoch, before the first validation
     assert "hessian loses its weight while the student's validation error falls from" in caplog.text
     assert "0 % of the weight of hessian" in caplog.text
@@ -162,11 +167,11 @@ def test_training_goes_on_with_reference_labels_alone_and_remembers_so_when_it_i
     monkeypatch.setattr(TeacherTrust, "_share", lambda *_: 0.0)
     module, epochs = fit_half_labelled(tmp_path / "a", 2, without=without)
     assert epochs[0] > 0 == epochs[1]
-    assert module.terms["forces"].completed_share == module.terms["energy"].completed_share == 0.0
+    assert module.terms["forces"].teachers_share == module.terms["energy"].teachers_share == 0.0
     monkeypatch.setattr(TeacherTrust, "_share", lambda *_: 1.0)
     resumed, later = fit_half_labelled(tmp_path / "b", 3, resume=tmp_path / "a" / "end.ckpt", without=without)
     assert later == [0]
-    assert resumed.terms["forces"].completed_share == 0.0
+    assert resumed.terms["forces"].teachers_share == 0.0
 
 
 def test_a_run_that_began_before_completed_labels_yielded_goes_on_with_their_whole_weight(tmp_path, monkeypatch):
@@ -175,21 +180,21 @@ def test_a_run_that_began_before_completed_labels_yielded_goes_on_with_their_who
     fit_half_labelled(tmp_path / "a", 1)
     module, epochs = fit_half_labelled(tmp_path / "b", 3, resume=tmp_path / "a" / "end.ckpt")
     assert all(epochs)
-    assert module.terms["forces"].completed_share == 1.0
-    assert module.terms["hessian"].share == 0.0
+    assert module.terms["forces"].teachers_share == 1.0
+    assert module.terms["hessian"].teachers_share == 0.0
 
 
 def test_with_constant_trust_nothing_changes(tmp_path, caplog):
     with caplog.at_level("INFO"):
         module = fit(tmp_path, TeacherTrust("constant"))
-    assert {term.share for term in module.terms.values()} == {1.0}
+    assert {term.teachers_share for term in module.terms.values()} == {1.0}
     assert "method.trust" not in caplog.text
 
 
 def test_a_teacher_that_alone_is_learned_from_keeps_its_weight(tmp_path, monkeypatch):
     monkeypatch.setattr(TeacherTrust, "_share", lambda *_: 0.0)
     module = fit(tmp_path, TeacherTrust(), without=("energy", "forces"))
-    assert {name: term.share for name, term in module.terms.items()} == {"hessian": 1.0, "atomic_energy": 1.0}
+    assert {name: term.teachers_share for name, term in module.terms.items()} == {"hessian": 1.0, "atomic_energy": 1.0}
 
 
 def test_a_run_that_goes_on_remembers_what_it_has_taken_away(tmp_path, monkeypatch):
@@ -197,7 +202,7 @@ def test_a_run_that_goes_on_remembers_what_it_has_taken_away(tmp_path, monkeypat
     fit(tmp_path, TeacherTrust(), epochs=1)
     monkeypatch.setattr(TeacherTrust, "_share", lambda *_: 1.0)
     module = fit(tmp_path, TeacherTrust(), epochs=2, resume=tmp_path / "end.ckpt")
-    assert module.terms["hessian"].share == 0.25
+    assert module.terms["hessian"].teachers_share == 0.25
 
 
 def test_a_run_of_a_version_that_knew_no_trust_goes_on_as_it_began(tmp_path, monkeypatch):
@@ -207,7 +212,7 @@ def test_a_run_of_a_version_that_knew_no_trust_goes_on_as_it_began(tmp_path, mon
     monkeypatch.undo()
     monkeypatch.setattr(TeacherTrust, "_share", lambda *_: 0.25)
     module = fit(tmp_path, TeacherTrust(), epochs=2, resume=tmp_path / "end.ckpt")
-    assert module.terms["hessian"].share == 1.0
+    assert module.terms["hessian"].teachers_share == 1.0
 
 
 def test_another_trust_is_refused():
