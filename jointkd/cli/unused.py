@@ -70,7 +70,8 @@ def unused_of_training(config: DictConfig) -> Iterator[tuple[str, str]]:
     yield from ((f"weights.{name}", method) for name in config.weights if name not in terms)
     if "hessian" not in terms or not terms.hessian.weight:
         yield from ((option, method) for option in ("hessian", "method.rows"))
-    if config.method.name == "none":
+    completed = OmegaConf.select(config, "data.missing") == "teacher" or OmegaConf.select(config, "data.unlabelled")
+    if config.method.name == "none" and not completed:
         yield "method.trust", method
     if "_target_" not in config.teacher:
         yield "label", "teacher=none"

@@ -37,6 +37,12 @@ def test_an_option_without_effect_is_named_with_the_reason(given, line):
     assert described.startswith(line)
 
 
+@pytest.mark.parametrize("completed", ["data.missing=teacher", "data.unlabelled=new.xyz"])
+def test_trust_is_used_without_terms_of_the_teacher_where_it_completes_the_data(completed):
+    given = ["method=none", "method.trust=constant", completed]
+    assert not list(describe_unused(composed(*given), given))
+
+
 @pytest.mark.parametrize(
     ("given", "line"),
     [
