@@ -1,6 +1,7 @@
 """Grade a student before it is used."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from jointkd.runtime import keep_freed_memory
 from jointkd.simulation.start import prepared_starts, read_structure
 from jointkd.students.student_file import locate_student
 from jointkd.teachers.base import Teacher
+from jointkd.teachers.calculator import frame_of
+from jointkd.teachers.charges import check_charges
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +40,7 @@ def run(config: DictConfig) -> Graded:
     folder = Path(config.directory).expanduser() if config.directory else path if path.is_dir() else path.parent
     check_free(folder, config.overwrite)
     structures, source = structures_of(config, path)
-    teacher, said = teacher_of(config, path)
+    teacher, said = teacher_of(config, path, structures)
     graded = grade(path, structures, options, teacher, plain(config.trust))
     facts = {
         "student": f"{path}, sha256 {file_sha256(locate_student(path))}",
@@ -72,8 +75,8 @@ def structures_of(config: DictConfig, path: Path) -> tuple[list[Atoms], str]:
     return list(starts.values()), place
 
 
-def teacher_of(config: DictConfig, path: Path) -> tuple[Teacher | str | None, str]:
-    """The teacher, why it is not here, or None where it is left out; and a text that says which."""
+def teacher_of(config: DictConfig, path: Path, structures: Sequence[Atoms]) -> tuple[Teacher | str | None, str]:
+    """The teacher, why it cannot judge, or None where it is left out; and a text that says which."""
     try:
         if config.get("teacher") is not None:
             teacher = teacher_here(config)
@@ -83,6 +86,7 @@ def teacher_of(config: DictConfig, path: Path) -> tuple[Teacher | str | None, st
             teacher = build_recorded(RunRecord.read(path), plain(config.trust))
         else:
             raise ConfigError("a student's file does not say how its teacher is built", REMEDY)
+        check_charges([frame_of(atoms) for atoms in structures], teacher)
     except UserError as error:
         log.warning("the teacher's gates are not measured, and so not passed: %s", error)
         return f"{error.problem}; {error.remedy}", f"no teacher: {error.problem}"

@@ -10,6 +10,7 @@ from ase import Atoms
 from jointkd.commands.run_record import RunRecord
 from jointkd.commands.run_sources import data_of, prepared_set
 from jointkd.errors import DataError
+from jointkd.structures.frame import Frame, charge_entries
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 def tested_structures(
     record: RunRecord, places: Mapping[str, str | None], trust: str | list[str] | None
 ) -> list[Atoms]:
-    """The test split of a run, in its order. places: path, source and prepared, where they are not as recorded.
+    """The test split of a run, in its order, with charges and spins. places: path, source and prepared, if they moved.
 
     Raises DataError where the data are not found.
     """
@@ -30,6 +31,13 @@ def tested_structures(
                 f"{len(missing)} of the {len(keys)} test structures of {record.folder} are not in {source.path}",
                 "give the data that the run was trained on",
             )
-        structures = [source[source.index_of(key)].to_ase() for key in keys]
+        structures = [with_charge_and_spin(source[source.index_of(key)]) for key in keys]
     log.info("%d test structures of %s", len(structures), record.folder)
     return structures
+
+
+def with_charge_and_spin(frame: Frame) -> Atoms:
+    """A structure without labels."""
+    atoms = frame.to_ase()
+    atoms.info.update(charge_entries(frame.info))
+    return atoms

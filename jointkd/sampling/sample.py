@@ -55,6 +55,8 @@ def sample(
     starts = [frame for frame in frames if len(frame) > 1]
     if not starts:
         raise DataError("no training structure has more than one atom", "give structures that can move")
+    if left_out := len(frames) - len(starts):
+        log.warning("%d of %d training structures are left out: one atom cannot move", left_out, len(frames))
     check_elements(starts, teacher.identity)
     check_charges(starts, teacher)
     if not options.by_teacher:

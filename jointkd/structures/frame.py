@@ -14,6 +14,11 @@ SPINS = ("spin", "multiplicity", "total_spin")  # and of its spin, 2S + 1
 RESOLUTION = 1e-6  # Å; positions closer than that are the same structure to the content key
 
 
+def charge_entries(info: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a structure's info that state its charge and its spin."""
+    return {name: info[name] for name in (*CHARGES, *SPINS) if name in info}
+
+
 @dataclass(frozen=True, eq=False)  # two frames are compared by their keys
 class Frame:
     """Atoms with reference labels, where there are any."""

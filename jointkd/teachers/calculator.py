@@ -10,8 +10,9 @@ from ase.stress import voigt_6_to_full_3x3_strain
 
 from jointkd.labels.directions import NO_ROWS
 from jointkd.labels.records import TeacherLabels
-from jointkd.structures.frame import Frame
+from jointkd.structures.frame import Frame, charge_entries
 from jointkd.teachers.base import Teacher
+from jointkd.teachers.charges import check_charges
 
 STRAIN = 2e-3  # of the differences of the energy
 
@@ -22,12 +23,12 @@ class TeacherCalculator(Calculator):
 
     Labels have no stress (eV/Å³), so each is twelve more labels: differences of the energy of strained structures.
 
-    info: of the structure that the atoms come from, with its charge and spin.
+    info: of the structure that the atoms come from, with its charge and spin; None: that of the atoms.
     """
 
     def __init__(self, teacher: Teacher, info: Mapping[str, Any] | None = None) -> None:
         super().__init__()
-        self.teacher, self.info = teacher, info or {}
+        self.teacher, self.info = teacher, info
         self.implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]
 
     def calculate(
@@ -60,7 +61,8 @@ class TeacherCalculator(Calculator):
         return np.subtract(energies[:6], energies[6:]) / (2 * STRAIN * atoms.get_volume())
 
     def labels_of(self, frame: Frame) -> TeacherLabels:
-        """The teacher's labels of a structure, without rows."""
+        """The teacher's labels of a structure, without rows. Raises TeacherError for a charge that it does not take."""
+        check_charges([frame], self.teacher)
         (labels,) = self.teacher.label([frame], [NO_ROWS])
         return labels
 
@@ -68,4 +70,5 @@ class TeacherCalculator(Calculator):
 def frame_of(atoms: Atoms, info: Mapping[str, Any] | None = None) -> Frame:
     """A structure as teachers take it. info: see `TeacherCalculator`."""
     numbers, cell = atoms.numbers.astype(np.int64), atoms.cell.array.copy()
-    return Frame(numbers, atoms.positions.copy(), cell, np.array(atoms.pbc), info=info or {})
+    stated = charge_entries(atoms.info) if info is None else info
+    return Frame(numbers, atoms.positions.copy(), cell, np.array(atoms.pbc), info=stated)

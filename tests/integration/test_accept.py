@@ -21,9 +21,14 @@ LENIENT = ("dimers.not_repulsive=99", "conservation.drift=1e9", "conservation.ra
 @pytest.fixture
 def trained(command, tmp_path: Path) -> Path:
     """The folder of a run on a file that says itself how it is divided."""
+    return train(command, tmp_path)
+
+
+def train(command, tmp_path: Path, **info: int) -> Path:
+    """See `trained`. info: entries of all structures in the file."""
     structures = molecules(12)
     for number, atoms in enumerate(structures):
-        atoms.info["part"] = ("train", "val", "test")[min(2, number // 5)]
+        atoms.info.update(info, part=("train", "val", "test")[min(2, number // 5)])
     data = saved(tmp_path / "mine.xyz", structures)
     small = ("student.width=8", "student.layers=1", "student.radial=6", "student.cutoff=4.0", "trainer.max_epochs=1")
     keys = ("data.energy_key=REF_energy", "data.forces_key=REF_forces", "data.split_key=part", "data.split.by=file")
@@ -107,6 +112,16 @@ def test_a_crystal_has_gates_of_its_own(command, trained):
     command(*arguments, "directory=without", *teacher, "crystal.properties=[]")
     gates = json.loads(Path("without/acceptance.json").read_text(encoding="utf-8"))["gates"]
     assert not {gate["name"] for gate in gates} & set(names)
+
+
+def test_ions_are_not_graded_by_a_teacher_that_takes_no_charge(command, tmp_path, tiny_mace):
+    trained = train(command, tmp_path, charge=1)
+    graded = command("accept", "run=run", *QUICK, "teacher=mace", f"teacher.checkpoint={tiny_mace}")
+    assert graded.status == 1
+    gates = json.loads((trained / "acceptance.json").read_text(encoding="utf-8"))["gates"]
+    (speed,) = [gate for gate in gates if gate["name"] == "speed-up"]
+    assert "takes no charge and no spin, but 2 of 2 structures have them" in speed["detail"]
+    assert "of the test split of run have a charge or a spin (the first: charge=1)" in graded.out
 
 
 def width_of(picture: Path) -> int:

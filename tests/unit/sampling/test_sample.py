@@ -178,6 +178,12 @@ def test_a_student_moves_the_atoms_and_the_teacher_judges_them(tmp_path):
     assert len(sampled(tmp_path, mover=str(moved), temperatures=(50.0,), window=100.0)) == len(written)
 
 
+def test_structures_of_one_atom_are_counted_and_left_out(tmp_path, caplog):
+    atom = Frame(np.array([8]), np.zeros((1, 3)))
+    sampled(tmp_path, [*SOME, atom, replace(atom, numbers=np.array([1]))], number=1)
+    assert f"2 of {len(SOME) + 2} training structures are left out: one atom cannot move" in caplog.text
+
+
 def test_charges_that_a_student_does_not_take_are_said(tmp_path, caplog):
     charged = [replace(frame, info={"charge": 1}) for frame in SOME]
     teacher = ElasticTeacher(SOME)
