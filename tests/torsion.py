@@ -63,3 +63,12 @@ class TwoFold(Torsion):
 
     def __init__(self) -> None:
         super().__init__((0.3, 2, 0.0))
+
+
+class Ionic(TwoFold):
+    """`TwoFold` whose energies and forces grow with the charge: (1 + charge) times as large."""
+
+    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
+        super().calculate(atoms, properties, system_changes)
+        scale = 1 + round(self.atoms.get_initial_charges().sum())
+        self.results = {name: scale * value for name, value in self.results.items()}

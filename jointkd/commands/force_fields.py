@@ -6,20 +6,22 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
+from ase import Atoms
 from ase.data import chemical_symbols
 
 from jointkd.commands.build import plain, teacher_here
 from jointkd.commands.recorded_teacher import recorded_teacher
 from jointkd.deploy.ase import JointKD
 from jointkd.deploy.package import is_package, read_description
-from jointkd.errors import ConfigError, DataError
+from jointkd.errors import ConfigError, DataError, TeacherError
 from jointkd.files.hub import HubAddress
 from jointkd.files.run_files import STUDENT
 from jointkd.reports.runs import ORDER
 from jointkd.students.student_file import locate_student, read_student
 from jointkd.students.student_names import distinct_names
 from jointkd.teachers.base import log_identity
-from jointkd.teachers.calculator import TeacherCalculator
+from jointkd.teachers.calculator import TeacherCalculator, frame_of
+from jointkd.teachers.charges import is_charged
 
 log = logging.getLogger(__name__)
 
@@ -96,17 +98,21 @@ def teacher_of(config: Any, students: Sequence[Path]) -> TeacherCalculator | Non
     return None if built is None else TeacherCalculator(built)
 
 
-def check_elements(
-    calculator: TeacherCalculator | None, numbers: Sequence[int], place: str
-) -> TeacherCalculator | None:
-    """The teacher, or None with a line where it does not know an element of a structure."""
+def fit_for(calculator: TeacherCalculator | None, structures: Sequence[Atoms], place: str) -> TeacherCalculator | None:
+    """The teacher, or None with a line where it does not know an element or takes no charge that structures state."""
     if calculator is None:
         return None
     identity = calculator.teacher.identity
-    unknown = sorted(set(numbers) - set(identity.elements))
+    unknown = sorted({z for atoms in structures for z in atoms.numbers.tolist()} - set(identity.elements))
     if unknown:
         log.warning(
             "the teacher %s is left out: it does not know %s of %s", identity.name, chemical_symbols[unknown[0]], place
         )
+        return None
+    try:
+        for atoms in [atoms for atoms in structures if is_charged(frame_of(atoms))][:1]:
+            calculator.labels_of(frame_of(atoms))
+    except TeacherError as error:
+        log.warning("the teacher is left out: %s", error.problem)
         return None
     return calculator

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from jointkd.commands.build import plain
-from jointkd.commands.force_fields import check_elements, find_students, students_of, teacher_of
+from jointkd.commands.force_fields import find_students, fit_for, students_of, teacher_of
 from jointkd.errors import ConfigError, DataError
 from jointkd.evaluation.profiles import Curves
 from jointkd.files.folders import folder_for, remove_if_empty
@@ -23,7 +23,7 @@ from jointkd.simulation.reference_energies import Slice, read_slices, reference_
 from jointkd.simulation.scans import ScanOptions, energies_of, scan
 from jointkd.simulation.smarts import find_dihedral
 from jointkd.simulation.start import check_geometry, read_structure, report_charges, stated
-from jointkd.structures.frame import CHARGES
+from jointkd.structures.frame import CHARGES, bare
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def along_dihedral(config: DictConfig, options: dict[str, Any], paths: Sequence[
         energies = reference_energies(str(options["reference"]), how.angles, dihedral, options["energy_key"])
         reference = {REFERENCE: energies}
     calculators: dict[str, Any] = {**students_of(options, paths)}
-    if teacher := check_elements(teacher_of(config, paths), structure.numbers.tolist(), place):
+    if teacher := fit_for(teacher_of(config, paths), [structure], place):
         calculators[TEACHER] = teacher
     for calculator in calculators.values():  # refuses elements that it does not know before anything is written
         calculator.get_potential_energy(structure)
@@ -96,8 +96,7 @@ def along_slices(config: DictConfig, options: dict[str, Any], paths: Sequence[Pa
     slices = read_slices(str(options["slices"]), planes_of(options["planes"]), options["energy_key"])
     report_charges([atoms.info for each in slices for atoms in each.structures], str(options["slices"]))
     calculators: dict[str, Any] = {**students_of(options, paths)}
-    numbers = slices[0].structures[0].numbers.tolist()
-    if teacher := check_elements(teacher_of(config, paths), numbers, str(options["slices"])):
+    if teacher := fit_for(teacher_of(config, paths), slices[0].structures[:1], str(options["slices"])):
         calculators[TEACHER] = teacher
     folder = folder_for(options["directory"], FILES)
     curves = [curves_of(each, calculators) for each in slices]
@@ -120,15 +119,14 @@ def planes_of(given: Any) -> list[tuple[float, float]]:
 
 
 def read_molecule(file: str, index: int) -> tuple[Atoms, int, str]:
-    """A structure of a file by its geometry alone, its charge (e), and its name in messages. Raises DataError."""
+    """A structure of a file by its geometry, its charge (e), and its name in messages. Raises DataError."""
     structure = read_structure(str(file), index)
     place = f"structure {index} of {file}"
     check_geometry(structure, place)
     report_charges([structure.info], place)
     if structure.constraints:
         raise DataError(f"{place} has constraints, which a scan would not keep", "remove them from the file")
-    bare = Atoms(structure.numbers, structure.positions, cell=structure.cell, pbc=structure.pbc)
-    return bare, round(stated(structure.info, CHARGES, 0)), place
+    return bare(structure), round(stated(structure.info, CHARGES, 0)), place
 
 
 def kind(options: ScanOptions) -> str:

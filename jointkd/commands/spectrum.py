@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from jointkd.commands.alignments import shifts_of
 from jointkd.commands.build import plain
-from jointkd.commands.force_fields import check_elements, find_students, students_of, teacher_of
+from jointkd.commands.force_fields import find_students, fit_for, students_of, teacher_of
 from jointkd.deploy.ase import JointKD
 from jointkd.errors import ConfigError, DataError
 from jointkd.evaluation.error_spectra import ErrorSpectrum
@@ -25,6 +25,7 @@ from jointkd.simulation.paths import Path as Way
 from jointkd.simulation.paths import PathOptions, draw_paths
 from jointkd.simulation.reference_energies import read_structures
 from jointkd.simulation.start import check_geometry, report_charges
+from jointkd.structures.frame import bare
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +40,8 @@ def run(config: DictConfig) -> dict[str, Any]:
     check_integer("first_high", options["first_high"], most=how.steps // 2)
     folders = find_students(options)
     structures, places = read_some(str(options["structures"]), options["count"])
-    numbers = sorted({z for atoms in structures for z in atoms.numbers.tolist()})
     students = students_of(options, folders)
-    teacher = check_elements(teacher_of(config, folders), numbers, str(options["structures"]))
+    teacher = fit_for(teacher_of(config, folders), structures, str(options["structures"]))
     if teacher is None:
         raise ConfigError(
             "a spectrum is that of errors against a teacher, and there is none", "name one with teacher=…"
@@ -115,12 +115,14 @@ def spectrum_of(
 def read_some(file: str, count: int) -> tuple[list[Atoms], list[str]]:
     """So many structures of a file, evenly spread, with their names in messages; those of one atom are left out."""
     every = [(atoms, f"structure {place} of {file}") for place, atoms in enumerate(read_structures(file, "structures"))]
-    every = [(atoms, place) for atoms, place in every if len(atoms) > 1]
-    if not every:
+    several = [(atoms, place) for atoms, place in every if len(atoms) > 1]
+    if not several:
         raise DataError(f"structures={file} has only structures of one atom", "give others, such as supercells")
-    chosen = [every[place] for place in np.linspace(0, len(every) - 1, min(count, len(every))).round().astype(int)]
+    if left_out := len(every) - len(several):
+        log.warning("%d of %d structures of %s are left out: they have one atom", left_out, len(every), file)
+    places = np.linspace(0, len(several) - 1, min(count, len(several))).round().astype(int)
+    chosen = [several[place] for place in places]
     for atoms, place in chosen:
         check_geometry(atoms, place)
     report_charges([atoms.info for atoms, _ in chosen], file)
-    bare = [Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc) for atoms, _ in chosen]
-    return bare, [place for _, place in chosen]
+    return [bare(atoms) for atoms, _ in chosen], [place for _, place in chosen]

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
 from jointkd.evaluation.error_spectra import PathErrors
 from jointkd.evaluation.spectrum import windowed
 from jointkd.progress import Progress
 from jointkd.simulation.paths import Path
+from jointkd.structures.frame import bare
 
 Shift = Mapping[int, float]  # eV by atomic number, which is taken from the energies of the atoms
 
@@ -28,7 +28,7 @@ def sample(path: Path, calculator: BaseCalculator) -> Samples:
     """Energies and forces along a path."""
     energies, atomic, forces = [], [], []
     for structure, tangent in zip(path.structures, path.tangents, strict=True):
-        atoms = Atoms(structure.numbers, structure.positions, cell=structure.cell, pbc=structure.pbc)
+        atoms = bare(structure)
         atoms.calc = calculator
         energies.append(float(atoms.get_potential_energy()))
         forces.append(float((atoms.get_forces() * tangent).sum()))

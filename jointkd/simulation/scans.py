@@ -14,6 +14,7 @@ from jointkd.errors import ConfigError
 from jointkd.progress import Progress
 from jointkd.ranges import check_integer, check_number
 from jointkd.simulation.dihedrals import Dihedral, collisions
+from jointkd.structures.frame import bare
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ def energies_of(structures: Sequence[Atoms], calculator: BaseCalculator) -> np.n
     """[M] eV: the energies of structures as they are."""
     energies = []
     for structure in structures:
-        atoms = Atoms(structure.numbers, structure.positions, cell=structure.cell, pbc=structure.pbc)
+        atoms = bare(structure)
         atoms.calc = calculator
         energies.append(float(atoms.get_potential_energy()))
     return np.array(energies)

@@ -12,7 +12,7 @@ from ase.constraints import FixAtoms, FixCartesian, FixCom, FixScaled
 from ase.io import read
 
 from jointkd.errors import DataError
-from jointkd.structures.frame import CHARGES, SPINS, charge_entries
+from jointkd.structures.frame import CHARGES, SPINS, bare
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +33,7 @@ def prepared_start(structure: Atoms, place: str) -> Atoms:
     masses = structure.get_masses()
     if not (np.isfinite(masses) & (masses > 0)).all():
         raise DataError(f"{place} has masses that are not positive", "correct its masses, or leave them out")
-    start = Atoms(structure.numbers, structure.positions, cell=structure.cell, pbc=structure.pbc)
-    start.info.update(charge_entries(structure.info))  # for a teacher; students take none
+    start = bare(structure)
     if structure.has("masses"):
         start.set_masses(masses)
     frozen = frozen_atoms(structure, place)

@@ -19,6 +19,13 @@ def charge_entries(info: Mapping[str, Any]) -> dict[str, Any]:
     return {name: info[name] for name in (*CHARGES, *SPINS) if name in info}
 
 
+def bare(atoms: Atoms) -> Atoms:
+    """Elements, positions, cell and periodicity, with the charge and spin that are stated, and nothing else."""
+    geometry = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    geometry.info.update(charge_entries(atoms.info))
+    return geometry
+
+
 @dataclass(frozen=True, eq=False)  # two frames are compared by their keys
 class Frame:
     """Atoms with reference labels, where there are any."""

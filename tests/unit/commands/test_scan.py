@@ -105,6 +105,22 @@ def test_a_charge_that_no_student_takes_is_said_once(command, students):
     result = command("scan", "runs=runs", "structure=ion.xyz", DIHEDRAL, "steps=4", "directory=out", *TEACHER)
     assert result.status == 0, result.err
     assert result.out.count("structure 0 of ion.xyz has charge=1 and spin=2, which does not count here: students") == 1
+    assert (
+        "the teacher is left out: teacher twofold takes no charge and no spin, but structures have them" in result.out
+    )
+    (found,) = json.loads((students / "out" / "scan.json").read_text(encoding="utf-8"))["curves"].values()
+    assert list(found) == ["hessian", "joint"]
+
+
+def test_a_teacher_gets_the_charge_that_the_file_states(command, students):
+    ion = PEROXIDE.copy()
+    ion.info["charge"] = 1
+    write(students / "ion.xyz", ion, format="extxyz")
+    ionic = (*TEACHER[:2], "teacher.calculator=tests.torsion.Ionic")
+    result = command("scan", "runs=runs", "structure=ion.xyz", DIHEDRAL, "steps=8", "directory=out", *ionic)
+    assert result.status == 0, result.err
+    (found,) = json.loads((students / "out" / "scan.json").read_text(encoding="utf-8"))["curves"].values()
+    assert found["teacher"]["barrier_meV"] == pytest.approx(2 * 300)
 
 
 def test_without_rdkit_smarts_is_refused_in_one_line(command, students, monkeypatch):

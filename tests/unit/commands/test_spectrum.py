@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from ase.build import bulk
 from ase.io import write
 
@@ -30,13 +31,15 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 def test_a_spectrum_compares_students_along_turns(command, students):
-    structures = [at_angle(100.0), at_angle(110.0)]
-    structures[1].info["charge"] = 1
+    structures = [at_angle(100.0), Atoms("O"), at_angle(110.0)]
+    structures[2].info["charge"] = 1
     write(students / "peroxide.xyz", structures, format="extxyz")
-    options = ("structures=peroxide.xyz", "steps=16", "max_rise=null", "directory=out", *TEACHER)
+    ionic = (*TEACHER[:2], "teacher.calculator=tests.torsion.Ionic")
+    options = ("structures=peroxide.xyz", "steps=16", "max_rise=null", "directory=out", *ionic)
     result = command("spectrum", "runs=runs", *options)
     assert result.status == 0, result.err
     assert result.out.count("1 of 2 structures of peroxide.xyz have a charge or a spin (the first: charge=1)") == 1
+    assert "1 of 3 structures of peroxide.xyz are left out: they have one atom" in result.out
     out = students / "out"
     assert sorted(file.name for file in out.iterdir()) == ["spectrum.csv", "spectrum.json", "spectrum.png"]
     summary = json.loads((out / "spectrum.json").read_text(encoding="utf-8"))
@@ -52,6 +55,16 @@ def test_a_spectrum_compares_students_along_turns(command, students):
     assert total == pytest.approx(summary["students"]["joint"]["energy_rms_meV"] ** 2, rel=1e-4)
     assert "relative to hessian" in result.out
     assert (out / "spectrum.png").stat().st_size > 10_000
+
+
+def test_a_teacher_that_takes_no_charge_has_no_spectrum_of_ions(command, students):
+    ion = at_angle(100.0)
+    ion.info["charge"] = 1
+    write(students / "ion.xyz", [at_angle(110.0), ion], format="extxyz")
+    result = command("spectrum", "runs=runs", "structures=ion.xyz", "steps=16", "directory=out", *TEACHER)
+    assert result.status == 1
+    assert "the teacher is left out: teacher twofold takes no charge and no spin" in result.out
+    assert result.err.startswith("ConfigError: a spectrum is that of errors against a teacher, and there is none")
 
 
 @pytest.mark.slow

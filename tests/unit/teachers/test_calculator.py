@@ -8,10 +8,15 @@ from ase.build import bulk, molecule
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from jointkd.errors import TeacherError
+from jointkd.simulation.dihedrals import Dihedral
+from jointkd.simulation.path_errors import sample
+from jointkd.simulation.paths import turn
+from jointkd.simulation.scans import energies_of
 from jointkd.teachers.ase import from_calculator
 from jointkd.teachers.calculator import TeacherCalculator
 from tests.calculators import Metal
 from tests.teachers import NumberTeacher
+from tests.torsion import DIHEDRAL
 
 
 def test_the_stress_of_a_teacher_is_that_of_its_energy():
@@ -42,6 +47,14 @@ def test_the_charge_is_that_of_the_atoms_or_of_the_structure_that_they_come_from
     assert ion.get_potential_energy() == 2
     ion.calc = TeacherCalculator(Charges(), {"charge": -1})
     assert ion.get_potential_energy() == -1
+
+
+def test_the_charge_reaches_the_teacher_along_paths_and_in_scans():
+    ion = molecule("H2O2")
+    ion.info["charge"] = 3
+    teacher, way = TeacherCalculator(Charges()), turn(ion, Dihedral.of(ion, DIHEDRAL, "ion"), 4, "turn")
+    assert sample(way, teacher).energies.tolist() == [3] * 4
+    assert energies_of(way.structures, teacher).tolist() == [3] * 4
 
 
 def test_a_teacher_that_takes_no_charge_gives_none_of_an_ion():
