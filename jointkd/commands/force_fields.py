@@ -110,8 +110,9 @@ def fit_for(calculator: TeacherCalculator | None, structures: Sequence[Atoms], p
         )
         return None
     try:
-        for atoms in [atoms for atoms in structures if is_charged(frame_of(atoms))][:1]:
-            calculator.labels_of(frame_of(atoms))
+        charged = [frame for frame in map(frame_of, structures) if is_charged(frame)]
+        if charged:
+            calculator.labels_of(charged[0])  # some teachers find out only then that they take none
     except TeacherError as error:
         log.warning("the teacher is left out: %s", error.problem)
         return None

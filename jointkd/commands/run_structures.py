@@ -37,7 +37,7 @@ def tested_structures(
 
 
 def with_charge_and_spin(frame: Frame) -> Atoms:
-    """A structure without labels."""
+    """A structure without labels, with the charge and spin that its data state."""
     atoms = frame.to_ase()
     atoms.info.update(charge_entries(frame.info))
     return atoms

@@ -94,9 +94,10 @@ def along_dihedral(config: DictConfig, options: dict[str, Any], paths: Sequence[
 def along_slices(config: DictConfig, options: dict[str, Any], paths: Sequence[Path]) -> dict[str, Any]:
     """Energies at the structures of 3BPA's slices: the paper's figure 5."""
     slices = read_slices(str(options["slices"]), planes_of(options["planes"]), options["energy_key"])
-    report_charges([atoms.info for each in slices for atoms in each.structures], str(options["slices"]))
+    structures = [atoms for each in slices for atoms in each.structures]
+    report_charges([atoms.info for atoms in structures], str(options["slices"]))
     calculators: dict[str, Any] = {**students_of(options, paths)}
-    if teacher := fit_for(teacher_of(config, paths), slices[0].structures[:1], str(options["slices"])):
+    if teacher := fit_for(teacher_of(config, paths), structures, str(options["slices"])):
         calculators[TEACHER] = teacher
     folder = folder_for(options["directory"], FILES)
     curves = [curves_of(each, calculators) for each in slices]

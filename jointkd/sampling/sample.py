@@ -24,15 +24,14 @@ from jointkd.sampling.trajectories import dynamics, rattle
 from jointkd.simulation.start import report_charges
 from jointkd.structures.columns import elements_of, evenly_spread, keys_of
 from jointkd.structures.fingerprints import MOST_KNOWN, fingerprint
-from jointkd.structures.frame import Frame
+from jointkd.structures.frame import Frame, charge_entries
 from jointkd.students.student_file import locate_student
 from jointkd.teachers.base import Teacher, check_elements
 from jointkd.teachers.calculator import frame_of
-from jointkd.teachers.charges import KEYS, check_charges
+from jointkd.teachers.charges import check_charges
 
 log = logging.getLogger(__name__)
 
-CHARGES = tuple(name for names in KEYS.values() for name in names)
 EARLY, SECONDS = "trajectories that ended early", "seconds"  # of the tally in the file
 
 
@@ -191,7 +190,7 @@ class Sampler:
     def origin(self, start: Frame, trajectory: int, temperature: float | None) -> dict[str, Any]:
         """What a new structure says of where it is from; a structure made from a new one has the same parent."""
         mover = self.teacher.teacher.identity.name if self.options.by_teacher else f"student {self.options.mover}"
-        own = {name: start.info[name] for name in CHARGES if name in start.info}
+        own = charge_entries(start.info)
         entries = {name: start.group if entry == "group" else entry for name, entry in self.entries.items()}
         own |= {name: entry for name, entry in entries.items() if entry}
         own |= {"source": f"{self.options.how} with {mover}", PARENT: start.info.get(PARENT, start.key)}

@@ -188,13 +188,9 @@ OF_ATOMS = (  # whose first dimension counts atoms
     *("atomic_numbers", "positions", "forces"),
     *("teacher_atomic_energies", "teacher_energy_spread", "hessian_rows", "probes"),
 )
-OF_STRUCTURES = (
-    "energy",
-    "stress",
-    "inverse_volume",
-    "from_teacher",
-    "row_ids",
-)  # whose first dimension counts structures
+OF_STRUCTURES = (  # whose first dimension counts structures
+    *("energy", "stress", "inverse_volume", "from_teacher", "row_ids"),
+)
 COMPLETED = ("energies", "forces")  # reference labels that a teacher may complete, by the columns of `from_teacher`
 CONCATENATED = tuple(name for name in TENSORS if name not in ("batch", "ptr"))
 
